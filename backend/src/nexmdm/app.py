@@ -1,0 +1,131 @@
+"""The composition root: which nouns there are, what they share, how their failures become answers. It holds no rule."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import ASGIApp
+
+from nexmdm import (
+    __version__,
+    apk,
+    commands,
+    devices,
+    docs,
+    enrollment,
+    heartbeats,
+    metrics,
+    ops,
+    registration,
+    results,
+    scripts,
+)
+from nexmdm.auth import DeviceTokens
+from nexmdm.db import Database, is_unavailable
+from nexmdm.errors import FieldError, Problem
+from nexmdm.ingest import HeartbeatWriter
+from nexmdm.logs import Event, emit, origin
+from nexmdm.settings import Settings
+from nexmdm.telemetry import Telemetry
+
+_ROUTERS = (
+    heartbeats.router,  # first: the router looks from the top, and most requests are these
+    registration.router,
+    results.device_router,
+    devices.router,
+    commands.router,
+    results.admin_router,
+    enrollment.router,
+    apk.router,
+    scripts.router,
+    ops.router,
+    docs.router,
+)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    async with AsyncExitStack() as stack:
+        app.state.db = await stack.enter_async_context(aclosing(Database(settings)))
+        app.state.device_tokens = DeviceTokens(settings)
+        stack.callback(app.state.device_tokens.close)
+        app.state.heartbeats = await stack.enter_async_context(HeartbeatWriter(app.state.db))
+        metrics.seed_labels()
+        yield
+
+
+def create_api(settings: Settings | None) -> FastAPI:
+    """The routes and their error handling. Without settings it can be described but not run."""
+    app = FastAPI(
+        title="NexMDM",
+        version=__version__,
+        lifespan=_lifespan,
+        redirect_slashes=False,
+        openapi_url=None,  # the hand-written contract is served instead
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.settings = settings
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _framework_refusal)
+    app.add_exception_handler(RequestValidationError, _invalid_parameters)
+    app.add_exception_handler(Exception, _failure)
+    return app
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The whole application, ready for an ASGI server."""
+    return Telemetry(create_api(settings))
+
+
+async def _problem(_request: Request, problem: Any) -> Response:
+    response: Response = problem.response(origin.get().request_id)
+    return response
+
+
+async def _framework_refusal(request: Request, refusal: Any) -> Response:
+    """The router's own 404 and 405; the Allow of the latter names every method of the path, not of one route."""
+    if refusal.status_code == 405:
+        allow = ", ".join(sorted(_allowed_methods(request)))
+        return await _problem(request, Problem("method_not_allowed", headers={"Allow": allow}))
+    return await _problem(request, Problem("not_found"))
+
+
+def _allowed_methods(request: Request) -> set[str]:
+    allowed: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if isinstance(context.route, APIRoute) and context.route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= context.route.methods or set()
+    return allowed
+
+
+async def _invalid_parameters(request: Request, error: Any) -> Response:
+    """422 for query, path and header parameters: pointer and reason, never the value."""
+    errors: list[FieldError] = [
+        {
+            "pointer": "/" + "/".join(str(part) for part in item["loc"][:2]),
+            "code": item["type"],
+            "message": item["msg"][:200],
+        }
+        for item in error.errors()[:20]
+    ]
+    return await _problem(request, Problem("validation_error", errors=errors))
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    """A dependency that is away is a 503; everything else is a bug, left to `Telemetry`."""
+    if not is_unavailable(error):
+        raise error
+    emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+    return await _problem(request, Problem("dependency_unavailable"))

@@ -1,0 +1,62 @@
+"""The background process: dispatcher and scheduler beside one another, until a signal. It serves no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from nexmdm import retention
+from nexmdm.db import Database, is_unavailable
+from nexmdm.dispatch import Dispatcher
+from nexmdm.logs import Event, Origin, emit, origin
+from nexmdm.push import Push
+from nexmdm.settings import Settings
+
+_TICK_S: Final = 30.0
+
+# Of several schedulers the row's lock lets one see the job as due.
+_DUE: Final = text(
+    """
+    INSERT INTO scheduled_jobs AS j (name, last_run_at) VALUES ('retention', now())
+    ON CONFLICT (name) DO UPDATE SET last_run_at = now()
+    WHERE j.last_run_at IS NULL OR j.last_run_at <= now() - make_interval(secs => :every_s)
+    RETURNING name
+    """
+)
+
+
+async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        origin.set(Origin(name="worker:schedule"))
+        try:
+            async with db.engine.begin() as connection:
+                due = (await connection.execute(_DUE, {"every_s": settings.retention_every_s})).first()
+            if due is not None:
+                origin.set(Origin(name="worker:retention"))
+                await retention.run(db.engine, settings, datetime.now(UTC))
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+        try:
+            await asyncio.wait_for(stop.wait(), min(_TICK_S, settings.retention_every_s))
+        except TimeoutError:
+            continue
+
+
+async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) -> None:
+    """Work until `on_stop`'s callback is called; then finish what is under way."""
+    stop = asyncio.Event()
+    on_stop(stop.set)
+    db = Database(settings)
+    async with aclosing(db), asyncio.TaskGroup() as tasks:
+        tasks.create_task(_schedule(db, settings, stop))
+        if settings.service_account is None:
+            emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error="not configured")
+        else:
+            tasks.create_task(Dispatcher(db, Push(settings), settings).run(stop))

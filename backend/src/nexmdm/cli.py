@@ -1,0 +1,125 @@
+"""The command line. It parses, configures and calls; what a command does stands elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from nexmdm import settings as configuration
+from nexmdm.settings import ConfigurationError, Settings
+
+app = typer.Typer(
+    name="nexmdm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="NexMDM backend."
+)
+retention_app = typer.Typer(no_args_is_help=True, help="Delete what is past its days.")
+app.add_typer(retention_app, name="retention")
+
+FAILED = 1
+BAD_CONFIGURATION = 2
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except ConfigurationError as error:
+        sys.stderr.write(f"nexmdm: configuration error: {error}\n")
+        raise typer.Exit(BAD_CONFIGURATION) from None
+    except OSError as error:  # the port is taken, the database is not there
+        sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
+        raise typer.Exit(FAILED) from None
+    except DBAPIError as error:
+        sys.stderr.write(f"nexmdm: the database refused: {str(error.orig).splitlines()[0]}\n")
+        raise typer.Exit(FAILED) from None
+
+
+def _load(**overrides: Any) -> Settings:
+    """Settings from the environment; options of the command line win."""
+    loaded = configuration.load()
+    return loaded.model_copy(update={name: value for name, value in overrides.items() if value is not None})
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [env NEXMDM_HOST]")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65_535, help="0 takes a free one. [env NEXMDM_PORT]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Web processes. [env NEXMDM_WORKERS]")] = None,
+    background: Annotated[bool, typer.Option(help="Also run the dispatcher and the scheduler.")] = True,
+) -> None:
+    """Serve the API; with it, unless told otherwise, one background process."""
+    with _one_line_errors():
+        settings = _load(host=host, port=port, workers=workers)
+        from nexmdm import supervisor
+
+        with supervisor.prepare(settings):
+            raise typer.Exit(supervisor.serve(settings, background=background))
+
+
+@app.command()
+def worker() -> None:
+    """Run the dispatcher and the scheduler alone, beside web processes that run elsewhere."""
+    with _one_line_errors():
+        settings = _load()
+        from nexmdm import supervisor
+
+        with supervisor.prepare(settings):
+            raise typer.Exit(supervisor.work(settings))
+
+
+@app.command()
+def migrate(
+    to: Annotated[str, typer.Option(help="head, a revision to go up to, or base or -N to go down.")] = "head",
+) -> None:
+    """Bring the database schema to a revision. Needs NEXMDM_DATABASE_URL only."""
+    with _one_line_errors():
+        url = configuration.migration_url()
+        from nexmdm import migrations
+
+        if to == "base" or to.startswith("-"):
+            migrations.downgrade(url, to)
+        else:
+            migrations.upgrade(url, to)
+
+
+@retention_app.command("run")
+def retention_run() -> None:
+    """Apply the retention periods once, now."""
+    with _one_line_errors():
+        settings = _load()
+        from nexmdm import supervisor
+
+        with supervisor.prepare(settings):
+            from nexmdm import retention
+            from nexmdm.db import Database
+            from nexmdm.logs import Origin, origin
+
+            async def run() -> None:
+                origin.set(Origin(name="worker:retention"))
+                async with aclosing(Database(settings)) as db:
+                    await retention.run(db.engine, settings, datetime.now(UTC))
+
+            asyncio.run(run())
+
+
+@app.command("check-config")
+def check_config() -> None:
+    """Check the environment and say which settings are in force, secrets left out."""
+    with _one_line_errors():
+        for name, value in sorted(_load().model_dump(mode="json").items()):
+            typer.echo(f"{configuration.PREFIX}{name.upper()}={json.dumps(value)}")
+
+
+@app.command()
+def routes() -> None:
+    """Print what the code implements as OpenAPI JSON, made from the routes and not from the contract."""
+    from nexmdm.app import create_api
+
+    typer.echo(json.dumps(create_api(None).openapi()))

@@ -1,0 +1,297 @@
+"""Commands: accepted once, durable before the answer. Sending them is `dispatch`'s business, results are `results`'s.
+
+A command is known by its request_id. One device: its dispatch has the same id; several: each dispatch has an id of its
+own. Whoever sends no request_id gets one made from the signature, so a captured request sent again is the same command.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from time import perf_counter
+from typing import Annotated, Any, Final, Literal, Self
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Request, Response
+from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
+from sqlalchemy import func, select, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlmodel import col
+
+from nexmdm import metrics
+from nexmdm.auth import ADMIN_ONLY, refusal
+from nexmdm.bodies import JsonBody, Maybe, PackageName, RequestId, Shape, Unique, read_limited
+from nexmdm.db import Operation, Session
+from nexmdm.errors import Problem, answers
+from nexmdm.logs import Event, emit, new_id, origin
+from nexmdm.tables import Command, Device, FcmDispatch
+
+router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
+
+SIGNATURE_WINDOW_S: Final = 300
+NEW_WORK: Final = "nexmdm_dispatch"  # the channel that wakes the dispatcher
+
+Activity = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.$]{1,255}$")]
+
+
+class PingParams(Shape):
+    """A ping has none."""
+
+
+class LaunchAppParams(Shape):
+    """Which app to bring to the front."""
+
+    package_name: PackageName
+    activity: Maybe[Activity] = None
+
+
+class _Addressed(Shape):
+    request_id: Maybe[RequestId] = None
+    device_id: Maybe[UUID] = None
+    device_ids: Maybe[Annotated[Unique[UUID], Field(min_length=1, max_length=1000)]] = None
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.device_id is None) == (self.device_ids is None):
+            raise PydanticCustomError("one_address", "Exactly one of device_id and device_ids is required")
+        return self
+
+    @property
+    def addressees(self) -> list[UUID]:
+        """The devices, in the order given."""
+        return self.device_ids or ([self.device_id] if self.device_id else [])
+
+
+class Ping(_Addressed):
+    """Ask devices to answer."""
+
+    action: Literal["ping"]
+    params: PingParams = PingParams()
+
+
+class LaunchApp(_Addressed):
+    """Start an app on devices."""
+
+    action: Literal["launch_app"]
+    params: LaunchAppParams
+
+
+CommandBody = Annotated[Ping | LaunchApp, Field(discriminator="action")]
+
+
+class DispatchRef(BaseModel):
+    """A command on its way to one device."""
+
+    request_id: str
+    device_id: UUID
+    status: Literal["queued", "sending", "sent", "failed", "completed", "expired"]
+
+
+class Accepted(BaseModel):
+    """The command is durable; what becomes of it is in its dispatches."""
+
+    request_id: str
+    dispatches: list[DispatchRef]
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A request whose signature is right. `replay_key` is the same whenever the same signed bytes come again."""
+
+    raw: bytes
+    replay_key: str
+
+
+_command = JsonBody[Ping | LaunchApp](CommandBody)
+
+
+async def _signed(request: Request) -> Signed:
+    given = request.headers.getlist("x-signature")
+    stamps = request.headers.getlist("x-timestamp")
+    if not given or not stamps:
+        raise await refusal(request, "signature_missing")
+    raw = await read_limited(request)
+    secret: str = request.app.state.settings.hmac_secret.get_secret_value()
+    expected = hmac.new(secret.encode(), stamps[0].encode("latin-1") + b"." + raw, sha256).hexdigest()
+    right = hmac.compare_digest(given[0].encode(), f"sha256={expected}".encode())
+    if not right or len(given) > 1 or len(stamps) > 1 or not re.fullmatch("[0-9]{1,12}", stamps[0], re.ASCII):
+        raise await refusal(request, "signature_invalid")
+    if abs(time.time() - int(stamps[0])) > SIGNATURE_WINDOW_S:
+        raise await refusal(request, "signature_expired")
+    return Signed(raw, "cmd_" + sha256(expected.encode()).hexdigest()[:32])
+
+
+async def _body(request: Request, _signed: Annotated[Signed, Depends(_signed)]) -> Ping | LaunchApp:
+    return await _command(request)
+
+
+async def send_command(
+    session: Session, command: Ping | LaunchApp, replay_key: str, ttl_s: int
+) -> tuple[Accepted, bool]:
+    """Store the command and one dispatch per device, or find that it is stored already.
+
+    Returns: the first answer, and whether this is a replay of it.
+
+    Raises:
+        Problem: `request_id_conflict`, `device_not_found`, `device_retired`; nothing is stored.
+    """
+    request_id = command.request_id or replay_key
+    params = command.params.model_dump(exclude_none=True)
+    content = {"action": command.action, "params": params, "device_ids": [str(device) for device in command.addressees]}
+    content_hash = sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    started = perf_counter()
+    with Operation("create", "fcm_dispatches", request_id=request_id) as operation:
+        prior = await session.get(Command, request_id)
+        if prior is None and await _insert_command(session, request_id, command, params, content_hash, ttl_s):
+            dispatches = await _insert_dispatches(session, request_id, command, content_hash)
+            await session.commit()
+        else:
+            operation.name = "idempotency_hit"
+            if prior is None:  # a racer was before us
+                prior = await session.get_one(Command, request_id)
+            return await _first_answer(session, prior, content_hash), True
+    metrics.dispatch_write.observe(perf_counter() - started)
+    metrics.dispatches.labels("queued").inc(len(dispatches))
+    for dispatch in dispatches:
+        emit(
+            Event.DISPATCH_REQUEST,
+            dispatch_request_id=dispatch.request_id,
+            command_request_id=request_id,
+            device_id=str(dispatch.device_id),
+            action=command.action,
+        )
+    return Accepted(request_id=request_id, dispatches=dispatches), False
+
+
+async def _insert_command(
+    session: Session,
+    request_id: str,
+    command: Ping | LaunchApp,
+    params: dict[str, Any],
+    content_hash: str,
+    ttl_s: int,
+) -> bool:
+    """True where this call is the first with the id: the primary key decides, and makes a racer wait for the commit."""
+    await _refuse_unless_all_active(session, command.addressees)
+    statement = insert(Command).values(
+        request_id=request_id,
+        action=command.action,
+        params=params,
+        content_hash=content_hash,
+        http_request_id=origin.get().request_id,
+        expires_at=func.now() + timedelta(seconds=ttl_s),
+    )
+    first = statement.on_conflict_do_nothing().returning(col(Command.request_id))
+    return (await session.execute(first)).first() is not None
+
+
+async def _refuse_unless_all_active(session: Session, devices: list[UUID]) -> None:
+    query = select(col(Device.device_id), col(Device.retired_at)).where(col(Device.device_id).in_(devices))
+    retired = {row.device_id: row.retired_at for row in (await session.execute(query.with_for_update(read=True))).all()}
+    if len(retired) < len(devices):
+        raise Problem("device_not_found")
+    if any(retired.values()):
+        raise Problem("device_retired")
+
+
+_INSERT_DISPATCHES: Final = text(
+    """
+    WITH target AS (
+        SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:devices AS uuid[])) WITH ORDINALITY AS t(id, device, position)
+    ), dispatch AS (
+        INSERT INTO fcm_dispatches
+            (request_id, command_request_id, ordinal, device_id, action, payload_hash, created_at, expires_at)
+        SELECT id, c.request_id, position - 1, device, c.action, :payload_hash, c.created_at, c.expires_at
+        FROM target, commands AS c WHERE c.request_id = :command
+        RETURNING request_id
+    ), step AS (
+        INSERT INTO dispatch_transitions (request_id, status) SELECT request_id, 'queued' FROM dispatch
+    )
+    SELECT pg_notify(:channel, '')
+    """
+)
+
+
+async def _insert_dispatches(
+    session: Session, request_id: str, command: Ping | LaunchApp, payload_hash: str
+) -> list[DispatchRef]:
+    devices = command.addressees
+    ids = [request_id] if len(devices) == 1 else [new_id() for _ in devices]
+    await session.execute(
+        _INSERT_DISPATCHES,
+        {
+            "ids": ids,
+            "devices": devices,
+            "command": request_id,
+            "payload_hash": payload_hash,
+            "channel": NEW_WORK,
+        },
+    )
+    return [
+        DispatchRef(request_id=own, device_id=device, status="queued") for own, device in zip(ids, devices, strict=True)
+    ]
+
+
+async def _first_answer(session: Session, prior: Command, content_hash: str) -> Accepted:
+    query = (
+        select(col(FcmDispatch.request_id), col(FcmDispatch.device_id), col(FcmDispatch.status))
+        .where(col(FcmDispatch.command_request_id) == prior.request_id)
+        .order_by(col(FcmDispatch.ordinal))
+    )
+    rows = (await session.execute(query)).mappings().all()
+    if prior.content_hash != content_hash:
+        now = Accepted(request_id=prior.request_id, dispatches=[DispatchRef(**row) for row in rows])
+        raise Problem("request_id_conflict", extra={"prior": now.model_dump(mode="json")})
+    emit(Event.DISPATCH_IDEMPOTENCY_HIT, dispatch_request_id=prior.request_id)
+    return Accepted(
+        request_id=prior.request_id, dispatches=[DispatchRef(**{**row, "status": "queued"}) for row in rows]
+    )
+
+
+def _require_fcm(request: Request) -> None:
+    if request.app.state.settings.service_account is None:
+        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="fcm", error="not configured")
+        raise Problem("dependency_unavailable", "FCM is not configured.")
+
+
+_HEADERS: Final = [
+    {"name": "X-Timestamp", "in": "header", "required": True, "schema": {"type": "string"}},
+    {"name": "X-Signature", "in": "header", "required": True, "schema": {"type": "string"}},
+]
+
+
+@router.post(
+    "/admin/command",
+    operation_id="sendCommand",
+    responses=answers(
+        "malformed_json",
+        "admin_required",
+        "device_not_found",
+        "device_retired",
+        "payload_too_large",
+        "unsupported_media_type",
+        "validation_error",
+        "rate_limited",
+        "dependency_unavailable",
+    ),
+    openapi_extra={**_command.openapi, "parameters": _HEADERS},
+)
+async def command(
+    request: Request,
+    response: Response,
+    signed: Annotated[Signed, Depends(_signed)],
+    body: Annotated[Any, Depends(_body)],
+    session: Session,
+) -> Accepted:
+    """Send a command to one or many devices."""
+    _require_fcm(request)
+    accepted, replay = await send_command(session, body, signed.replay_key, request.app.state.settings.command_ttl_s)
+    if replay:
+        response.headers["Idempotent-Replay"] = "true"
+    return accepted

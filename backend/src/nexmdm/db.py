@@ -1,0 +1,129 @@
+"""The database of one process: engine, sessions, and what counts as "unavailable". It holds no table and no rule.
+
+A session commits before the answer is sent (`scope="function"`), so a client that has its answer reads its own writes.
+A rule that logs or counts what it wrote commits first, so that no line speaks of what never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+from fastapi import Depends, Request
+from sqlalchemy import event, exc
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from nexmdm import metrics
+from nexmdm.logs import Event, emit
+from nexmdm.settings import Settings
+
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
+
+_CLASSES = (  # SQLSTATE classes of a server that cannot serve, whatever the statement was
+    asyncpg.PostgresConnectionError,  # 08
+    asyncpg.OperatorInterventionError,  # 57: shutting down, starting up, terminated
+    asyncpg.InsufficientResourcesError,  # 53: too many connections, disk full, out of memory
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
+)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """True where the database, not the statement, is at fault: the caller may try again."""
+    if isinstance(error, exc.DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and is_unavailable(error.orig))
+    if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
+        return True
+    cause = error.__cause__
+    return isinstance(error, _CLASSES) or (cause is not None and is_unavailable(cause))
+
+
+def connect_arguments(url: str) -> dict[str, Any]:
+    """What asyncpg.connect() needs, with limits on every wait."""
+    parts = urlsplit(url)
+    socket_dir = parse_qs(parts.query).get("host")
+    arguments: dict[str, Any] = {
+        "user": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "database": parts.path.lstrip("/") or None,
+        "host": socket_dir[0] if socket_dir else parts.hostname,
+        "port": parts.port,
+        "timeout": CONNECT_TIMEOUT_S,
+        "command_timeout": STATEMENT_TIMEOUT_S,
+    }
+    return {key: value for key, value in arguments.items() if value is not None}
+
+
+class Database:
+    """Owns the engine. One per process and event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.database_url.get_secret_value()
+        engine_url = make_url(self.url).set(drivername="postgresql+asyncpg")
+        self.engine = create_async_engine(
+            engine_url,
+            pool_size=settings.db_pool_size,
+            max_overflow=0,
+            pool_timeout=CONNECT_TIMEOUT_S,
+            pool_pre_ping=True,  # a restarted server must cost no caller an error
+            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
+        )
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        event.listen(self.engine.sync_engine, "checkout", lambda *_: metrics.pool_in_use.inc())
+        event.listen(self.engine.sync_engine, "checkin", lambda *_: metrics.pool_in_use.dec())
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        """A raw connection outside the pool, for a flusher or a listener that keeps it."""
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(**connect_arguments(self.url))
+        return connection
+
+    async def aclose(self) -> None:
+        """Give every pooled connection back to the server."""
+        await self.engine.dispose()
+
+
+def database(request: Request) -> Database:
+    """The Database of the running application."""
+    db: Database = request.app.state.db
+    return db
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with database(request).sessions() as session:
+        yield session
+        await session.commit()
+
+
+Session = Annotated[AsyncSession, Depends(_session, scope="function")]
+
+
+class Operation:
+    """Measures one write for its `db_operation` line (seed 002): `with Operation("create", "table", key=...)`.
+
+    `name` may be changed before the end, when the database says that it was a replay.
+    """
+
+    def __init__(self, name: str, entity: str, **keys: Any) -> None:
+        self.name, self.entity, self.keys = name, entity, keys
+        self.latency_ms = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.latency_ms = round((perf_counter() - self._started) * 1000, 3)
+        if kind is None:
+            emit(
+                Event.DB_OPERATION,
+                operation=self.name,
+                entity=self.entity,
+                keys=self.keys,
+                latency_ms=self.latency_ms,
+            )

@@ -1,0 +1,95 @@
+"""The heartbeat route: shape, answer, log line. How a beat is stored, before the answer, is `ingest`'s business."""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel, Field
+
+from nexmdm import metrics
+from nexmdm.auth import CurrentDevice, DescribeDevice, DeviceIdentity, client_ip, stale_device
+from nexmdm.bodies import FcmToken, Integer, JsonBody, Maybe, Shape, Version
+from nexmdm.errors import answers
+from nexmdm.ingest import Beat, HeartbeatWriter
+from nexmdm.logs import Event, emit
+
+router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
+
+JITTER = 0.1  # of the interval, either way, so that a fleet does not march in step
+
+Percent = Annotated[Integer, Field(ge=0, le=100)]
+Celsius = Annotated[float, Field(ge=-100, le=200)]
+Dbm = Annotated[Integer, Field(ge=-200, le=0)]
+Uptime = Annotated[Integer, Field(ge=0, le=4_294_967_295)]
+Megabytes = Annotated[Integer, Field(ge=0, le=1_048_576)]
+NetworkType = Literal["wifi", "cellular", "ethernet", "none", "unknown"]
+
+
+class Heartbeat(Shape):
+    """A device's health (columns of device_heartbeats, seed 002) and, when it has changed, its FCM token."""
+
+    status: Literal["ok", "warn", "error"]
+    battery_pct: Maybe[Percent] = None
+    plugged: Maybe[bool] = None
+    temp_c: Maybe[Celsius] = None
+    network_type: Maybe[NetworkType] = None
+    signal_dbm: Maybe[Dbm] = None
+    uptime_s: Maybe[Uptime] = None
+    ram_used_mb: Maybe[Megabytes] = None
+    unity_pkg_version: Maybe[Version] = None
+    unity_running: Maybe[bool] = None
+    agent_version: Maybe[Version] = None
+    fcm_token: Maybe[FcmToken] = None
+
+
+class Acknowledged(BaseModel):
+    """The beat is durable; `next_heartbeat_s` says when to send the next."""
+
+    ok: Literal[True] = True
+    deduplicated: bool
+    next_heartbeat_s: float
+
+
+_heartbeat = JsonBody[Heartbeat](Heartbeat)
+
+
+async def record(request: Request, device: DeviceIdentity, heartbeat: Heartbeat) -> Acknowledged:
+    """Store one heartbeat; at most one row per device and 10 s bucket."""
+    writer: HeartbeatWriter = request.app.state.heartbeats
+    fields = heartbeat.model_dump(exclude_unset=True)
+    stored = await writer.store(Beat(device.device_id, device.token_version, fields, client_ip(request)))
+    if stored is None:
+        raise await stale_device(request, device)
+    bucket = stored.bucket.isoformat().replace("+00:00", "Z")
+    if stored.ingested:
+        metrics.heartbeats.labels("ingested").inc()
+        emit(Event.HEARTBEAT_INGEST, device_id=str(device.device_id), status=heartbeat.status, bucket=bucket)
+    else:
+        metrics.heartbeats.labels("deduplicated").inc()
+        emit(Event.HEARTBEAT_DEDUP_HIT, device_id=str(device.device_id), bucket=bucket)
+    interval = request.app.state.settings.heartbeat_interval_s
+    pause = round(interval * random.uniform(1 - JITTER, 1 + JITTER), 1)  # noqa: S311 - jitter is no secret
+    return Acknowledged(deduplicated=not stored.ingested, next_heartbeat_s=pause)
+
+
+@router.post(
+    "/v1/heartbeat",
+    operation_id="recordHeartbeat",
+    responses=answers(
+        "malformed_json",
+        "token_invalid",
+        "payload_too_large",
+        "unsupported_media_type",
+        "validation_error",
+        "rate_limited",
+        "dependency_unavailable",
+    ),
+    openapi_extra=_heartbeat.openapi,
+)
+async def record_heartbeat(
+    request: Request, device: CurrentDevice, heartbeat: Annotated[Heartbeat, Depends(_heartbeat)]
+) -> Acknowledged:
+    """Record a heartbeat."""
+    return await record(request, device, heartbeat)

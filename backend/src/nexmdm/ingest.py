@@ -1,0 +1,212 @@
+"""The heartbeat writer: many requests, one statement per round trip, each durable before its answer. It knows no HTTP.
+
+One long-lived task per process owns one connection. Requests queue a beat and wait; the task takes all that has
+gathered and writes it in one statement. Batches form by themselves while a statement is under way: an idle server
+writes each beat at once.
+
+Invariants, each kept by the statement and not by this process:
+- at most one row per device and 10 s bucket: the unique constraint decides, across workers and replicas;
+- last_seen and last_status always move, to the newest, also when the beat is a duplicate;
+- a beat of a retired or re-enrolled device (`token_version`) stores nothing: the cache of tokens is never the judge;
+- rows are locked in the order of device_id, so that two writers cannot wait for one another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from time import perf_counter
+from typing import Any, Final, NamedTuple, Self
+from uuid import UUID
+
+import asyncpg
+
+from nexmdm.db import Database, is_unavailable
+from nexmdm.errors import Problem
+from nexmdm.logs import Event, emit
+
+MAX_BATCH: Final = 500
+MAX_WAITING: Final = 10_000  # beyond it a caller is told to come back: memory stays bounded
+
+# Column of device_heartbeats -> its type in the statement's arrays.
+COLUMNS: Final = {
+    "ip": "inet",
+    "status": "text",
+    "battery_pct": "int",
+    "plugged": "bool",
+    "temp_c": "double precision",
+    "network_type": "text",
+    "signal_dbm": "int",
+    "uptime_s": "bigint",
+    "ram_used_mb": "int",
+    "unity_pkg_version": "text",
+    "unity_running": "bool",
+    "agent_version": "text",
+}
+_TYPES: Final = {"ord": "int", "device_id": "uuid", "token_version": "int", **COLUMNS, "fcm_token": "text"}
+_ARRAYS: Final = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES.values(), 1))
+_NAMES: Final = ", ".join(COLUMNS)
+
+_STORE: Final = f"""
+    WITH beat AS (
+        SELECT * FROM unnest({_ARRAYS}) AS t({", ".join(_TYPES)})
+    ), known AS (
+        SELECT beat.*, date_bin('10 seconds', now(), timestamptz 'epoch') AS bucket
+        FROM beat JOIN devices AS d USING (device_id)
+        WHERE d.token_version = beat.token_version AND d.retired_at IS NULL
+    ), first AS (
+        SELECT DISTINCT ON (device_id) * FROM known ORDER BY device_id, ord
+    ), newest AS (
+        SELECT DISTINCT ON (device_id) * FROM known ORDER BY device_id, ord DESC
+    ), stored AS (
+        INSERT INTO device_heartbeats (device_id, bucket, ts, {_NAMES})
+        SELECT device_id, bucket, now(), {_NAMES} FROM first ORDER BY device_id
+        ON CONFLICT (device_id, bucket) DO NOTHING
+        RETURNING device_id
+    ), moved AS (
+        INSERT INTO device_status AS s (device_id, last_seen, last_status)
+        SELECT device_id, now(), status FROM newest ORDER BY device_id
+        ON CONFLICT (device_id) DO UPDATE
+        SET last_seen = greatest(s.last_seen, excluded.last_seen), last_status = excluded.last_status
+    ), renewed AS (
+        UPDATE devices AS d SET
+            agent_version = coalesce(newest.agent_version, d.agent_version),
+            fcm_token = coalesce(newest.fcm_token, d.fcm_token),
+            fcm_token_dead_at = CASE
+                WHEN newest.fcm_token IS DISTINCT FROM d.fcm_token AND newest.fcm_token IS NOT NULL THEN NULL
+                ELSE d.fcm_token_dead_at
+            END,
+            updated_at = now()
+        FROM newest
+        WHERE d.device_id = newest.device_id
+            AND (newest.agent_version <> d.agent_version
+                OR newest.fcm_token IS NOT NULL AND newest.fcm_token IS DISTINCT FROM d.fcm_token)
+    )
+    SELECT known.ord, known.bucket, first.ord IS NOT NULL AND stored.device_id IS NOT NULL AS ingested
+    FROM known
+    LEFT JOIN first ON first.ord = known.ord
+    LEFT JOIN stored ON stored.device_id = first.device_id
+"""
+_ENSURE_PARTITIONS: Final = "SELECT nexmdm_ensure_heartbeat_partitions(current_date - 1, current_date + 3)"
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat to store. `fields` has the columns of COLUMNS that the device sent, and maybe `fcm_token`."""
+
+    device_id: UUID
+    token_version: int
+    fields: dict[str, Any]
+    ip: str | None
+
+
+class Stored(NamedTuple):
+    """What became of a beat: `ingested` is False for a duplicate in its bucket."""
+
+    bucket: datetime
+    ingested: bool
+
+
+class HeartbeatWriter:
+    """Use as `async with HeartbeatWriter(db) as writer`, then `await writer.store(beat)` from any request."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._waiting: list[tuple[Beat, asyncio.Future[Stored | None]]] = []
+        self._work = asyncio.Event()
+        self._closing = False
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run(), name="heartbeat-writer")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what waits, then end."""
+        self._closing = True
+        self._work.set()
+        await self._task
+        await self._disconnect()
+
+    async def store(self, beat: Beat) -> Stored | None:
+        """Make a beat durable. None: the device is retired or its token was replaced.
+
+        Raises:
+            Problem: `dependency_unavailable` where the database is, or where too many beats wait already.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise Problem("dependency_unavailable", "Too many heartbeats are waiting to be written.")
+        answer: asyncio.Future[Stored | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((beat, answer))
+        self._work.set()
+        return await answer
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._waiting):
+            await self._work.wait()
+            self._work.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:MAX_BATCH], self._waiting[MAX_BATCH:]
+                await self._write(batch)
+
+    async def _write(self, batch: list[tuple[Beat, asyncio.Future[Stored | None]]]) -> None:
+        try:
+            stored = await self._store([beat for beat, _ in batch])
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+            if is_unavailable(error):
+                await self._disconnect()
+            elif len(batch) > 1:
+                # One row is at fault: it must not fail the others.
+                for single in batch:
+                    await self._write([single])
+                return
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(error)
+            return
+        for position, (_, answer) in enumerate(batch):
+            if not answer.done():  # the client may have gone away meanwhile; its beat is stored all the same
+                answer.set_result(stored.get(position))
+
+    async def _store(self, beats: list[Beat]) -> dict[int, Stored]:
+        arguments = [
+            list(range(len(beats))),
+            [beat.device_id for beat in beats],
+            [beat.token_version for beat in beats],
+            [_address(beat.ip) for beat in beats],
+            *([beat.fields.get(name) for beat in beats] for name in [*list(COLUMNS)[1:], "fcm_token"]),
+        ]
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._db.connect()
+        started = perf_counter()
+        try:
+            rows = await self._connection.fetch(_STORE, *arguments)
+        except asyncpg.CheckViolationError as error:
+            if "no partition" not in str(error):
+                raise
+            await self._connection.execute(_ENSURE_PARTITIONS)  # nobody made today's partition: a clock has jumped
+            rows = await self._connection.fetch(_STORE, *arguments)
+        latency_ms = round((perf_counter() - started) * 1000, 3)
+        emit(
+            Event.DB_OPERATION,
+            "debug",
+            operation="create",
+            entity="device_heartbeats",
+            keys={"beats": len(beats)},
+            latency_ms=latency_ms,
+        )
+        return {row["ord"]: Stored(row["bucket"].astimezone(UTC), row["ingested"]) for row in rows}
+
+    async def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+
+def _address(ip: str | None) -> Any:
+    try:
+        return ip_address(ip) if ip else None
+    except ValueError:  # a unix socket or a test client
+        return None

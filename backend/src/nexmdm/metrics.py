@@ -1,0 +1,55 @@
+"""The metrics, one name each. It measures nothing itself: the modules that do the work count here.
+
+Values live in files that all processes of one `nexmdm serve` share (prometheus-client's multiprocess mode), so a scrape
+of any worker is complete. `settings.metrics_directory` must have been set before this module is imported.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+
+from nexmdm import __version__, settings
+
+# Bounds in seconds. Fine where the budgets are (5, 15, 30, 50, 150, 300 ms), coarse beyond.
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+http_requests = Counter("nexmdm_http_requests", "HTTP requests answered.", ["route", "method", "status"])
+http_duration = Histogram(
+    "nexmdm_http_request_duration_seconds", "Time to answer.", ["route", "method"], buckets=_BUCKETS
+)
+registrations = Counter("nexmdm_registrations", "Devices registered or re-enrolled.")
+heartbeats = Counter("nexmdm_heartbeats", "Heartbeats acknowledged.", ["result"])
+dispatches = Counter("nexmdm_dispatches", "Dispatches that reached a state.", ["status"])
+fcm_duration = Histogram("nexmdm_fcm_send_duration_seconds", "One attempt to send over FCM.", buckets=_BUCKETS)
+dispatch_write = Histogram("nexmdm_dispatch_write_duration_seconds", "Making a command durable.", buckets=_BUCKETS)
+action_results = Counter("nexmdm_action_results", "Results that devices reported.", ["outcome", "replayed"])
+apk_downloads = Counter("nexmdm_apk_downloads", "APK downloads answered with content.", ["build_type", "source"])
+tokens_issued = Counter("nexmdm_enroll_tokens_issued", "Enrolment tokens issued.")
+rate_limited = Counter("nexmdm_rate_limited", "Requests refused by a rate limit.", ["rule"])
+auth_failures = Counter("nexmdm_auth_failures", "Refused credentials.", ["code"])
+pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
+build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
+
+
+def page() -> bytes:
+    """The Prometheus text page (format 0.0.4) over all processes."""
+    build_info.labels(__version__).set(1)
+    if settings.metrics_directory() is None:
+        return generate_latest()
+    registry = CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client is half typed
+    return generate_latest(registry)
+
+
+def forget_process(pid: int) -> None:
+    """Drop the live gauges of a process that has ended."""
+    if settings.metrics_directory() is not None:
+        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def seed_labels() -> None:
+    """Make every known series appear with 0, so that a rate over the first event is right."""
+    for result in ("ingested", "deduplicated"):
+        heartbeats.labels(result)
+    for status in ("queued", "sent", "failed", "completed", "expired"):
+        dispatches.labels(status)

@@ -1,0 +1,74 @@
+"""Operations: metrics, liveness, readiness. It measures nothing itself and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from nexmdm import __version__, metrics, migrations
+from nexmdm.auth import ADMIN_ONLY, require_admin
+from nexmdm.db import Session, database
+from nexmdm.errors import Problem, answers
+from nexmdm.logs import Event, emit
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    """The process answers; `database` says whether it was asked too."""
+
+    status: Literal["ok"] = "ok"
+    database: Literal["ok", "not_checked"]
+    version: str = __version__
+
+
+class Readiness(BaseModel):
+    """The process can serve: database there, schema at head."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    migrations: Literal["head"] = "head"
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    response_class=Response,
+    dependencies=ADMIN_ONLY,
+    responses=answers("admin_required", "rate_limited", "dependency_unavailable"),
+)
+async def scrape() -> Response:
+    """All metrics of all workers, as Prometheus text."""
+    started = perf_counter()
+    page = await asyncio.to_thread(metrics.page)  # reads one file per process and kind
+    emit(Event.METRICS_SCRAPE, duration_ms=round((perf_counter() - started) * 1000, 3))
+    return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+@router.get(
+    "/healthz", operation_id="getHealth", responses=answers("admin_required", "rate_limited", "dependency_unavailable")
+)
+async def health(request: Request) -> Health:
+    """Liveness, with a database ping where the settings say so."""
+    settings = request.app.state.settings
+    if settings.healthz_admin:
+        await require_admin(request)
+    if not settings.healthz_database:
+        return Health(database="not_checked")
+    async with database(request).engine.connect() as connection:
+        await connection.execute(text("SELECT 1"))
+    return Health(database="ok")
+
+
+@router.get("/readyz", operation_id="getReadiness", responses=answers("migrations_pending", "dependency_unavailable"))
+async def readiness(session: Session) -> Readiness:
+    """Readiness to serve."""
+    if await migrations.current(session) != migrations.head():
+        raise Problem("migrations_pending", "Run `nexmdm migrate`.")
+    return Readiness()

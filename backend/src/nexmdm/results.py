@@ -1,0 +1,268 @@
+"""What became of commands: the result that a device reports, and the dispatches as the admin sees them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+from sqlalchemy import select, text
+from sqlmodel import col
+
+from nexmdm import metrics
+from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, DeviceIdentity, stale_device
+from nexmdm.bodies import JsonBody, Maybe, RequestId, Shape
+from nexmdm.db import Operation, Session
+from nexmdm.errors import Problem, answers
+from nexmdm.logs import Event, emit
+from nexmdm.pages import Page, Paging
+from nexmdm.tables import Command, DispatchTransition, FcmDispatch
+
+device_router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
+admin_router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
+
+
+def _existing_moment(value: str) -> str:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        raise PydanticCustomError("date_time", "Not a date and time that exists") from None
+    return value
+
+
+Message = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,2000}$")]
+DataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+DataText = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,1000}$")]
+DataInteger = Annotated[int, Field(ge=-(10**15), le=10**15)]
+DataNumber = Annotated[float, Field(ge=-1e15, le=1e15)]
+FinishedAt = Annotated[
+    str,
+    # RFC 3339 section 5.6 with an offset, in the years that PostgreSQL and every client can hold
+    StringConstraints(
+        pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+        r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
+    ),
+    AfterValidator(_existing_moment),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+DispatchStatus = Literal["queued", "sending", "sent", "failed", "completed", "expired"]
+
+
+class ActionResult(Shape):
+    """What a device did with a command."""
+
+    request_id: RequestId
+    outcome: Literal["ok", "error"]
+    message: Maybe[Message] = None
+    finished_at: Maybe[FinishedAt] = None
+    data: Maybe[Annotated[dict[DataKey, DataText | bool | DataInteger | DataNumber], Field(max_length=32)]] = None
+
+
+class Completion(BaseModel):
+    """The completion that is on record; `replayed` where an earlier report had made it."""
+
+    request_id: str
+    completed_at: datetime
+    replayed: bool
+
+
+class DispatchView(BaseModel):
+    """One command on its way to one device."""
+
+    request_id: str
+    command_request_id: str
+    device_id: UUID
+    action: str
+    params: dict[str, Any]
+    status: DispatchStatus
+    created_at: datetime
+    expires_at: datetime
+    sent_at: datetime | None
+    completed_at: datetime | None
+    retries: int
+    http_code: int | None
+    fcm_code: str | None
+    fcm_message_id: str | None
+    latency_ms: float | None
+    error_msg: str | None
+    outcome: Literal["ok", "error"] | None
+    message: str | None
+    finished_at: datetime | None
+    data: dict[str, Any] | None
+
+
+class TransitionView(BaseModel):
+    """One change of a dispatch's status, with what FCM had answered."""
+
+    status: DispatchStatus
+    at: datetime
+    http_code: int | None
+    fcm_code: str | None
+    latency_ms: float | None
+    error_msg: str | None
+
+
+class DispatchDetail(DispatchView):
+    """A dispatch with its whole history."""
+
+    transitions: list[TransitionView]
+
+
+_result = JsonBody[ActionResult](ActionResult)
+
+# One statement judges the token, finds the device's own dispatch, completes it once and keeps the first completion.
+# A device may answer before the dispatcher has stored FCM's answer, so any state but `completed` may complete.
+_COMPLETE: Final = text(
+    """
+    WITH caller AS (
+        SELECT device_id FROM devices
+        WHERE device_id = :device_id AND token_version = :token_version AND retired_at IS NULL
+    ), found AS (
+        SELECT d.request_id, d.status, d.completed_at, d.outcome FROM fcm_dispatches AS d JOIN caller USING (device_id)
+        WHERE d.request_id = :request_id FOR NO KEY UPDATE OF d
+    ), done AS (
+        UPDATE fcm_dispatches AS d SET
+            status = 'completed', completed_at = now(), lease_until = NULL,
+            outcome = :outcome, finished_at = CAST(:finished_at AS timestamptz),
+            result_message = :message, result_data = CAST(:data AS jsonb)
+        FROM found WHERE d.request_id = found.request_id AND found.status <> 'completed'
+        RETURNING d.request_id, d.completed_at
+    ), step AS (
+        INSERT INTO dispatch_transitions (request_id, status) SELECT request_id, 'completed' FROM done
+    )
+    SELECT
+        EXISTS (SELECT FROM caller) AS known,
+        (SELECT coalesce((SELECT completed_at FROM done), completed_at) FROM found) AS completed_at,
+        EXISTS (SELECT FROM found WHERE status = 'completed') AS replayed
+    """
+)
+
+
+async def complete(request: Request, session: Session, device: DeviceIdentity, result: ActionResult) -> Completion:
+    """Complete a dispatch of this device, once; a repeat gives the first completion.
+
+    Raises:
+        Problem: `dispatch_not_found`, also for another device's; `token_invalid` for a token that has died.
+    """
+    with Operation("update", "fcm_dispatches", request_id=result.request_id) as operation:
+        row = (
+            await session.execute(
+                _COMPLETE,
+                {
+                    "device_id": device.device_id,
+                    "token_version": device.token_version,
+                    "request_id": result.request_id,
+                    "outcome": result.outcome,
+                    "message": result.message,
+                    "finished_at": datetime.fromisoformat(result.finished_at) if result.finished_at else None,
+                    "data": orjson.dumps(result.data).decode() if result.data is not None else None,
+                },
+            )
+        ).one()
+        await session.commit()
+        if not row.known:
+            raise await stale_device(request, device)
+        if row.completed_at is None:
+            raise Problem("dispatch_not_found")
+        operation.name = "idempotency_hit" if row.replayed else "update"
+    metrics.action_results.labels(result.outcome, str(row.replayed).lower()).inc()
+    if not row.replayed:
+        metrics.dispatches.labels("completed").inc()
+    emit(
+        Event.ACTION_RESULT_REPLAY if row.replayed else Event.ACTION_RESULT_INGEST,
+        dispatch_request_id=result.request_id,
+        device_id=str(device.device_id),
+        outcome=result.outcome,
+    )
+    return Completion(request_id=result.request_id, completed_at=row.completed_at, replayed=row.replayed)
+
+
+def _view(row: Any) -> DispatchView:
+    dispatch: FcmDispatch = row[0]
+    return DispatchView(
+        params=row.params,
+        fcm_code=dispatch.fcm_status,
+        message=dispatch.result_message,
+        data=dispatch.result_data,
+        **dispatch.model_dump(),
+    )
+
+
+_DISPATCHES: Final = select(FcmDispatch, col(Command.params)).join(
+    Command, col(Command.request_id) == col(FcmDispatch.command_request_id)
+)
+
+
+async def find_dispatch(session: Session, request_id: str) -> DispatchDetail:
+    """A dispatch and every transition, in order."""
+    row = (await session.execute(_DISPATCHES.where(col(FcmDispatch.request_id) == request_id))).first()
+    if row is None:
+        raise Problem("dispatch_not_found")
+    history = (
+        select(DispatchTransition)
+        .where(col(DispatchTransition.request_id) == request_id)
+        .order_by(col(DispatchTransition.id))
+    )
+    steps = (await session.execute(history)).scalars()
+    transitions = [TransitionView(fcm_code=step.fcm_status, **step.model_dump()) for step in steps]
+    return DispatchDetail(transitions=transitions, **_view(row).model_dump())
+
+
+@device_router.post(
+    "/v1/action-result",
+    operation_id="completeAction",
+    responses=answers(
+        "malformed_json",
+        "token_invalid",
+        "dispatch_not_found",
+        "payload_too_large",
+        "unsupported_media_type",
+        "validation_error",
+        "rate_limited",
+        "dependency_unavailable",
+    ),
+    openapi_extra=_result.openapi,
+)
+async def complete_action(
+    request: Request, device: CurrentDevice, result: Annotated[ActionResult, Depends(_result)], session: Session
+) -> Completion:
+    """Report what became of a command."""
+    return await complete(request, session, device, result)
+
+
+@admin_router.get(
+    "/admin/dispatches",
+    operation_id="listDispatches",
+    responses=answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable"),
+)
+async def listing(
+    paging: Annotated[Paging, Depends()],
+    session: Session,
+    status: DispatchStatus | None = None,
+    device_id: UUID | None = None,
+    action: Literal["ping", "launch_app"] | None = None,
+    command_request_id: Annotated[RequestId | None, Query()] = None,
+) -> Page[DispatchView]:
+    """List dispatches, newest first."""
+    query = _DISPATCHES
+    wanted = {"status": status, "device_id": device_id, "action": action, "command_request_id": command_request_id}
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(getattr(FcmDispatch, name) == value)
+    return await paging.read(session, query, col(FcmDispatch.created_at), col(FcmDispatch.request_id), _view)
+
+
+@admin_router.get(
+    "/admin/dispatches/{request_id}",
+    operation_id="getDispatch",
+    responses=answers(
+        "admin_required", "dispatch_not_found", "validation_error", "rate_limited", "dependency_unavailable"
+    ),
+)
+async def one(request_id: Annotated[RequestId, Path()], session: Session) -> DispatchDetail:
+    """Look a dispatch up, with its history."""
+    return await find_dispatch(session, request_id)

@@ -1,0 +1,28 @@
+"""Every table of the control plane, with the invariants that PostgreSQL itself keeps: keys, checks, indexes.
+
+It holds no query and no rule. The revisions in `migrations/` create the same schema; `alembic check` compares the two.
+"""
+
+from sqlmodel import SQLModel
+
+from nexmdm.tables.bookkeeping import RateLimit, ScheduledJob
+from nexmdm.tables.builds import ApkDownloadEvent, ApkVersion
+from nexmdm.tables.commands import Command, DispatchTransition, FcmDispatch
+from nexmdm.tables.fleet import Device, DeviceHeartbeat, DeviceStatus, EnrollmentToken
+
+metadata = SQLModel.metadata
+
+__all__ = [
+    "ApkDownloadEvent",
+    "ApkVersion",
+    "Command",
+    "Device",
+    "DeviceHeartbeat",
+    "DeviceStatus",
+    "DispatchTransition",
+    "EnrollmentToken",
+    "FcmDispatch",
+    "RateLimit",
+    "ScheduledJob",
+    "metadata",
+]

@@ -1,0 +1,95 @@
+"""One ASGI middleware around everything: request id, access line, metrics, security headers, last resort for errors.
+
+It reads no body and knows no route; `logs.Origin` finds the path template once the router has matched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from time import perf_counter
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nexmdm import metrics
+from nexmdm.errors import Problem
+from nexmdm.logs import Event, Origin, emit, new_id, origin
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SECURITY_HEADERS: Final[Sequence[tuple[str, str]]] = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+)
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.getlist("x-request-id")
+    return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else new_id()
+
+
+class Telemetry:
+    """`Telemetry(app)`: the outermost layer, so that refusals of the framework are seen too."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        source = Origin(_request_id(Headers(scope=scope)), scope=scope)
+        token = origin.set(source)
+        started = perf_counter()
+        status = 0  # 0 in the log: the client left before it had an answer
+
+        async def send_stamped(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = source.request_id
+                headers.setdefault("Cache-Control", "no-store")
+                for name, value in _SECURITY_HEADERS:
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_stamped)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
+        except Exception as error:
+            # The type alone: the text of an exception may hold what a caller sent.
+            emit(Event.INTERNAL_ERROR, "error", error=_origin_of(error))
+            if status:
+                raise
+            await Problem("internal_error").response(source.request_id)(scope, receive, send_stamped)
+        finally:
+            self._record(scope, source, status, perf_counter() - started)
+            origin.reset(token)
+
+    def _record(self, scope: Scope, source: Origin, status: int, elapsed_s: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # labels must stay few
+        metrics.http_requests.labels(source.route, method, str(status)).inc()
+        metrics.http_duration.labels(source.route, method).observe(elapsed_s)
+        emit(
+            Event.HTTP_REQUEST,
+            "error" if status >= 500 else "info",
+            method=method,
+            status=status,
+            duration_ms=round(elapsed_s * 1000, 3),
+            ip=scope["client"][0] if scope.get("client") else None,
+        )
+
+
+def _origin_of(error: BaseException) -> str:
+    """`TypeName at module:line`, enough to find the bug with."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" at {trace.tb_frame.f_globals.get('__name__')}:{trace.tb_lineno}" if trace else ""
+    return f"{type(error).__name__}{where}"

@@ -1,0 +1,104 @@
+"""Databases for the tests: each test that asks gets its own clone of a migrated one. It starts no server.
+
+NEXMDM_DATABASE_URL names a PostgreSQL server where databases may be created; without it a test that needs one fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from sqlalchemy import NullPool
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from nexmdm import migrations
+
+Execute = Callable[..., list[asyncpg.Record]]
+
+
+def _execute(url: str, *statements: str) -> list[asyncpg.Record]:
+    async def run() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            rows: list[asyncpg.Record] = []
+            for statement in statements:
+                rows = await connection.fetch(statement)
+            return rows
+        finally:
+            await connection.close()
+
+    return asyncio.run(run())
+
+
+def _database(server: str, name: str) -> str:
+    return urlsplit(server)._replace(path=f"/{name}").geturl()
+
+
+@pytest.fixture
+def execute() -> Execute:
+    """Runs statements on the database of a URL, each in a transaction of its own; gives the rows of the last."""
+    return _execute
+
+
+@pytest.fixture(scope="session")
+def server_url() -> str:
+    """The server of NEXMDM_DATABASE_URL. A missing one is an error and never a skip."""
+    url = os.environ.get("NEXMDM_DATABASE_URL")
+    if not url:
+        pytest.fail("NEXMDM_DATABASE_URL must name a PostgreSQL server where databases may be created", pytrace=False)
+    return url
+
+
+@pytest.fixture(scope="session")
+def _template(server_url: str) -> Iterator[str]:
+    name = f"nexmdm_template_{uuid.uuid4().hex[:12]}"
+    _execute(server_url, f"CREATE DATABASE {name}")
+    try:
+        migrations.upgrade(_database(server_url, name))
+        yield name
+    finally:
+        _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _created(server: str, template: str) -> Iterator[str]:
+    name = f"nexmdm_test_{uuid.uuid4().hex[:12]}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    try:
+        yield _database(server, name)
+    finally:
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_database_url(server_url: str) -> Iterator[str]:
+    """A database without a schema."""
+    yield from _created(server_url, "template0")
+
+
+@pytest.fixture
+def database_url(server_url: str, _template: str) -> Iterator[str]:
+    """A migrated database without rows, for one test."""
+    yield from _created(server_url, _template)
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """An engine on `database_url`."""
+    made = create_async_engine(make_url(database_url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    yield made
+    await made.dispose()
+
+
+@pytest.fixture
+async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A raw connection to `database_url` that commits each statement."""
+    made: asyncpg.Connection[Any] = await asyncpg.connect(database_url)
+    yield made
+    await made.close()

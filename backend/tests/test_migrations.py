@@ -1,0 +1,228 @@
+"""The revisions against a real server: reversible, complete, fast, safe beside one another; old rows move along."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy import NullPool, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from nexmdm import migrations, tables
+
+DEVICE = "01980000-0000-7000-8000-000000000001"
+BCRYPT = "$2b$10$" + "a" * 53
+Execute = Callable[..., list[asyncpg.Record]]
+Objects = Callable[[str], set[str]]
+OBJECTS = """
+    SELECT relname || ' ' || relkind::text || ' ' || relpersistence::text AS object FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relname !~ '_[0-9]{8}' AND relname !~ '^alembic_version'
+    UNION ALL
+    SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid) FROM pg_constraint
+    WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text !~ '_[0-9]{8}|^alembic_version'
+    UNION ALL
+    SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ '_[0-9]{8}|^alembic_version'
+    UNION ALL
+    SELECT attrelid::regclass || '.' || attname || ' ' || format_type(atttypid, atttypmod) || ' ' || attnotnull || ' '
+        || attidentity::text || ' ' || coalesce(pg_get_expr(adbin, adrelid), '')
+    FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+    LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+    WHERE relnamespace = 'public'::regnamespace AND attnum > 0 AND NOT attisdropped AND relkind IN ('r', 'p')
+        AND relname !~ '_[0-9]{8}' AND relname <> 'alembic_version'
+"""
+
+
+@pytest.fixture
+def objects(execute: Execute) -> Objects:
+    """Names and definitions of everything in the schema, partitions and alembic's own table excepted."""
+    return lambda url: {row["object"] for row in execute(url, OBJECTS)}
+
+
+def test_up_down_and_up_again_leave_the_same_schema_and_nothing_behind(
+    empty_database_url: str, objects: Objects, execute: Execute
+) -> None:
+    nothing = objects(empty_database_url)
+    migrations.upgrade(empty_database_url)
+    first = objects(empty_database_url)
+    migrations.downgrade(empty_database_url, "base")
+    functions = "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+    assert objects(empty_database_url) == nothing
+    assert execute(empty_database_url, functions) == []
+    migrations.upgrade(empty_database_url)
+    assert objects(empty_database_url) == first
+    assert len(first) > 200
+
+
+def test_each_revision_can_be_taken_back_alone(empty_database_url: str, objects: Objects) -> None:
+    revisions = ["7ac6ecbe4e31", "a43a2b52588a", "c2d81f6a90b7", "e90b5d3c1f48"]
+    states = []
+    for revision in revisions:
+        migrations.upgrade(empty_database_url, revision)
+        states.append(objects(empty_database_url))
+    assert revisions[-1] == migrations.head()
+    for revision, state in zip(reversed(revisions[:-1]), reversed(states[:-1]), strict=True):
+        migrations.downgrade(empty_database_url, revision)
+        assert objects(empty_database_url) == state
+
+
+def test_the_schema_is_that_of_tables_py_checks_and_defaults_included(
+    empty_database_url: str, database_url: str, objects: Objects
+) -> None:
+    async def create() -> None:
+        engine = create_async_engine(
+            make_url(empty_database_url).set(drivername="postgresql+asyncpg"), poolclass=NullPool
+        )
+        async with engine.begin() as connection:
+            await connection.run_sync(tables.metadata.create_all)
+        await engine.dispose()
+
+    asyncio.run(create())
+    assert migrations.check(database_url) == []
+    assert objects(empty_database_url) == objects(database_url)
+
+
+def test_check_names_a_difference(database_url: str, execute: Execute) -> None:
+    execute(database_url, "ALTER TABLE devices DROP COLUMN serial", "DROP INDEX idx_apk_build_type")
+    differences = migrations.check(database_url)
+    assert len(differences) == 2
+    assert any("serial" in difference for difference in differences)
+    assert any("idx_apk_build_type" in difference for difference in differences)
+
+
+def test_an_empty_database_is_migrated_in_less_than_three_seconds(empty_database_url: str) -> None:
+    begun = time.perf_counter()
+    migrations.upgrade(empty_database_url)
+    assert time.perf_counter() - begun < 3
+
+
+def test_a_second_migration_waits_for_the_first_and_finds_no_work(empty_database_url: str, execute: Execute) -> None:
+    # Processes, as in a deployment: alembic keeps the state of a run in a module, which threads would share.
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(migrations.upgrade, [empty_database_url] * 4))
+    assert execute(empty_database_url, "SELECT version_num FROM alembic_version")[0][0] == migrations.head()
+
+
+def test_a_revision_that_fails_leaves_the_schema_as_it_was(
+    empty_database_url: str, objects: Objects, execute: Execute
+) -> None:
+    migrations.upgrade(empty_database_url, "7ac6ecbe4e31")
+    execute(empty_database_url, "CREATE VIEW commands AS SELECT 1")  # in the way of the last revision
+    before = objects(empty_database_url)
+    with pytest.raises(Exception, match="commands"):
+        migrations.upgrade(empty_database_url)
+    assert objects(empty_database_url) == before
+
+
+async def test_current_tells_the_revision_or_none(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        assert await migrations.current(connection) == migrations.head()
+        await connection.execute(text("DROP TABLE alembic_version"))
+        assert await migrations.current(connection) is None
+        await connection.execute(text("SELECT 1"))  # the transaction has survived the question
+
+
+def test_rows_of_the_baseline_reach_head_and_come_back(empty_database_url: str, execute: Execute) -> None:
+    now = datetime.now(UTC)
+    old = now - timedelta(days=9)
+    migrations.upgrade(empty_database_url, "7ac6ecbe4e31")
+    execute(
+        empty_database_url,
+        f"""INSERT INTO devices (device_id, alias, token_hash, agent_version)
+            VALUES ('{DEVICE}', 'D01', '{BCRYPT}', '1')""",
+        f"""INSERT INTO device_heartbeats (device_id, ts, status) VALUES ('{DEVICE}', '{old}', 'warn'),
+            ('{DEVICE}', '2026-01-01T00:00:01Z', 'ok'), ('{DEVICE}', '2026-01-01T00:00:09Z', 'error')""",
+        f"INSERT INTO apk_versions (version_code, version_name, size_bytes, sha256) VALUES (7, '7', 1, '{'a' * 64}')",
+        f"""INSERT INTO fcm_dispatches (request_id, device_id, action, payload_hash, sent_at, fcm_message_id)
+            VALUES ('one', '{DEVICE}', 'ping', '{"b" * 64}', '{old}', 'm1'),
+            ('two', '{DEVICE}', 'ping', '{"b" * 64}', NULL, NULL)""",
+    )
+    migrations.upgrade(empty_database_url)
+    heartbeats = execute(empty_database_url, "SELECT status, bucket FROM device_heartbeats ORDER BY bucket")
+    assert [row["status"] for row in heartbeats] == ["ok", "warn"]  # two of one bucket: the first stays
+    assert execute(empty_database_url, "SELECT last_status FROM device_status")[0][0] == "warn"
+    dispatches = execute(empty_database_url, "SELECT request_id, status FROM fcm_dispatches ORDER BY request_id")
+    assert [tuple(row) for row in dispatches] == [("one", "sent"), ("two", "failed")]
+    build = execute(empty_database_url, "SELECT package_name, build_type, storage_url FROM apk_versions")[0]
+    assert tuple(build) == ("com.example.app", "release", f"{'a' * 64}.apk")
+    migrations.downgrade(empty_database_url, "7ac6ecbe4e31")
+    assert execute(empty_database_url, "SELECT count(*) FROM device_heartbeats")[0][0] == 2
+    assert execute(empty_database_url, "SELECT count(*) FROM fcm_dispatches")[0][0] == 2
+
+
+async def days(connection: asyncpg.Connection[Any]) -> list[str]:
+    rows = await connection.fetch(
+        "SELECT relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid AND c.relkind = 'r' ORDER BY 1"
+    )
+    return [row["relname"].removeprefix("device_heartbeats_") for row in rows]
+
+
+async def test_the_partitions_of_yesterday_to_in_three_days_exist(connection: asyncpg.Connection[Any]) -> None:
+    today = datetime.now(UTC).date()
+    assert await days(connection) == [f"{today + timedelta(days=shift):%Y%m%d}" for shift in range(-1, 4)]
+
+
+async def test_concurrent_callers_make_each_partition_once(database_url: str, connection: Any) -> None:
+    first, last = date(2030, 2, 26), date(2030, 3, 3)
+
+    async def ensure() -> int:
+        own = await asyncpg.connect(database_url)
+        try:
+            made: int = await own.fetchval("SELECT nexmdm_ensure_heartbeat_partitions($1, $2)", first, last)
+            return made
+        finally:
+            await own.close()
+
+    assert sum(await asyncio.gather(*(ensure() for _ in range(8)))) == 6
+    assert (await days(connection))[-6:] == ["20300226", "20300227", "20300228", "20300301", "20300302", "20300303"]
+
+
+async def test_a_partition_is_a_utc_day_whatever_the_session_says(connection: asyncpg.Connection[Any]) -> None:
+    await connection.execute("SET timezone = 'Pacific/Auckland'; SET datestyle = 'German'")
+    await connection.execute("SELECT nexmdm_ensure_heartbeat_partitions('2030-06-01', '2030-06-01')")
+    await connection.execute("SET timezone = 'UTC'; SET datestyle = 'ISO'")
+    bound = await connection.fetchval(
+        "SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE relname = 'device_heartbeats_20300601'"
+    )
+    assert bound == "FOR VALUES FROM ('2030-06-01 00:00:00+00') TO ('2030-06-02 00:00:00+00')"
+
+
+async def test_a_new_partition_blocks_no_heartbeat(database_url: str, connection: asyncpg.Connection[Any]) -> None:
+    await connection.execute(
+        "INSERT INTO devices (device_id, alias, token_hash, agent_version) VALUES ($1, 'D01', $2, '1')", DEVICE, BCRYPT
+    )
+    maker = await asyncpg.connect(database_url)
+    transaction = maker.transaction()
+    await transaction.start()
+    await maker.execute("SELECT nexmdm_ensure_heartbeat_partitions('2031-01-01', '2031-01-02')")
+    await connection.execute("SET lock_timeout = '100ms'")
+    await connection.execute(
+        """INSERT INTO device_heartbeats (device_id, bucket, ts, status)
+           VALUES ($1, date_bin('10 seconds', now(), TIMESTAMPTZ 'epoch'), now(), 'ok')""",
+        DEVICE,
+    )
+    await transaction.rollback()
+    await maker.close()
+
+
+async def test_dropping_gives_up_soon_while_somebody_reads(database_url: str, connection: Any) -> None:
+    reader = await asyncpg.connect(database_url)
+    transaction = reader.transaction()
+    await transaction.start()
+    await reader.fetch("SELECT * FROM device_heartbeats")
+    begun = time.perf_counter()
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await connection.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2100-01-01')")
+    assert time.perf_counter() - begun < 1
+    await transaction.rollback()
+    dropped = await connection.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2100-01-01')")
+    assert [row["row_estimate"] for row in dropped] == [0] * 5
+    assert await days(connection) == []
+    await reader.close()

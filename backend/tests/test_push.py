@@ -1,0 +1,188 @@
+"""The real firebase-admin against an HTTP server of our own: the private seams, every error, every bound in time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from firebase_admin import messaging
+from kernel import settings_for
+from pydantic import SecretStr
+
+from nexmdm.push import Push
+
+# firebase-admin 7.7 wants installation ids; devices report registration tokens, which FCM takes as before.
+pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated:DeprecationWarning")
+
+DATA = {"request_id": "r1", "action": "ping", "params": "{}"}
+FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
+
+
+def error(status: int, name: str, fcm_code: str | None = None) -> bytes:
+    details = [{"@type": FCM_ERROR, "errorCode": fcm_code}] if fcm_code else []
+    return json.dumps({"error": {"code": status, "message": "m", "status": name, "details": details}}).encode()
+
+
+@dataclass
+class Server:
+    """Answers /token with a token and every send with `status` and `body`; keeps the requests."""
+
+    status: int = 200
+    body: bytes = b'{"name": "projects/p/messages/1"}'
+    headers: str = ""
+    stall: bool = False
+    drop: bool = False
+    token_status: int = 200
+    access_token: str = "t"
+    sends: list[str] = field(default_factory=list)
+    handlers: set[asyncio.Task[None]] = field(default_factory=set)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    url: str = ""
+
+    def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.handlers.add(asyncio.create_task(self.handle(reader, writer)))
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+        length = next(int(line.split(":")[1]) for line in head.splitlines() if line.startswith("content-length"))
+        await reader.readexactly(length)
+        status, body = self.token_status, json.dumps({"access_token": self.access_token, "expires_in": 3600}).encode()
+        if not head.startswith("post /token"):
+            self.sends.append(head)
+            if self.stall:
+                await self.ended.wait()
+            status, body = self.status, self.body
+        if not (self.drop and not head.startswith("post /token")):
+            writer.write(
+                f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+                f"connection: close\r\n{self.headers}\r\n".encode()
+                + body
+            )
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    made = Server()
+    listening = await asyncio.start_server(made.accept, "127.0.0.1", 0)
+    made.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    yield made
+    made.ended.set()
+    listening.close()
+    await asyncio.gather(*made.handlers, return_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    form = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture
+def push(server: Server, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Push:
+    # The endpoint is a class constant of firebase-admin: put back what Push moves.
+    monkeypatch.setattr(messaging._MessagingService, "FCM_URL", messaging._MessagingService.FCM_URL)
+    account = {
+        "type": "service_account",
+        "project_id": "p",
+        "client_email": "a@p.invalid",
+        "private_key": private_key,
+        "token_uri": f"{server.url}/token",
+    }
+    return Push(
+        settings_for(
+            "postgresql://unused",
+            firebase_service_account_json=SecretStr(json.dumps(account)),
+            fcm_base_url=server.url,
+            fcm_timeout_s=1,
+        )
+    )
+
+
+async def send(push: Push) -> Any:
+    return await push.send("device-token", DATA, 60)
+
+
+async def test_a_message_is_sent_to_the_moved_endpoint_with_the_fetched_token(push: Push, server: Server) -> None:
+    attempt = await send(push)
+    assert (attempt.sent, attempt.http_code, attempt.fcm_code) == (True, 200, "OK")
+    assert attempt.message_id == "projects/p/messages/1"
+    assert server.sends[0].startswith("post /v1/projects/p/messages:send")
+    assert "authorization: bearer t\r\n" in server.sends[0]
+
+
+@pytest.mark.parametrize(
+    "status,name,fcm_code,expected,retryable",
+    [
+        (400, "INVALID_ARGUMENT", "INVALID_ARGUMENT", "INVALID_ARGUMENT", False),
+        (401, "UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", "THIRD_PARTY_AUTH_ERROR", False),
+        (403, "PERMISSION_DENIED", "SENDER_ID_MISMATCH", "SENDER_ID_MISMATCH", False),
+        (404, "NOT_FOUND", "UNREGISTERED", "UNREGISTERED", False),
+        (429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED", "QUOTA_EXCEEDED", True),
+        (500, "INTERNAL", "INTERNAL", "INTERNAL", True),
+        (503, "UNAVAILABLE", "UNAVAILABLE", "UNAVAILABLE", True),
+        (401, "UNAUTHENTICATED", None, "UNAUTHENTICATED", True),
+        (502, "", None, "UNKNOWN", True),
+    ],
+)
+async def test_an_error_is_recorded_as_fcm_names_it_and_each_attempt_is_ours(
+    push: Push, server: Server, status: int, name: str, fcm_code: str | None, expected: str, retryable: bool
+) -> None:
+    server.status, server.body = status, error(status, name, fcm_code)
+    attempt = await send(push)
+    assert (attempt.http_code, attempt.fcm_code, attempt.retryable) == (status, expected, retryable)
+    assert attempt.token_is_dead == (expected == "UNREGISTERED")
+    assert len(server.sends) == 1, "firebase-admin retries by itself: a seam has moved"
+
+
+async def test_a_token_that_fcm_refuses_is_replaced_before_the_next_attempt(push: Push, server: Server) -> None:
+    server.status, server.body = 401, error(401, "UNAUTHENTICATED")
+    await send(push)
+    server.status, server.body, server.access_token = 200, b'{"name": "m"}', "another"
+    assert (await send(push)).sent
+    assert "authorization: bearer another" in server.sends[-1]
+
+
+async def test_retry_after_is_kept(push: Push, server: Server) -> None:
+    server.status, server.body = 429, error(429, "RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED")
+    server.headers = "retry-after: 7\r\n"
+    assert (await send(push)).retry_after_s == 7
+
+
+def _drop(server: Server) -> None:
+    server.drop = True
+
+
+def _stall(server: Server) -> None:
+    server.stall = True
+
+
+def _no_token(server: Server) -> None:
+    server.token_status = 503
+
+
+def _not_json(server: Server) -> None:
+    server.status, server.body = 503, b"<html>"
+
+
+@pytest.mark.parametrize(
+    "fail,expected",
+    [(_drop, "UNKNOWN"), (_stall, "DEADLINE_EXCEEDED"), (_no_token, "TOKEN_ENDPOINT"), (_not_json, "UNAVAILABLE")],
+)
+async def test_a_failure_without_an_answer_is_retryable_and_bounded(
+    push: Push, server: Server, fail: Callable[[Server], Awaitable[None] | None], expected: str
+) -> None:
+    fail(server)
+    started = asyncio.get_running_loop().time()
+    attempt = await send(push)
+    assert asyncio.get_running_loop().time() - started < 4
+    assert (attempt.fcm_code, attempt.retryable, attempt.sent) == (expected, True, False)

@@ -1,0 +1,86 @@
+"""Configuration: every fault is one line that names the variable and never its value."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nexmdm import settings
+from nexmdm.settings import ConfigurationError, Limit
+
+GOOD = {
+    "NEXMDM_DATABASE_URL": "postgresql://u:database-secret@localhost/db",
+    "NEXMDM_ADMIN_KEY": "an-admin-key-of-32-characters-00",
+    "NEXMDM_HMAC_SECRET": "an-hmac-secret-of-32-characters-0",
+}
+ACCOUNT = {
+    "project_id": "p",
+    "client_email": "a@p.invalid",
+    "private_key": "-----PRIVATE-----",
+    "token_uri": "http://127.0.0.1:1/token",
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name, value in GOOD.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+def test_the_minimum_gives_the_documented_defaults() -> None:
+    loaded = settings.load()
+    assert (loaded.port, loaded.workers, loaded.command_ttl_s) == (8080, 1, 3600)
+    assert loaded.limit_apk_token == Limit(30, 60)
+
+
+@pytest.mark.parametrize(
+    "name,value,says",
+    [
+        ("NEXMDM_DATABASE_URL", None, "NEXMDM_DATABASE_URL: is missing"),
+        ("NEXMDM_DATABASE_URL", "mysql://wrong-value", "NEXMDM_DATABASE_URL: must be a postgresql:// URL"),
+        ("NEXMDM_ADMIN_KEY", "short-wrong", "NEXMDM_ADMIN_KEY: Value should have at least 16 items"),
+        ("NEXMDM_PORT", "wrong-value", "NEXMDM_PORT: Input should be a valid integer"),
+        ("NEXMDM_LIMIT_ADMIN", "wrong-value", "NEXMDM_LIMIT_ADMIN: must be hits/seconds"),
+        ("NEXMDM_BCRYPT_COST", "4", "NEXMDM_BCRYPT_COST: Input should be greater than or equal to 10"),
+        ("NEXMDM_PUBLIC_URL", "javascript:wrong", "NEXMDM_PUBLIC_URL: must be an http:// or https:// URL"),
+        ("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", "{wrong", "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON: is not JSON"),
+        ("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", "{}", "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON: lacks project_id"),
+    ],
+)
+def test_a_fault_is_one_line_without_the_value(
+    environment: pytest.MonkeyPatch, name: str, value: str | None, says: str
+) -> None:
+    if value is None:
+        environment.delenv(name)
+    else:
+        environment.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        settings.load()
+    assert str(refused.value).startswith(says)
+    assert "\n" not in str(refused.value)
+    assert value is None or "wrong" not in str(refused.value)
+
+
+def test_several_faults_stand_on_one_line(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("NEXMDM_ADMIN_KEY")
+    environment.setenv("NEXMDM_WORKERS", "0")
+    with pytest.raises(ConfigurationError, match=r"NEXMDM_ADMIN_KEY: is missing; NEXMDM_WORKERS: "):
+        settings.load()
+
+
+def test_the_fake_fcm_is_refused_beside_a_real_account(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("NEXMDM_FCM_BASE_URL", "http://127.0.0.1:1")
+    environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(ACCOUNT))
+    assert settings.load().fcm_base_url == "http://127.0.0.1:1"
+    real = {**ACCOUNT, "token_uri": "https://oauth2.googleapis.com/token"}
+    environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(real))
+    with pytest.raises(ConfigurationError, match="NEXMDM_FCM_BASE_URL: refused"):
+        settings.load()
+
+
+def test_no_representation_shows_a_secret() -> None:
+    loaded = settings.load()
+    shown = f"{loaded!r} {loaded.model_dump_json()}"
+    assert all(secret not in shown for secret in ("database-secret", *list(GOOD.values())[1:]))
