@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -88,7 +89,7 @@ def private_key() -> str:
 
 
 @pytest.fixture
-def push(server: Server, private_key: str, monkeypatch: pytest.MonkeyPatch) -> Push:
+async def push(server: Server, private_key: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Push]:
     # The endpoint is a class constant of firebase-admin: put back what Push moves.
     monkeypatch.setattr(messaging._MessagingService, "FCM_URL", messaging._MessagingService.FCM_URL)
     account = {
@@ -98,14 +99,14 @@ def push(server: Server, private_key: str, monkeypatch: pytest.MonkeyPatch) -> P
         "private_key": private_key,
         "token_uri": f"{server.url}/token",
     }
-    return Push(
-        settings_for(
-            "postgresql://unused",
-            firebase_service_account_json=SecretStr(json.dumps(account)),
-            fcm_base_url=server.url,
-            fcm_timeout_s=1,
-        )
+    settings = settings_for(
+        "postgresql://unused",
+        firebase_service_account_json=SecretStr(json.dumps(account)),
+        fcm_base_url=server.url,
+        fcm_timeout_s=1,
     )
+    async with aclosing(Push(settings)) as made:
+        yield made
 
 
 async def send(push: Push) -> Any:

@@ -49,6 +49,11 @@ async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> No
             continue
 
 
+async def _dispatch(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+    async with aclosing(Push(settings)) as push:
+        await Dispatcher(db, push, settings).run(stop)
+
+
 async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) -> None:
     """Work until `on_stop`'s callback is called; then finish what is under way."""
     stop = asyncio.Event()
@@ -59,4 +64,4 @@ async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) 
         if settings.service_account is None:
             emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error="not configured")
         else:
-            tasks.create_task(Dispatcher(db, Push(settings), settings).run(stop))
+            tasks.create_task(_dispatch(db, settings, stop))

@@ -5,67 +5,17 @@ FastAPI would validate Python objects, where strict mode refuses valid JSON date
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from fastapi import Request
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    GetCoreSchemaHandler,
-    StringConstraints,
-    TypeAdapter,
-    ValidationError,
-)
-from pydantic_core import CoreSchema, PydanticCustomError, from_json
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from nexmdm.errors import FieldError, Problem
 
 JSON_LIMIT_BYTES = 64 * 1024
 
 T = TypeVar("T")
-
-
-class Shape(BaseModel):
-    """A request body: strict, closed, immutable; every number is finite."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _integral(value: object) -> object:
-    # JSON has one number type: 298.0 is the integer 298 (JSON Schema 2020-12, section 6.1.1).
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-class _NotNull:
-    """Takes null out of `T | None`: an optional property may be absent, never null."""
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = handler(source)
-        return schema["schema"] if schema["type"] == "nullable" else schema
-
-
-Maybe = Annotated[T | None, _NotNull()]
-
-
-def _unique(items: list[T]) -> list[T]:
-    if len(set(items)) != len(items):
-        raise PydanticCustomError("unique_items", "Items must be unique")
-    return items
-
-
-Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
-Integer = Annotated[int, BeforeValidator(_integral)]
-Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
-Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-FcmToken = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{16,512}$")]
-PackageName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+$", max_length=255)
-]
-Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]  # free text on one line
 
 
 async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes:
@@ -85,12 +35,12 @@ async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes
 
 
 def require_media_type(request: Request, expected: str) -> None:
-    """415 unless the body is declared as `expected`, in UTF-8 where it is text, and not encoded."""
+    """415 unless the body is declared as `expected`, in UTF-8 where it is text, without any Content-Encoding."""
     essence, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if essence.strip().lower() != expected or charset not in {"", "utf-8"}:
         raise Problem("unsupported_media_type", f"Send {expected}.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if "content-encoding" in request.headers:
         raise Problem("unsupported_media_type", "Send the body without Content-Encoding.")
 
 

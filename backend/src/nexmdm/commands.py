@@ -18,7 +18,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
-from pydantic import BaseModel, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy import func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -26,10 +26,11 @@ from sqlmodel import col
 
 from nexmdm import metrics
 from nexmdm.auth import ADMIN_ONLY, refusal
-from nexmdm.bodies import JsonBody, Maybe, PackageName, RequestId, Shape, Unique, read_limited
+from nexmdm.bodies import JsonBody, read_limited
 from nexmdm.db import Operation, Session
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit, new_id, origin
+from nexmdm.shapes import Id, Maybe, PackageName, RequestId, Shape, Unique
 from nexmdm.tables import Command, Device, FcmDispatch
 
 router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
@@ -52,9 +53,11 @@ class LaunchAppParams(Shape):
 
 
 class _Addressed(Shape):
+    model_config = ConfigDict(json_schema_extra={"oneOf": [{"required": ["device_id"]}, {"required": ["device_ids"]}]})
+
     request_id: Maybe[RequestId] = None
-    device_id: Maybe[UUID] = None
-    device_ids: Maybe[Annotated[Unique[UUID], Field(min_length=1, max_length=1000)]] = None
+    device_id: Maybe[Id] = None
+    device_ids: Maybe[Annotated[Unique[Id], Field(min_length=1, max_length=1000)]] = None
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:
@@ -260,9 +263,13 @@ def _require_fcm(request: Request) -> None:
         raise Problem("dependency_unavailable", "FCM is not configured.")
 
 
+def _header(name: str, pattern: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "schema": {"type": "string", "pattern": pattern}}
+
+
 _HEADERS: Final = [
-    {"name": "X-Timestamp", "in": "header", "required": True, "schema": {"type": "string"}},
-    {"name": "X-Signature", "in": "header", "required": True, "schema": {"type": "string"}},
+    _header("X-Timestamp", "^[0-9]{1,12}$"),
+    _header("X-Signature", "^sha256=[0-9a-f]{64}$"),
 ]
 
 

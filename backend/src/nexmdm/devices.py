@@ -7,16 +7,16 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import AwareDatetime, BaseModel
+from pydantic import BaseModel
 from sqlalchemy import Select, func, or_, select, update
 from sqlmodel import col
 
 from nexmdm.auth import ADMIN_ONLY
-from nexmdm.bodies import Alias
 from nexmdm.db import Operation, Session
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
+from nexmdm.shapes import Alias, Id, Moment
 from nexmdm.tables import Device, DeviceStatus
 
 router = APIRouter(tags=["devices"], dependencies=ADMIN_ONLY)
@@ -95,7 +95,7 @@ async def listing(
     status: Literal["active", "retired"] | None = None,
     alias: Annotated[Alias | None, Query()] = None,
     last_status: HealthStatus | None = None,
-    stale_since: AwareDatetime | None = None,
+    stale_since: Annotated[Moment | None, Query()] = None,
 ) -> Page[DeviceView]:
     """List devices, newest first."""
     query = _select()
@@ -119,7 +119,7 @@ async def listing(
         "admin_required", "device_not_found", "validation_error", "rate_limited", "dependency_unavailable"
     ),
 )
-async def one(device_id: UUID, session: Session) -> DeviceView:
+async def one(device_id: Id, session: Session) -> DeviceView:
     """Look a device up."""
     return await find_device(session, device_id)
 
@@ -131,6 +131,6 @@ async def one(device_id: UUID, session: Session) -> DeviceView:
         "admin_required", "device_not_found", "validation_error", "rate_limited", "dependency_unavailable"
     ),
 )
-async def retire(device_id: UUID, session: Session) -> DeviceView:
+async def retire(device_id: Id, session: Session) -> DeviceView:
     """Retire a device."""
     return await retire_device(session, device_id)

@@ -13,17 +13,18 @@ from sqlmodel import col
 
 from nexmdm import limits, metrics
 from nexmdm.auth import ADMIN, ADMIN_ONLY, TOKEN_STATUS, mint_enrolment_token
-from nexmdm.bodies import Alias, Integer, JsonBody, Maybe, Shape, Unique
+from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit, new_id
 from nexmdm.pages import Page, Paging
+from nexmdm.shapes import FREE_TEXT, Alias, Id, Maybe, Shape, Unique, Whole
 from nexmdm.tables import EnrollmentToken
 
 router = APIRouter(tags=["enrolment"], dependencies=ADMIN_ONLY)
 
 Scope = Literal["register", "apk_download"]
-Note = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,500}$")]
+Note = Annotated[str, StringConstraints(pattern=FREE_TEXT, max_length=500)]
 TokenStatus = Literal["active", "expired", "revoked", "exhausted"]
 
 
@@ -31,8 +32,8 @@ class TokenBatch(Shape):
     """The aliases to make a token for, and what each token allows."""
 
     aliases: Annotated[Unique[Alias], Field(min_length=1, max_length=100)]
-    expires_in_s: Annotated[Integer, Field(ge=1, le=604_800)] = 2700
-    uses_allowed: Annotated[Integer, Field(ge=1, le=1000)] = 1
+    expires_in_s: Annotated[int, Whole(1, 604_800)] = 2700
+    uses_allowed: Annotated[int, Whole(1, 1000)] = 1
     scope: Scope = "register"
     note: Maybe[Note] = None
 
@@ -167,7 +168,7 @@ async def listing(
     """List tokens, newest first, without the tokens themselves."""
     query = select(EnrollmentToken, TOKEN_STATUS)
     if status is not None:
-        query = query.where(status == TOKEN_STATUS)
+        query = query.where(TOKEN_STATUS.in_([status]))
     if alias is not None:
         query = query.where(col(EnrollmentToken.alias) == alias)
     return await paging.read(
@@ -191,6 +192,6 @@ def _view(row: Any) -> TokenView:
         "dependency_unavailable",
     ),
 )
-async def revoke(token_id: UUID, session: Session) -> Revocation:
+async def revoke(token_id: Id, session: Session) -> Revocation:
     """Revoke a token."""
     return await revoke_token(session, token_id)

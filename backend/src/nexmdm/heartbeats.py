@@ -10,20 +10,21 @@ from pydantic import BaseModel, Field
 
 from nexmdm import metrics
 from nexmdm.auth import CurrentDevice, DescribeDevice, DeviceIdentity, client_ip, stale_device
-from nexmdm.bodies import FcmToken, Integer, JsonBody, Maybe, Shape, Version
+from nexmdm.bodies import JsonBody
 from nexmdm.errors import answers
 from nexmdm.ingest import Beat, HeartbeatWriter
 from nexmdm.logs import Event, emit
+from nexmdm.shapes import FcmToken, Maybe, Shape, Version, Whole
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 
 JITTER = 0.1  # of the interval, either way, so that a fleet does not march in step
 
-Percent = Annotated[Integer, Field(ge=0, le=100)]
+Percent = Annotated[int, Whole(0, 100)]
 Celsius = Annotated[float, Field(ge=-100, le=200)]
-Dbm = Annotated[Integer, Field(ge=-200, le=0)]
-Uptime = Annotated[Integer, Field(ge=0, le=4_294_967_295)]
-Megabytes = Annotated[Integer, Field(ge=0, le=1_048_576)]
+Dbm = Annotated[int, Whole(-200, 0)]
+Uptime = Annotated[int, Whole(0, 4_294_967_295)]
+Megabytes = Annotated[int, Whole(0, 1_048_576)]
 NetworkType = Literal["wifi", "cellular", "ethernet", "none", "unknown"]
 
 

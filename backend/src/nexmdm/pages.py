@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Query, Request
+from fastapi.dependencies.utils import get_flat_params
 from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Mapped
 
 from nexmdm.db import Session
-from nexmdm.errors import Problem, invalid
+from nexmdm.errors import FieldError, Problem, invalid
 
 Item = TypeVar("Item")
 
@@ -86,9 +88,13 @@ def _refused() -> Problem:
 
 def refuse_repeated_parameters(request: Request) -> None:
     """422 for `?a=1&a=2`: which of the two counted would be a guess."""
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(names) != len(set(names)):
-        raise Problem(
-            "validation_error",
-            errors=[{"pointer": "/query", "code": "duplicate_parameter", "message": "A parameter is repeated."}],
-        )
+    times = Counter(name for name, _ in request.query_params.multi_items())
+    repeated = {name for name, count in times.items() if count > 1}
+    if repeated:
+        declared = {parameter.alias for parameter in get_flat_params(request.scope["route"].dependant)}
+        pointers = ["/query/" + name for name in sorted(repeated & declared)] or ["/query"]
+        message = "The parameter is repeated."
+        errors: list[FieldError] = [
+            {"pointer": pointer, "code": "duplicate_parameter", "message": message} for pointer in pointers
+        ]
+        raise Problem("validation_error", errors=errors)

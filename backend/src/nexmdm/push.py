@@ -72,7 +72,7 @@ class _Bearer(httpx.Auth):
 
 
 class Push:
-    """A sender. One per process and event loop, for as long as they last: firebase-admin closes only without a loop."""
+    """A sender, for one event loop. Close it there: firebase-admin's own way to close starts a loop of its own."""
 
     def __init__(self, settings: Settings) -> None:
         account = settings.service_account
@@ -87,10 +87,14 @@ class Push:
         service_class = messaging._MessagingService
         if settings.fcm_base_url is not None:
             service_class.FCM_URL = settings.fcm_base_url + "/v1/projects/{0}/messages:send"
-        service = messaging._get_messaging_service(self._app)
-        for transport in service._async_client._mounts.values():
+        self._http = messaging._get_messaging_service(self._app)._async_client
+        for transport in self._http._mounts.values():
             transport._retry = HttpxRetry(max_retries=0)
-        service._async_client.async_client.auth = _Bearer(self._credential)
+        self._http.async_client.auth = _Bearer(self._credential)
+
+    async def aclose(self) -> None:
+        """Close the connections to FCM."""
+        await self._http.aclose()
 
     async def authorise(self) -> None:
         """Have a fresh access token, fetched in a thread: google-auth knows no asyncio.

@@ -10,22 +10,23 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
 from nexmdm import metrics
 from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, DeviceTokens, device_token, refusal
-from nexmdm.bodies import Alias, FcmToken, Integer, JsonBody, Label, Maybe, Shape, Version
+from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit, new_id
+from nexmdm.shapes import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
 from nexmdm.tables import Device, EnrollmentToken
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeEnrolment])
 
-SdkLevel = Annotated[Integer, Field(ge=1, le=1000)]
+SdkLevel = Annotated[int, Whole(1, 1000)]
 
 
 class Registration(Shape):

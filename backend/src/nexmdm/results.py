@@ -8,47 +8,29 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, Field, StringConstraints
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy import select, text
 from sqlmodel import col
 
 from nexmdm import metrics
 from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, DeviceIdentity, stale_device
-from nexmdm.bodies import JsonBody, Maybe, RequestId, Shape
+from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
+from nexmdm.shapes import FREE_TEXT, Id, Maybe, Moment, RequestId, Shape
 from nexmdm.tables import Command, DispatchTransition, FcmDispatch
 
 device_router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 admin_router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
 
-
-def _existing_moment(value: str) -> str:
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        raise PydanticCustomError("date_time", "Not a date and time that exists") from None
-    return value
-
-
-Message = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,2000}$")]
+Message = Annotated[str, StringConstraints(pattern=FREE_TEXT, max_length=2000)]
 DataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-DataText = Annotated[str, StringConstraints(pattern=r"^[^\x00]{0,1000}$")]
+DataText = Annotated[str, StringConstraints(pattern=FREE_TEXT, max_length=1000)]
 DataInteger = Annotated[int, Field(ge=-(10**15), le=10**15)]
 DataNumber = Annotated[float, Field(ge=-1e15, le=1e15)]
-FinishedAt = Annotated[
-    str,
-    # RFC 3339 section 5.6 with an offset, in the years that PostgreSQL and every client can hold
-    StringConstraints(
-        pattern=r"^(19|20)[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
-        r"(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$"
-    ),
-    AfterValidator(_existing_moment),
-    Field(json_schema_extra={"format": "date-time"}),
-]
+_CLOSED = Field(max_length=32, json_schema_extra={"additionalProperties": False})
 DispatchStatus = Literal["queued", "sending", "sent", "failed", "completed", "expired"]
 
 
@@ -58,8 +40,8 @@ class ActionResult(Shape):
     request_id: RequestId
     outcome: Literal["ok", "error"]
     message: Maybe[Message] = None
-    finished_at: Maybe[FinishedAt] = None
-    data: Maybe[Annotated[dict[DataKey, DataText | bool | DataInteger | DataNumber], Field(max_length=32)]] = None
+    finished_at: Maybe[Moment] = None
+    data: Maybe[Annotated[dict[DataKey, DataText | bool | DataInteger | DataNumber], _CLOSED]] = None
 
 
 class Completion(BaseModel):
@@ -158,7 +140,7 @@ async def complete(request: Request, session: Session, device: DeviceIdentity, r
                     "request_id": result.request_id,
                     "outcome": result.outcome,
                     "message": result.message,
-                    "finished_at": datetime.fromisoformat(result.finished_at) if result.finished_at else None,
+                    "finished_at": result.finished_at,
                     "data": orjson.dumps(result.data).decode() if result.data is not None else None,
                 },
             )
@@ -243,7 +225,7 @@ async def listing(
     paging: Annotated[Paging, Depends()],
     session: Session,
     status: DispatchStatus | None = None,
-    device_id: UUID | None = None,
+    device_id: Annotated[Id | None, Query()] = None,
     action: Literal["ping", "launch_app"] | None = None,
     command_request_id: Annotated[RequestId | None, Query()] = None,
 ) -> Page[DispatchView]:

@@ -92,23 +92,29 @@ async def run(engine: AsyncEngine, settings: Settings, now: datetime) -> list[Cl
         return lambda: _delete(engine, statement, cutoff=cutoff, **more)
 
     return [
-        await _clean("device_heartbeats", _midnight(oldest_day), lambda: _drop_days(engine, oldest_day)),
-        await _clean("fcm_dispatches", dispatches, deletion(_OLD_DISPATCHES, dispatches, now=now)),
+        await _retire("device_heartbeats", _midnight(oldest_day), lambda: _drop_days(engine, oldest_day)),
+        await _retire("fcm_dispatches", dispatches, deletion(_OLD_DISPATCHES, dispatches, now=now)),
+        await _retire("apk_download_events", downloads, deletion(_OLD_DOWNLOADS, downloads)),
+        # These have no period of their own: a command goes with its dispatches, a limit when it limits nothing more.
         await _clean("commands", dispatches, deletion(_OLD_COMMANDS, dispatches)),
-        await _clean("apk_download_events", downloads, deletion(_OLD_DOWNLOADS, downloads)),
         await _clean("rate_limits", limits, deletion(_SPENT_LIMITS, limits)),
     ]
 
 
+async def _retire(entity: str, cutoff: datetime, work: Callable[[], Awaitable[tuple[int, bool]]]) -> Cleanup:
+    """Clean a table that has a period of its own, and say so in the log."""
+    result = await _clean(entity, cutoff, work)
+    level = "info" if result.complete else "warning"
+    fields = {"deleted": result.deleted, "latency_ms": result.latency_ms}
+    emit(Event.RETENTION_CLEANUP, level, entity=entity, cutoff=_text(cutoff), **fields)
+    return result
+
+
 async def _clean(entity: str, cutoff: datetime, work: Callable[[], Awaitable[tuple[int, bool]]]) -> Cleanup:
-    moment = cutoff.astimezone(UTC).isoformat().replace("+00:00", "Z")
-    with Operation("cleanup", entity, cutoff=moment) as operation:
+    with Operation("cleanup", entity, cutoff=_text(cutoff)) as operation:
         deleted, complete = await work()
         operation.keys["deleted"] = deleted
-    latency_ms = operation.latency_ms
-    level = "info" if complete else "warning"
-    emit(Event.RETENTION_CLEANUP, level, entity=entity, cutoff=moment, deleted=deleted, latency_ms=latency_ms)
-    return Cleanup(entity, cutoff, deleted, latency_ms, complete)
+    return Cleanup(entity, cutoff, deleted, operation.latency_ms, complete)
 
 
 async def _delete(engine: AsyncEngine, statement: TextClause, **parameters: Any) -> tuple[int, bool]:
@@ -146,6 +152,10 @@ async def _patiently(engine: AsyncEngine, statement: TextClause, **parameters: A
                 raise
         await asyncio.sleep(_LOCK_PAUSE_S)
     return None
+
+
+def _text(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _midnight(day: date) -> datetime:

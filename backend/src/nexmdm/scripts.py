@@ -13,10 +13,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from nexmdm.auth import ADMIN_ONLY
-from nexmdm.bodies import Alias
 from nexmdm.errors import answers, invalid
 from nexmdm.logs import Event, emit
 from nexmdm.pages import refuse_repeated_parameters
+from nexmdm.shapes import Alias
 
 router = APIRouter(tags=["apk"], dependencies=[*ADMIN_ONLY, Depends(refuse_repeated_parameters)])
 

@@ -122,7 +122,7 @@ class _Supervisor:
                 emit(Event.SERVICE_STOP, "error", role=role[0], pid=pid)
                 time.sleep(_RESTART_PAUSE_S)
                 self._fork(role)
-            elif status:
+            elif os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM}:  # the latter: it had not begun
                 self._failed = True
 
     def _kill_all(self, number: signal.Signals) -> None:

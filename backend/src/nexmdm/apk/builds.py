@@ -16,11 +16,12 @@ from sqlmodel import col
 from nexmdm.apk import storage
 from nexmdm.apk.archive import is_apk
 from nexmdm.auth import ADMIN_ONLY
-from nexmdm.bodies import PackageName, Version, require_media_type
+from nexmdm.bodies import require_media_type
 from nexmdm.db import Operation, Session
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging, refuse_repeated_parameters
+from nexmdm.shapes import PackageName, Version
 from nexmdm.tables import ApkVersion
 
 router = APIRouter(tags=["apk"], dependencies=ADMIN_ONLY)

@@ -19,11 +19,11 @@ from sqlmodel import col
 from nexmdm import auth, limits, metrics
 from nexmdm.apk import storage
 from nexmdm.apk.builds import DEFAULT_PACKAGE, MEDIA_TYPE, BuildType
-from nexmdm.bodies import PackageName
 from nexmdm.db import Operation, Session, database
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import refuse_repeated_parameters
+from nexmdm.shapes import PackageName
 from nexmdm.tables import ApkDownloadEvent, ApkVersion
 from nexmdm.tables.columns import IpAddress
 

@@ -13,9 +13,6 @@ down_revision = "a43a2b52588a"
 branch_labels = None
 depends_on = None
 
-_FIELDS = """ip, status, battery_pct, plugged, temp_c, network_type, signal_dbm, uptime_s, ram_used_mb,
-        unity_pkg_version, unity_running, agent_version"""
-
 _CHECKS = """
         CONSTRAINT ck_device_heartbeats_status CHECK (status IN ('ok', 'warn', 'error')),
         CONSTRAINT ck_device_heartbeats_network_type
@@ -127,13 +124,15 @@ UPGRADE = (
         greatest((now() AT TIME ZONE 'UTC')::date + 3, (SELECT (max(ts) AT TIME ZONE 'UTC')::date FROM heartbeats_kept))
     )
     """,
-    f"""
-    INSERT INTO device_heartbeats (device_id, bucket, ts, {_FIELDS})
+    """
+    INSERT INTO device_heartbeats (device_id, bucket, ts, ip, status, battery_pct, plugged, temp_c,
+        network_type, signal_dbm, uptime_s, ram_used_mb, unity_pkg_version, unity_running, agent_version)
     SELECT DISTINCT ON (device_id, date_bin('10 seconds', ts, TIMESTAMPTZ 'epoch'))
-        device_id, date_bin('10 seconds', ts, TIMESTAMPTZ 'epoch'), ts, {_FIELDS}
+        device_id, date_bin('10 seconds', ts, TIMESTAMPTZ 'epoch'), ts, ip, status, battery_pct, plugged, temp_c,
+        network_type, signal_dbm, uptime_s, ram_used_mb, unity_pkg_version, unity_running, agent_version
     FROM heartbeats_kept
     ORDER BY device_id, date_bin('10 seconds', ts, TIMESTAMPTZ 'epoch'), hb_id
-    """,  # noqa: S608 - _FIELDS is a constant
+    """,
 )
 
 DOWNGRADE = (
@@ -149,10 +148,13 @@ DOWNGRADE = (
     )
     """,
     "CREATE INDEX ix_device_heartbeats_device_id ON device_heartbeats (device_id, ts)",
-    f"""
-    INSERT INTO device_heartbeats (device_id, ts, {_FIELDS})
-    SELECT device_id, ts, {_FIELDS} FROM heartbeats_kept ORDER BY hb_id
-    """,  # noqa: S608 - _FIELDS is a constant
+    """
+    INSERT INTO device_heartbeats (device_id, ts, ip, status, battery_pct, plugged, temp_c,
+        network_type, signal_dbm, uptime_s, ram_used_mb, unity_pkg_version, unity_running, agent_version)
+    SELECT device_id, ts, ip, status, battery_pct, plugged, temp_c,
+        network_type, signal_dbm, uptime_s, ram_used_mb, unity_pkg_version, unity_running, agent_version
+    FROM heartbeats_kept ORDER BY hb_id
+    """,
 )
 
 
