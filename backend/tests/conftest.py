@@ -9,16 +9,21 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+import httpx
 import pytest
+from kernel import settings_for
 from sqlalchemy import NullPool
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from nexmdm import migrations
+from nexmdm.app import create_api
+from nexmdm.telemetry import Telemetry
 
 Execute = Callable[..., list[asyncpg.Record]]
 
@@ -102,3 +107,23 @@ async def connection(database_url: str) -> AsyncIterator[asyncpg.Connection[Any]
     made: asyncpg.Connection[Any] = await asyncpg.connect(database_url)
     yield made
     await made.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Path:
+    """Where the application of `api` keeps builds; not there before the first."""
+    return tmp_path / "apk"
+
+
+@pytest.fixture
+async def api(database_url: str, storage: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole application, in this process, with the admin key. A build may have 4096 bytes."""
+    settings = settings_for(database_url, storage_url=str(storage), apk_max_bytes=4096)
+    app = create_api(settings)
+    transport = httpx.ASGITransport(Telemetry(app), client=("203.0.113.9", 1))
+    headers = {"X-Admin": settings.admin_key.get_secret_value()}
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://mdm.example:81", headers=headers) as client,
+    ):
+        yield client

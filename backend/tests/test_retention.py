@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -156,16 +155,14 @@ async def test_download_events_and_spent_limits_go_after_their_periods(
     assert await names(db, "SELECT subject FROM rate_limits ORDER BY 1") == ["current", "prior"]
 
 
-async def test_more_rows_than_a_batch_are_all_deleted_fast(engine: AsyncEngine, db: asyncpg.Connection[Any]) -> None:
+async def test_more_rows_than_a_batch_are_all_deleted(engine: AsyncEngine, db: asyncpg.Connection[Any]) -> None:
     await db.execute(
         """INSERT INTO commands (request_id, action, content_hash, http_request_id, created_at, expires_at)
            SELECT n::text, 'ping', repeat('a', 64), 'h', $1::timestamptz, $1 + interval '1 hour'
            FROM generate_series(1, 2500) AS n""",
         NOW - timedelta(days=3),
     )
-    begun = time.perf_counter()
     assert of(await retention.run(engine, SETTINGS, NOW), "commands").deleted == 2500
-    assert time.perf_counter() - begun < 1
     assert await db.fetchval("SELECT count(*) FROM commands") == 0
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -97,17 +96,6 @@ def test_the_windows_script_ends_its_lines_as_cmd_needs() -> None:
     assert 'set "BASE_URL=https://[::1]:8443"' in script
     assert 'set "DEVICE_ALIAS=D01"' in script
     assert script.isascii()
-
-
-@pytest.fixture
-async def api(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_api(settings_for(database_url))
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://mdm.example:81") as client,
-    ):
-        client.headers["X-Admin"] = "0123456789abcdef"
-        yield client
 
 
 async def test_the_address_is_that_of_the_request_unless_one_is_set(api: httpx.AsyncClient, database_url: str) -> None:

@@ -24,12 +24,15 @@ from nexmdm.settings import Settings
 CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
 
-_CLASSES = (  # SQLSTATE classes of a server that cannot serve, whatever the statement was
+_CLASSES = (  # a server that cannot serve, or not us, whatever the statement was
     asyncpg.PostgresConnectionError,  # 08
     asyncpg.OperatorInterventionError,  # 57: shutting down, starting up, terminated
     asyncpg.InsufficientResourcesError,  # 53: too many connections, disk full, out of memory
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28: a password was changed
+    asyncpg.InvalidCatalogNameError,  # 3D: the database is being restored
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
 )
 

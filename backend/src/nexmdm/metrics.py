@@ -6,9 +6,12 @@ of any worker is complete. `settings.metrics_directory` must have been set befor
 
 from __future__ import annotations
 
+from itertools import product
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from nexmdm import __version__, settings
+from nexmdm.errors import CODES
 
 # Bounds in seconds. Fine where the budgets are (5, 15, 30, 50, 150, 300 ms), coarse beyond.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -53,3 +56,12 @@ def seed_labels() -> None:
         heartbeats.labels(result)
     for status in ("queued", "sent", "failed", "completed", "expired"):
         dispatches.labels(status)
+    for outcome, replayed in product(("ok", "error"), ("true", "false")):
+        action_results.labels(outcome, replayed)
+    for build_type, source in product(("debug", "release"), ("enrollment", "manual", "ci")):
+        apk_downloads.labels(build_type, source)
+    for rule in ("admin", "token_create", "apk_token", "apk_ip", "auth_fail"):
+        rate_limited.labels(rule)
+    for code, (status_code, _) in CODES.items():
+        if status_code in {401, 403}:
+            auth_failures.labels(code)

@@ -24,6 +24,7 @@ import httpx
 from firebase_admin import credentials, exceptions, messaging
 from firebase_admin._retry import HttpxRetry
 
+from nexmdm.logs import new_id
 from nexmdm.settings import Settings
 
 _RETRYABLE: Final = (
@@ -80,7 +81,7 @@ class Push:
             raise ValueError("no service account")
         self._timeout_s = settings.fcm_timeout_s
         self._app = firebase_admin.initialize_app(
-            credentials.Certificate(account), {"httpTimeout": settings.fcm_timeout_s}, name=f"nexmdm-{id(self)}"
+            credentials.Certificate(account), {"httpTimeout": settings.fcm_timeout_s}, name=new_id()
         )
         self._credential = self._app.credential.get_credential()
         self._refreshing = asyncio.Lock()
