@@ -95,11 +95,23 @@ def test_check_names_a_difference(database_url: str, execute: Execute) -> None:
     assert any("idx_apk_build_type" in difference for difference in differences)
 
 
-def test_a_second_migration_waits_for_the_first_and_finds_no_work(empty_database_url: str, execute: Execute) -> None:
+async def test_a_second_migration_waits_for_the_first_and_finds_no_work(empty_database_url: str) -> None:
+    blocker = await asyncpg.connect(empty_database_url)
+    transaction = blocker.transaction()
+    await transaction.start()
+    await blocker.execute("CREATE TABLE commands ()")  # until this is rolled back, the first cannot make its own
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     # Processes, as in a deployment: alembic keeps the state of a run in a module, which threads would share.
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
-        list(pool.map(migrations.upgrade, [empty_database_url] * 4))
-    assert execute(empty_database_url, "SELECT version_num FROM alembic_version")[0][0] == migrations.head()
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        runs = [pool.submit(migrations.upgrade, empty_database_url) for _ in range(2)]
+        async with asyncio.timeout(30):
+            while await blocker.fetchval(waiting) < 2:
+                await asyncio.sleep(0.02)
+        await transaction.rollback()
+        for run in runs:
+            await asyncio.wrap_future(run)
+    assert await blocker.fetchval("SELECT version_num FROM alembic_version") == migrations.head()
+    await blocker.close()
 
 
 def test_a_revision_that_fails_leaves_the_schema_as_it_was(

@@ -6,37 +6,32 @@ own. Whoever sends no request_id gets one made from the signature, so a captured
 
 from __future__ import annotations
 
-import hmac
-import re
-import time
-from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from time import perf_counter
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from nexmdm import metrics
-from nexmdm.auth import ADMIN_ONLY, refusal
-from nexmdm.bodies import JsonBody, read_limited
+from nexmdm import metrics, outbox
+from nexmdm.auth import ADMIN_ONLY
+from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_A_BODY, OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit, new_id, origin
 from nexmdm.shapes import Id, Maybe, PackageName, RequestId, Shape, Unique
+from nexmdm.signature import SIGNATURE_HEADERS, SignedRequest
 from nexmdm.tables import Command, Device, FcmDispatch
 
 router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
 
-SIGNATURE_WINDOW_S: Final = 300
-NEW_WORK: Final = "nexmdm_dispatch"  # the channel that wakes the dispatcher
 
 Activity = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.$]{1,255}$")]
 
@@ -103,34 +98,10 @@ class Accepted(BaseModel):
     dispatches: list[DispatchRef]
 
 
-@dataclass(frozen=True, slots=True)
-class Signed:
-    """A request whose signature is right. `replay_key` is the same whenever the same signed bytes come again."""
-
-    raw: bytes
-    replay_key: str
-
-
 _command = JsonBody[Ping | LaunchApp](CommandBody)
 
 
-async def _signed(request: Request) -> Signed:
-    given = request.headers.getlist("x-signature")
-    stamps = request.headers.getlist("x-timestamp")
-    if not given or not stamps:
-        raise await refusal(request, "signature_missing")
-    raw = await read_limited(request)
-    secret: str = request.app.state.settings.hmac_secret.get_secret_value()
-    expected = hmac.new(secret.encode(), stamps[0].encode("latin-1") + b"." + raw, sha256).hexdigest()
-    right = hmac.compare_digest(given[0].encode(), f"sha256={expected}".encode())
-    if not right or len(given) > 1 or len(stamps) > 1 or not re.fullmatch("[0-9]{1,12}", stamps[0], re.ASCII):
-        raise await refusal(request, "signature_invalid")
-    if abs(time.time() - int(stamps[0])) > SIGNATURE_WINDOW_S:
-        raise await refusal(request, "signature_expired")
-    return Signed(raw, "cmd_" + sha256(expected.encode()).hexdigest()[:32])
-
-
-async def _body(request: Request, _signed: Annotated[Signed, Depends(_signed)]) -> Ping | LaunchApp:
+async def _body(request: Request, _signed: SignedRequest) -> Ping | LaunchApp:
     return await _command(request)
 
 
@@ -203,39 +174,12 @@ async def _refuse_unless_all_active(session: Session, devices: list[UUID]) -> No
         raise Problem("device_retired")
 
 
-_INSERT_DISPATCHES: Final = text(
-    """
-    WITH target AS (
-        SELECT * FROM unnest(CAST(:ids AS text[]), CAST(:devices AS uuid[])) WITH ORDINALITY AS t(id, device, position)
-    ), dispatch AS (
-        INSERT INTO fcm_dispatches
-            (request_id, command_request_id, ordinal, device_id, action, payload_hash, created_at, expires_at)
-        SELECT id, c.request_id, position - 1, device, c.action, :payload_hash, c.created_at, c.expires_at
-        FROM target, commands AS c WHERE c.request_id = :command
-        RETURNING request_id
-    ), step AS (
-        INSERT INTO dispatch_transitions (request_id, status) SELECT request_id, 'queued' FROM dispatch
-    )
-    SELECT pg_notify(:channel, '')
-    """
-)
-
-
 async def _insert_dispatches(
     session: Session, request_id: str, command: Ping | LaunchApp, payload_hash: str
 ) -> list[DispatchRef]:
     devices = command.addressees
     ids = [request_id] if len(devices) == 1 else [new_id() for _ in devices]
-    await session.execute(
-        _INSERT_DISPATCHES,
-        {
-            "ids": ids,
-            "devices": devices,
-            "command": request_id,
-            "payload_hash": payload_hash,
-            "channel": NEW_WORK,
-        },
-    )
+    await outbox.enqueue(session, request_id, dict(zip(ids, devices, strict=True)), payload_hash)
     return [
         DispatchRef(request_id=own, device_id=device, status="queued") for own, device in zip(ids, devices, strict=True)
     ]
@@ -263,36 +207,16 @@ def _require_fcm(request: Request) -> None:
         raise Problem("dependency_unavailable", "FCM is not configured.")
 
 
-def _header(name: str, pattern: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": True, "schema": {"type": "string", "pattern": pattern}}
-
-
-_HEADERS: Final = [
-    _header("X-Timestamp", "^[0-9]{1,12}$"),
-    _header("X-Signature", "^sha256=[0-9a-f]{64}$"),
-]
-
-
 @router.post(
     "/admin/command",
     operation_id="sendCommand",
-    responses=answers(
-        "malformed_json",
-        "admin_required",
-        "device_not_found",
-        "device_retired",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
-    openapi_extra={**_command.openapi, "parameters": _HEADERS},
+    responses=answers(*OF_A_BODY, *OF_AN_ADMIN, "device_not_found", "device_retired"),
+    openapi_extra={**_command.openapi, "parameters": SIGNATURE_HEADERS},
 )
 async def command(
     request: Request,
     response: Response,
-    signed: Annotated[Signed, Depends(_signed)],
+    signed: SignedRequest,
     body: Annotated[Any, Depends(_body)],
     session: Session,
 ) -> Accepted:

@@ -13,7 +13,7 @@ from sqlmodel import col
 
 from nexmdm.auth import ADMIN_ONLY
 from nexmdm.db import Operation, Session
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
 from nexmdm.shapes import Alias, Id, Moment
@@ -87,7 +87,7 @@ async def retire_device(session: Session, device_id: UUID) -> DeviceView:
 @router.get(
     "/v1/devices",
     operation_id="listDevices",
-    responses=answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable"),
+    responses=answers(*OF_AN_ADMIN, "validation_error"),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -115,9 +115,7 @@ async def listing(
 @router.get(
     "/v1/devices/{device_id}",
     operation_id="getDevice",
-    responses=answers(
-        "admin_required", "device_not_found", "validation_error", "rate_limited", "dependency_unavailable"
-    ),
+    responses=answers(*OF_AN_ADMIN, "device_not_found", "validation_error"),
 )
 async def one(device_id: Id, session: Session) -> DeviceView:
     """Look a device up."""
@@ -127,9 +125,7 @@ async def one(device_id: Id, session: Session) -> DeviceView:
 @router.delete(
     "/v1/devices/{device_id}",
     operation_id="retireDevice",
-    responses=answers(
-        "admin_required", "device_not_found", "validation_error", "rate_limited", "dependency_unavailable"
-    ),
+    responses=answers(*OF_AN_ADMIN, "device_not_found", "validation_error"),
 )
 async def retire(device_id: Id, session: Session) -> DeviceView:
     """Retire a device."""

@@ -15,7 +15,7 @@ from nexmdm import limits, metrics
 from nexmdm.auth import ADMIN, ADMIN_ONLY, TOKEN_STATUS, mint_enrolment_token
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_A_BODY, OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit, new_id
 from nexmdm.pages import Page, Paging
 from nexmdm.shapes import FREE_TEXT, Alias, Id, Maybe, Shape, Unique, Whole
@@ -138,15 +138,7 @@ async def revoke_token(session: Session, token_id: UUID) -> Revocation:
     "/v1/enroll-tokens",
     operation_id="createEnrollTokens",
     dependencies=[Depends(_creation_limit)],
-    responses=answers(
-        "malformed_json",
-        "admin_required",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_A_BODY, *OF_AN_ADMIN),
     openapi_extra=_batch.openapi,
 )
 async def create(batch: Annotated[TokenBatch, Depends(_batch)], session: Session) -> IssuedTokens:
@@ -157,7 +149,7 @@ async def create(batch: Annotated[TokenBatch, Depends(_batch)], session: Session
 @router.get(
     "/v1/enroll-tokens",
     operation_id="listEnrollTokens",
-    responses=answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable"),
+    responses=answers(*OF_AN_ADMIN, "validation_error"),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -183,14 +175,7 @@ def _view(row: Any) -> TokenView:
 @router.delete(
     "/v1/enroll-tokens/{token_id}",
     operation_id="revokeEnrollToken",
-    responses=answers(
-        "admin_required",
-        "token_not_found",
-        "token_not_active",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_AN_ADMIN, "token_not_found", "token_not_active", "validation_error"),
 )
 async def revoke(token_id: Id, session: Session) -> Revocation:
     """Revoke a token."""

@@ -48,6 +48,11 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "migrations_pending": (503, "The database schema is not at the expected revision"),
 }
 
+# What several operations have in common, for `answers`.
+OF_A_BODY: Final = ("malformed_json", "payload_too_large", "unsupported_media_type", "validation_error")
+OF_A_TOKEN: Final = ("token_invalid", "rate_limited", "dependency_unavailable")
+OF_AN_ADMIN: Final = ("admin_required", "rate_limited", "dependency_unavailable")
+
 RETRY_AFTER_S: Final = 2  # what a 503 asks a caller to wait: about the time a database takes to restart
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from nexmdm import metrics
 from nexmdm.auth import CurrentDevice, DescribeDevice, DeviceIdentity, client_ip, stale_device
 from nexmdm.bodies import JsonBody
-from nexmdm.errors import answers
+from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, answers
 from nexmdm.ingest import Beat, HeartbeatWriter
 from nexmdm.logs import Event, emit
 from nexmdm.shapes import FcmToken, Maybe, Shape, Version, Whole
@@ -78,15 +78,7 @@ async def record(request: Request, device: DeviceIdentity, heartbeat: Heartbeat)
 @router.post(
     "/v1/heartbeat",
     operation_id="recordHeartbeat",
-    responses=answers(
-        "malformed_json",
-        "token_invalid",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_A_BODY, *OF_A_TOKEN),
     openapi_extra=_heartbeat.openapi,
 )
 async def record_heartbeat(

@@ -88,7 +88,7 @@ _STORE: Final = f"""
     FROM known
     LEFT JOIN first ON first.ord = known.ord
     LEFT JOIN stored ON stored.device_id = first.device_id
-"""
+"""  # noqa: S608 - composed of the constants above
 _ENSURE_PARTITIONS: Final = "SELECT nexmdm_ensure_heartbeat_partitions(current_date - 1, current_date + 3)"
 
 

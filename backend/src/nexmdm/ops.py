@@ -14,7 +14,7 @@ from sqlalchemy import text
 from nexmdm import __version__, metrics, migrations
 from nexmdm.auth import ADMIN_ONLY, require_admin
 from nexmdm.db import Session, database
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit
 
 router = APIRouter(tags=["operations"])
@@ -41,7 +41,7 @@ class Readiness(BaseModel):
     operation_id="getMetrics",
     response_class=Response,
     dependencies=ADMIN_ONLY,
-    responses=answers("admin_required", "rate_limited", "dependency_unavailable"),
+    responses=answers(*OF_AN_ADMIN),
 )
 async def scrape() -> Response:
     """All metrics of all workers, as Prometheus text."""
@@ -51,9 +51,7 @@ async def scrape() -> Response:
     return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-@router.get(
-    "/healthz", operation_id="getHealth", responses=answers("admin_required", "rate_limited", "dependency_unavailable")
-)
+@router.get("/healthz", operation_id="getHealth", responses=answers(*OF_AN_ADMIN))
 async def health(request: Request) -> Health:
     """Liveness, with a database ping where the settings say so."""
     settings = request.app.state.settings

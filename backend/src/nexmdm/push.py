@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Generator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from time import perf_counter
@@ -25,6 +24,7 @@ from firebase_admin import credentials, exceptions, messaging
 from firebase_admin._retry import HttpxRetry
 
 from nexmdm.logs import new_id
+from nexmdm.outbox import Attempt
 from nexmdm.settings import Settings
 
 _RETRYABLE: Final = (
@@ -36,29 +36,6 @@ _RETRYABLE: Final = (
     exceptions.UnauthenticatedError,  # our own access token: the next attempt brings a new one
     exceptions.UnknownError,  # a dropped connection arrives as this
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """What one attempt gave. `fcm_code` is FCM's errorCode, or OK; `http_code` is None where no answer came."""
-
-    fcm_code: str
-    http_code: int | None
-    latency_ms: float
-    message_id: str | None = None
-    error_msg: str | None = None
-    retryable: bool = False
-    retry_after_s: float | None = None
-
-    @property
-    def sent(self) -> bool:
-        """FCM has taken the message."""
-        return self.message_id is not None
-
-    @property
-    def token_is_dead(self) -> bool:
-        """The app was removed from the device: the token will never work again."""
-        return self.fcm_code == "UNREGISTERED"
 
 
 class _Bearer(httpx.Auth):

@@ -19,7 +19,7 @@ from nexmdm import metrics
 from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, DeviceTokens, device_token, refusal
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.logs import Event, emit, new_id
 from nexmdm.shapes import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
 from nexmdm.tables import Device, EnrollmentToken
@@ -127,7 +127,7 @@ async def _refuse_unless_active(request: Request, token: EnrollmentToken) -> Non
 async def _consume(session: Session, token: EnrollmentToken) -> bool:
     consumption = (
         update(EnrollmentToken)
-        .where(col(EnrollmentToken.token_id) == token.token_id, TOKEN_STATUS == "active")
+        .where(col(EnrollmentToken.token_id) == token.token_id, TOKEN_STATUS.in_(["active"]))
         .values(uses_consumed=EnrollmentToken.uses_consumed + 1, last_used_at=func.now())
         .returning(col(EnrollmentToken.token_id))
     )
@@ -155,17 +155,7 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
     "/v1/register",
     operation_id="registerDevice",
     dependencies=[Depends(_logged)],
-    responses=answers(
-        "malformed_json",
-        "token_invalid",
-        "insufficient_scope",
-        "alias_mismatch",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_A_BODY, *OF_A_TOKEN, "insufficient_scope", "alias_mismatch"),
     openapi_extra=_registration.openapi,
 )
 async def register_device(

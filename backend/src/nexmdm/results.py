@@ -16,7 +16,7 @@ from nexmdm import metrics
 from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, DeviceIdentity, stale_device
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
 from nexmdm.shapes import FREE_TEXT, Id, Maybe, Moment, RequestId, Shape
@@ -197,16 +197,7 @@ async def find_dispatch(session: Session, request_id: str) -> DispatchDetail:
 @device_router.post(
     "/v1/action-result",
     operation_id="completeAction",
-    responses=answers(
-        "malformed_json",
-        "token_invalid",
-        "dispatch_not_found",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_A_BODY, *OF_A_TOKEN, "dispatch_not_found"),
     openapi_extra=_result.openapi,
 )
 async def complete_action(
@@ -219,7 +210,7 @@ async def complete_action(
 @admin_router.get(
     "/admin/dispatches",
     operation_id="listDispatches",
-    responses=answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable"),
+    responses=answers(*OF_AN_ADMIN, "validation_error"),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -241,9 +232,7 @@ async def listing(
 @admin_router.get(
     "/admin/dispatches/{request_id}",
     operation_id="getDispatch",
-    responses=answers(
-        "admin_required", "dispatch_not_found", "validation_error", "rate_limited", "dependency_unavailable"
-    ),
+    responses=answers(*OF_AN_ADMIN, "dispatch_not_found", "validation_error"),
 )
 async def one(request_id: Annotated[RequestId, Path()], session: Session) -> DispatchDetail:
     """Look a dispatch up, with its history."""

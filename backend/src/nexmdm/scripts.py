@@ -13,7 +13,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from nexmdm.auth import ADMIN_ONLY
-from nexmdm.errors import answers, invalid
+from nexmdm.errors import OF_AN_ADMIN, answers, invalid
 from nexmdm.logs import Event, emit
 from nexmdm.pages import refuse_repeated_parameters
 from nexmdm.shapes import Alias
@@ -22,7 +22,7 @@ router = APIRouter(tags=["apk"], dependencies=[*ADMIN_ONLY, Depends(refuse_repea
 
 # A host name or an IPv4 address, or an IPv6 address in brackets (RFC 3986 section 3.2.2), and a port.
 _AUTHORITY: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-_REFUSALS: Final = answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable")
+_REFUSALS: Final = answers(*OF_AN_ADMIN, "validation_error")
 
 
 class _Script(Template):

@@ -151,7 +151,7 @@ def _call_on_stop(lifeline: int, stop: Callable[[], None]) -> None:
 
 
 def _settle() -> None:
-    """Take what was imported out of the garbage collector's sight: a full collection of it stops a process for 0.2 s."""
+    """Take what was imported out of the garbage collector's sight: a full collection of it takes 0.2 s."""
     gc.collect()
     gc.freeze()
 

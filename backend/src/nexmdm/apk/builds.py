@@ -18,7 +18,7 @@ from nexmdm.apk.archive import is_apk
 from nexmdm.auth import ADMIN_ONLY
 from nexmdm.bodies import require_media_type
 from nexmdm.db import Operation, Session
-from nexmdm.errors import Problem, answers
+from nexmdm.errors import OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging, refuse_repeated_parameters
 from nexmdm.shapes import PackageName, Version
@@ -115,15 +115,7 @@ def _refused(code: str, pointer: str, message: str) -> Problem:
     operation_id="uploadApkBuild",
     status_code=201,
     dependencies=[Depends(refuse_repeated_parameters)],
-    responses=answers(
-        "admin_required",
-        "build_exists",
-        "payload_too_large",
-        "unsupported_media_type",
-        "validation_error",
-        "rate_limited",
-        "dependency_unavailable",
-    ),
+    responses=answers(*OF_AN_ADMIN, "build_exists", "payload_too_large", "unsupported_media_type", "validation_error"),
     openapi_extra={
         "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -139,7 +131,7 @@ async def upload(request: Request, metadata: Annotated[BuildMetadata, Query()], 
 @router.get(
     "/v1/apk/builds",
     operation_id="listApkBuilds",
-    responses=answers("admin_required", "validation_error", "rate_limited", "dependency_unavailable"),
+    responses=answers(*OF_AN_ADMIN, "validation_error"),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
