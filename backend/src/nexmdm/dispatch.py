@@ -14,7 +14,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
@@ -75,7 +75,7 @@ class Dispatcher:
         if free <= 0:
             return  # an attempt that ends will wake us
         for due in await outbox.claim(self._db, free, self._lease_s):
-            task = asyncio.create_task(self._deliver(due), name=f"dispatch-{row['request_id']}")
+            task = asyncio.create_task(self._deliver(due), name=f"dispatch-{due.request_id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
 
@@ -127,7 +127,7 @@ class Dispatcher:
         return max(jittered, attempt.retry_after_s or 0.0)
 
     def _report(self, due: Due, attempt: Attempt, status: str, delay_s: float) -> None:
-        common = {
+        common: dict[str, Any] = {
             "dispatch_request_id": due.request_id,
             "device_id": str(due.device_id),
             "action": due.action,

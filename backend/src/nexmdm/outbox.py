@@ -1,7 +1,7 @@
 """The outbox: `fcm_dispatches` as a queue, with every transition of its rows. It sends nothing and decides no retry.
 
-SKIP LOCKED lets any number of dispatchers share it. A claim is a lease: who dies with one gives the row back when it has
-run out. NOTIFY says that there is work; whoever waits must poll too, since a notification can be lost.
+SKIP LOCKED lets any number of dispatchers share it. A claim is a lease: who dies with one gives the row back when it
+has run out. NOTIFY says that there is work; whoever waits must poll too, since a notification can be lost.
 """
 
 from __future__ import annotations
@@ -145,16 +145,14 @@ class Due:
     token_is_dead: bool
 
 
-async def enqueue(
-    session: AsyncSession, command_request_id: str, devices: Mapping[str, UUID], payload_hash: str
-) -> None:
-    """Queue the command's dispatches, `{request_id: device_id}`, as part of the session's transaction."""
+async def enqueue(session: AsyncSession, command: str, devices: Mapping[str, UUID], payload_hash: str) -> None:
+    """Queue the dispatches `{request_id: device_id}` of a command, as part of the session's transaction."""
     await session.execute(
         _ENQUEUE,
         {
             "ids": list(devices),
             "devices": list(devices.values()),
-            "command": command_request_id,
+            "command": command,
             "payload_hash": payload_hash,
             "channel": NEW_WORK,
         },
