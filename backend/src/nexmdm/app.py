@@ -29,7 +29,7 @@ from nexmdm import (
     scripts,
 )
 from nexmdm.auth import DeviceTokens
-from nexmdm.db import Database, is_unavailable
+from nexmdm.db import OUTAGES, Database, is_unavailable
 from nexmdm.errors import FieldError, Problem
 from nexmdm.ingest import HeartbeatWriter
 from nexmdm.logs import Event, emit, origin
@@ -80,7 +80,9 @@ def create_api(settings: Settings | None) -> FastAPI:
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
-    app.add_exception_handler(Exception, _failure)
+    for kind in OUTAGES:
+        app.add_exception_handler(kind, _outage)
+    app.add_exception_handler(Exception, _bug)
     return app
 
 
@@ -123,9 +125,14 @@ async def _invalid_parameters(request: Request, error: Any) -> Response:
     return await _problem(request, Problem("validation_error", errors=errors))
 
 
-async def _failure(request: Request, error: Exception) -> Response:
-    """A dependency that is away is a 503; everything else is a bug, left to `Telemetry`."""
+async def _outage(request: Request, error: Exception) -> Response:
+    """503 where the database is away; else the statement was at fault, and so were we."""
     if not is_unavailable(error):
         raise error
     emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
     return await _problem(request, Problem("dependency_unavailable"))
+
+
+async def _bug(_request: Request, error: Exception) -> Response:
+    # Without this, Starlette would answer in plain text. `Telemetry` logs it and answers as documented.
+    raise error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from time import perf_counter
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Final, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
@@ -34,6 +34,16 @@ _CLASSES = (  # a server that cannot serve, or not us, whatever the statement wa
     asyncpg.InvalidCatalogNameError,  # 3D: the database is being restored
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
+)
+
+
+# What an outage may arrive as; `is_unavailable` tells whether it is one.
+OUTAGES: Final = (
+    exc.SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
 )
 
 
