@@ -1,0 +1,95 @@
+"""`python -m contracts`: the whole contract suite against the target in the environment. It starts no service.
+
+Start one beside it with `python -m harness run -- python -m contracts`. Exit codes: 0 clean, 1 the contract is broken,
+2 nothing can be said (the harness broke, or too little was tested).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+
+from contracts.run import STEPS, SUITE, Run, execute
+from harness.settings import SettingsError, Target, artifacts
+
+DEFAULT_EXAMPLES = 200
+DEFAULT_SEED = 20261120
+WITHOUT_TARGET = ("lint",)
+PROGRESS_EVERY_S = 5.0
+
+
+def _seed(text: str) -> int:
+    return secrets.randbelow(2**31) if text == "random" else int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m contracts", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument(
+        "--examples",
+        type=int,
+        default=DEFAULT_EXAMPLES,
+        metavar="N",
+        help="per operation and phase (default %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=_seed, default=DEFAULT_SEED, metavar="S", help="a number or `random` (default %(default)s)"
+    )
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(STEPS),
+        metavar="STEP",
+        help=f"one of {', '.join(STEPS)}; may be repeated",
+    )
+    return parser
+
+
+class Console:
+    """One line per event; progress overwrites itself on a terminal, and elsewhere comes every few seconds."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._last_progress = 0.0
+        self._live = sys.stdout.isatty()
+
+    def say(self, text: str) -> None:
+        print(f"{chr(13)}{' ' * 100}{chr(13)}" * self._live + self._line(text), flush=True)
+
+    def progress(self, text: str) -> None:
+        now = time.monotonic()
+        if self._live:
+            print(f"{chr(13)}{self._line(text):<100}", end="", flush=True)
+        elif now - self._last_progress >= PROGRESS_EVERY_S:
+            self._last_progress = now
+            print(self._line(text), flush=True)
+
+    def _line(self, text: str) -> str:
+        return f"[contract {time.monotonic() - self._begun:5.1f} s] {text}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    console = Console()
+    steps = given.only or list(STEPS)
+    try:
+        target = None if set(steps) <= set(WITHOUT_TARGET) else Target.from_env()
+    except SettingsError as error:
+        console.say(f"inconclusive: {error}")
+        return 2
+    run = Run(
+        target, artifacts(SUITE), given.examples, given.seed, console.say, console.progress, environ=dict(os.environ)
+    )
+    console.say(f"seed {given.seed}, {given.examples} examples, steps {', '.join(steps)}")
+    verdict = execute(run, steps)
+    for reason in verdict.reasons:
+        console.say(f"  {reason}")
+    console.say(f"{verdict.status.value}: {run.folder / 'summary.md'}")
+    return verdict.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""What the fuzzer sent and got, from Schemathesis' NDJSON events: operation x status, and how valid requests fared.
+
+It judges nothing. Requests with a method that the path does not document are counted apart.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.spec import Document
+
+
+@dataclass
+class Tally:
+    """Counts over one or more event files."""
+
+    operations: dict[tuple[str, str], str]
+    statuses: dict[str, Counter[int]] = field(default_factory=dict)
+    valid: dict[str, Counter[int]] = field(default_factory=dict)
+    fuzzed: Counter[str] = field(default_factory=Counter)
+    phases: Counter[str] = field(default_factory=Counter)
+    checks: Counter[str] = field(default_factory=Counter)
+    undocumented_methods: Counter[int] = field(default_factory=Counter)
+    unanswered: int = 0
+    errors: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    seed: int | None = None
+    unfinished: int = 1
+
+    @classmethod
+    def of(cls, document: Document, parts: int = 1) -> Tally:
+        """Nothing yet. parts: how many event streams will be read."""
+        operations = {(op.method.upper(), op.path): op.id for op in document.operations()}
+        names = operations.values()
+        return cls(
+            operations, {name: Counter() for name in names}, {name: Counter() for name in names}, unfinished=parts
+        )
+
+    @property
+    def requests(self) -> int:
+        return sum(self.phases.values())
+
+    def read(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            event: dict[str, Any] = json.loads(line)
+            if "ScenarioFinished" in event:
+                self._scenario(event["ScenarioFinished"])
+            elif "NonFatalError" in event:
+                error = event["NonFatalError"]
+                self.errors.append(f"{error['label']}: {error['value']['type']}: {error['value']['message']}")
+            elif "FatalError" in event:
+                self.errors.append(f"fatal: {json.dumps(event['FatalError'])[:500]}")
+            elif "Initialize" in event:
+                self.seed = event["Initialize"]["seed"]
+            elif "EngineFinished" in event:
+                self.unfinished -= event["EngineFinished"]["stop_reason"] == "completed"
+
+    def _scenario(self, scenario: dict[str, Any]) -> None:
+        recorder = scenario["recorder"]
+        for name, interaction in recorder.get("interactions", {}).items():
+            case = recorder["cases"][name]["value"]
+            self.phases[scenario["phase"]] += 1
+            operation = self.operations.get((case["method"], case["path"]))
+            if scenario["phase"] == "fuzzing" and operation is not None:
+                self.fuzzed[operation] += 1
+            response = interaction.get("response")
+            if response is None:
+                self.unanswered += 1
+            elif operation is None:
+                self.undocumented_methods[response["status_code"]] += 1
+            else:
+                self.statuses[operation][response["status_code"]] += 1
+                # A check may send a case again without its credential; such a child is valid in nothing but its name.
+                probe = (
+                    recorder["cases"][name].get("parent_id") and not recorder["cases"][name]["is_transition_applied"]
+                )
+                if case.get("meta", {}).get("generation", {}).get("mode") == "positive" and not probe:
+                    self.valid[operation][response["status_code"]] += 1
+        for name, results in recorder.get("checks", {}).items():
+            for check in results:
+                self.checks[check["name"]] += 1
+                if check["status"] == "failure":
+                    failure = check["failure_info"]["failure"]
+                    place = failure.get("operation") or recorder["cases"][name]["value"]["path"]
+                    self.failures.append(f"{place}: {check['name']}: {failure['title']}")
+
+    def document(self) -> dict[str, Any]:
+        """What the run was, for coverage.json."""
+        return {
+            "seed": self.seed,
+            "requests": self.requests,
+            "phases": dict(sorted(self.phases.items())),
+            "checks": dict(sorted(self.checks.items())),
+            "undocumented_methods": _by_status(self.undocumented_methods),
+        }
+
+    def accepted(self, operation: str) -> int:
+        return sum(n for status, n in self.valid[operation].items() if 200 <= status < 300)
+
+
+def _by_status(counts: Counter[int]) -> dict[str, int]:
+    return {str(status): counts[status] for status in sorted(counts)}

@@ -1,0 +1,152 @@
+"""The gate over the fuzzer's counts: zero successes, a 500, an untested operation, a thin or broken run turn it red."""
+
+import json
+from typing import Any
+
+import pytest
+
+from contracts.coverage import matrix
+from contracts.spec import Document
+from contracts.tally import Tally
+from contracts.valid_rate import checks, read_limits, valid_rates
+from harness.budgets import Judgement, Status
+
+DOCUMENT = Document.read()
+LIMITS = {"default": {"min_valid": 3, "min_share": 0.5}, "operations": {}}
+
+
+def scenario(
+    path: str,
+    method: str,
+    status: int | None,
+    *,
+    mode: str = "positive",
+    phase: str = "fuzzing",
+    count: int = 10,
+    **extra: Any,
+) -> str:
+    cases: dict[str, Any] = {}
+    interactions: dict[str, Any] = {}
+    for number in range(count):
+        value = {"method": method, "path": path, "meta": {"generation": {"mode": mode}}}
+        cases[str(number)] = {"value": value, "is_transition_applied": False, **extra}
+        interactions[str(number)] = {"response": {"status_code": status} if status else None}
+    recorder = {"label": f"{method} {path}", "cases": cases, "interactions": interactions, "checks": {}}
+    return json.dumps({"ScenarioFinished": {"phase": phase, "recorder": recorder}})
+
+
+def good_run() -> Tally:
+    tally = Tally.of(DOCUMENT)
+    for operation in DOCUMENT.operations():
+        for phase in ("examples", "coverage", "fuzzing", "stateful"):
+            tally.read([scenario(operation.path, operation.method.upper(), 200, phase=phase)])
+    tally.read([json.dumps({"EngineFinished": {"stop_reason": "completed"}})])
+    return tally
+
+
+def statuses(judged: list[Judgement]) -> dict[str, Status]:
+    return {each.limit.name.partition(":")[0]: each.status for each in judged}
+
+
+def failed(tally: Tally, examples: int = 10) -> dict[str, Status]:
+    return {
+        check.id: check.status
+        for check in checks(tally, ["recordHeartbeat"], examples)
+        if check.status is not Status.PASS
+    }
+
+
+def test_good_run_passes() -> None:
+    tally = good_run()
+    assert set(statuses(valid_rates(tally, LIMITS)).values()) == {Status.PASS}
+    assert failed(tally) == {}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 409, 422, 429])
+def test_valid_requests_that_never_succeed(status: int) -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/v1/heartbeat", "POST", status)])
+    assert statuses(valid_rates(tally, LIMITS))["recordHeartbeat"] is Status.FAIL
+
+
+def test_no_valid_request_is_no_pass() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/v1/heartbeat", "POST", 200, mode="negative")])
+    assert statuses(valid_rates(tally, LIMITS))["recordHeartbeat"] is Status.INCONCLUSIVE
+
+
+def test_too_few_valid_requests_are_no_pass() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/v1/heartbeat", "POST", 200, count=2)])
+    assert statuses(valid_rates(tally, LIMITS))["recordHeartbeat"] is Status.INCONCLUSIVE
+
+
+def test_probe_of_a_check_is_not_a_valid_request() -> None:
+    tally = good_run()
+    before = tally.valid["recordHeartbeat"].total()
+    tally.read([scenario("/v1/heartbeat", "POST", 401, parent_id="x")])
+    assert tally.valid["recordHeartbeat"].total() == before
+
+
+def test_server_error() -> None:
+    tally = good_run()
+    tally.read([scenario("/v1/heartbeat", "POST", 500, mode="negative", count=1)])
+    assert failed(tally) == {"fuzz/5xx": Status.FAIL}
+
+
+def test_server_error_for_an_undocumented_method() -> None:
+    tally = good_run()
+    tally.read([scenario("/v1/heartbeat", "PATCH", 500, mode="negative", count=1)])
+    assert failed(tally) == {"fuzz/5xx": Status.FAIL}
+
+
+def test_unanswered_request() -> None:
+    tally = good_run()
+    tally.read([scenario("/v1/heartbeat", "POST", None, count=1)])
+    assert failed(tally) == {"fuzz/answered": Status.FAIL}
+
+
+def test_untested_operation() -> None:
+    tally = good_run()
+    tally.statuses["getMetrics"].clear()
+    assert failed(tally) == {"fuzz/operations": Status.FAIL}
+
+
+def test_fewer_examples_than_asked_for() -> None:
+    assert failed(good_run(), examples=11) == {"fuzz/examples": Status.INCONCLUSIVE}
+
+
+def test_missing_phase() -> None:
+    tally = good_run()
+    del tally.phases["stateful"]
+    assert failed(tally) == {"fuzz/complete": Status.INCONCLUSIVE}
+
+
+def test_run_that_stopped_early() -> None:
+    tally = good_run()
+    tally.unfinished = 1
+    assert failed(tally) == {"fuzz/complete": Status.INCONCLUSIVE}
+
+
+def test_limits_name_real_operations() -> None:
+    assert valid_rates(Tally.of(DOCUMENT), read_limits())
+    with pytest.raises(ValueError, match="teleport"):
+        valid_rates(Tally.of(DOCUMENT), {**LIMITS, "operations": {"teleport": {}}})
+
+
+def test_share_must_be_above_zero() -> None:
+    limits = read_limits()
+    shares = [each["min_share"] for each in (limits["default"], *limits["operations"].values()) if "min_share" in each]
+    assert min(shares) > 0
+
+
+def test_matrix_adds_up_and_names_what_nobody_saw() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read(
+        [scenario("/v1/heartbeat", "POST", 200), scenario("/v1/heartbeat", "POST", 422, mode="negative", count=3)]
+    )
+    row = matrix(DOCUMENT, tally, {"raw": {"recordHeartbeat": {"422": 2, "413": 1}}})["operations"]["recordHeartbeat"]
+    assert row["statuses"] == {"200": 10, "413": 1, "422": 5}
+    assert row["by"] == {"raw": {"422": 2, "413": 1}, "fuzz": {"200": 10, "422": 3}}
+    assert row["valid"] == {"sent": 10, "accepted": 10}
+    assert row["unseen"] == ["400", "401", "415", "429", "503"]
