@@ -1,0 +1,143 @@
+"""One backend process: start, wait until it is ready, restart, kill, stop.
+
+It deliberately knows nothing of databases or FCM: its environment says all that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+from harness.logs import LogTap
+from harness.processes import Child, bare_environment
+from harness.settings import SECRETS, HarnessError
+from harness.waiting import WaitTimeout, eventually
+
+_SHOWN_LINES = 20
+
+
+class BackendError(HarnessError):
+    """The backend died or was not ready in time. The message ends with its last log lines, secrets masked."""
+
+
+class Backend:
+    """A `nexmdm serve` process (or a stand-in) with its JSON log in `log_file`, its stderr beside it (`.stderr`)."""
+
+    def __init__(self, command: Sequence[str], env: Mapping[str, str], log_file: Path) -> None:
+        """command: argv, e.g. [path, "serve"]; env: added to a bare environment; log_file: appended to."""
+        self.log_file = log_file
+        self.stderr_file = log_file.with_name(f"{log_file.name}.stderr")
+        self._command = list(command)
+        self._env = dict(env)
+        self._child: Child | None = None
+        self._mark = 0
+        self._port = 0
+
+    def start(self) -> Backend:
+        """Start the process and return at once. The first start takes a free port; later ones the same port."""
+        if self.running:
+            raise BackendError("the backend runs already")
+        self.log_file.touch()
+        self._mark = LogTap(self.log_file).mark()
+        env = bare_environment({"NEXMDM_PORT": str(self._port)} | self._env | {"PYTHONUNBUFFERED": "1"})
+        with self.log_file.open("ab") as stdout, self.stderr_file.open("ab") as stderr:
+            self._child = Child(self._command, env=env, stdout=stdout, stderr=stderr)
+        return self
+
+    def wait_ready(self, within_s: float = 20.0) -> Backend:
+        """Return when GET /readyz answers 200. BackendError at once when the process dies, or when time is up.
+
+        The port is the one that this process (or a child of it) logs in its `service.start` line.
+        """
+        try:
+            eventually(self._is_ready, within_s, what="the backend's readiness")
+        except WaitTimeout as error:
+            self.stop(2.0)
+            raise BackendError(f"{error}\n{self.last_words()}") from None
+        return self
+
+    def stop(self, within_s: float = 10.0) -> int | None:
+        """SIGTERM, then SIGKILL after `within_s`. Returns the exit code (None: it did not run)."""
+        child, self._child = self._child, None
+        return None if child is None else child.stop(within_s)
+
+    def kill(self) -> None:
+        """SIGKILL to the process alone, no goodbye: its children have to notice by themselves."""
+        if self._child is not None:
+            self._child.send(signal.SIGKILL)
+            self._child.wait()
+
+    def restart(self, within_s: float = 20.0) -> Backend:
+        """Stop if it runs, start on the same port, wait until ready."""
+        self.stop()
+        return self.start().wait_ready(within_s)
+
+    def wait(self) -> int:
+        """Wait until the process ends by itself, for as long as that takes. Returns the exit code."""
+        if self._child is None:
+            raise BackendError("the backend does not run")
+        return self._child.wait()
+
+    @property
+    def pid(self) -> int:
+        """Process id of the running process. BackendError when there is none."""
+        if self._child is None or self._child.poll() is not None:
+            raise BackendError(f"the backend does not run\n{self.last_words()}")
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives."""
+        return self._child is not None and self._child.poll() is None
+
+    @property
+    def base_url(self) -> str:
+        """http://127.0.0.1:PORT; known once wait_ready has returned."""
+        if not self._port:
+            raise BackendError("the backend's port is not known before wait_ready")
+        return f"http://127.0.0.1:{self._port}"
+
+    def last_words(self) -> str:
+        """The last lines of its log and of its stderr, secrets masked."""
+        parts = []
+        for file in (self.log_file, self.stderr_file):
+            lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+            parts += [f"-- last lines of {file.name}:", *lines[-_SHOWN_LINES:]] if lines else [f"-- {file.name}: empty"]
+        return SECRETS.mask("\n".join(parts))
+
+    def _is_ready(self) -> bool:
+        assert self._child is not None
+        code = self._child.poll()
+        if code is not None:
+            self._child.reap()
+            self._child = None
+            raise BackendError(f"the backend ended with exit code {code} before it was ready\n{self.last_words()}")
+        if not self._port:
+            self._port = self._logged_port()
+        try:
+            connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=2.0)
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            text = answer.read(2000).decode(errors="replace")
+            connection.close()
+        except (OSError, http.client.HTTPException) as error:
+            raise AssertionError(f"GET /readyz: {error!r}") from None
+        assert answer.status == 200, f"GET /readyz: {answer.status} {text}"
+        return True
+
+    def _logged_port(self) -> int:
+        """The port of our process's (or its children's) `service.start` line: replicas share one log file."""
+        assert self._child is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process = psutil.Process(self._child.pid)
+            ours = {process.pid, *(child.pid for child in process.children(recursive=True))}
+            for line in LogTap(self.log_file).since(self._mark):
+                if line.get("event") == "service.start" and line.get("port") and line.get("pid") in ours:
+                    return int(line["port"])
+        raise AssertionError("no service.start line with a port yet")

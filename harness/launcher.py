@@ -1,0 +1,106 @@
+"""What `up` and `run` do: a stack for people, and a command beside a stack.
+
+It deliberately handles no signal: whatever interrupts it, everything that it started is stopped on the way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.backend import BackendError
+from harness.postgres import Postgres
+from harness.processes import Child, CommandNotFoundError
+from harness.settings import SettingsError, Target, artifacts, refuse_production
+from harness.stack import Stack
+from harness.waiting import Interrupted, WaitTimeout
+
+_CMD_GOODBYE_S = 15.0
+
+
+def say(text: str) -> None:
+    """A line for people: stdout belongs to the JSON line, and to CMD."""
+    print(f"harness: {text}", file=sys.stderr, flush=True)
+
+
+def up(workers: int) -> int:
+    """Start a stack, print where it is as one JSON line, keep it until a signal comes or the backend dies."""
+    if os.environ.get("NEXMDM_BASE_URL"):
+        raise SettingsError("NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it")
+    with _stack(workers) as stack:
+        target = stack.target
+        details = {
+            "base_url": target.base_url,
+            "admin_key": target.admin_key,
+            "hmac_secret": target.hmac_secret,
+            "database_url": target.database_url,
+            "log_file": str(target.log_file),
+            "fcm_url": target.fcm_url,
+            "backend_pid": target.backend_pid,
+        }
+        sys.stdout.write(json.dumps(details) + "\n")
+        sys.stdout.flush()
+        say("Ctrl-C stops it")
+        code = stack.backend.wait()
+        raise BackendError(f"the backend ended by itself with exit code {code}\n{stack.backend.last_words()}")
+
+
+def run(command: Sequence[str], workers: int, only: str | None) -> int:
+    """Run the command beside a live stack (or PostgreSQL alone, or the given deployment). Returns its exit code."""
+    if shutil.which(command[0]) is None:
+        raise CommandNotFoundError(f"command not found: {command[0]}")
+    if os.environ.get("NEXMDM_BASE_URL"):
+        target = Target.from_env()
+        say(f"NEXMDM_BASE_URL is set: nothing is started, the target is {target.base_url}")
+        return _run_child(command, {})
+    if only == "postgres":
+        server = _server()
+        with Postgres.attach(server) if server else Postgres.start(log_file=_log_dir() / "postgres.log") as postgres:
+            url = postgres.clone(f"nexmdm_run_{os.getpid()}")
+            return _run_child(command, {"NEXMDM_DATABASE_URL": url, "DATABASE_URL": url})
+    with _stack(workers) as stack:
+        code = _run_child(command, stack.target.as_env())
+        if not stack.backend.running:
+            say("note: the backend no longer ran when the command ended")
+        return code
+
+
+def _stack(workers: int) -> Stack:
+    begun = time.monotonic()
+    stack = Stack.start(workers=workers, database_url=_server(), log_dir=_log_dir())
+    took_s = time.monotonic() - begun
+    say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
+    return stack
+
+
+def _log_dir() -> Path:
+    return artifacts("stack", f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}")
+
+
+def _server() -> str | None:
+    """DATABASE_URL, where given: the server to make databases on."""
+    url = os.environ.get("DATABASE_URL") or None
+    if url is not None:
+        refuse_production(url, "DATABASE_URL")
+    return url
+
+
+def _run_child(command: Sequence[str], extra: dict[str, str]) -> int:
+    child = Child(command, env=os.environ | extra, stdin=None, stdout=None, stderr=None)
+    try:
+        code = child.wait()
+    except Interrupted as interrupted:
+        # As a terminal would: the signal to the whole group, and then the time to write a report.
+        child.send(interrupted.number, group=True)
+        with contextlib.suppress(WaitTimeout):
+            child.wait(_CMD_GOODBYE_S)
+        raise
+    finally:
+        child.stop(2.0)
+    return code if code >= 0 else 128 - code

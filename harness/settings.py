@@ -1,0 +1,183 @@
+"""Every environment variable of the harness, the target they describe, and the masking of secrets.
+
+It deliberately starts nothing and connects to nothing: it only reads, checks and explains.
+
+| variable | meaning | default |
+|---|---|---|
+| NEXMDM_BASE_URL | the deployment under test; unset: the launcher starts a stack of its own | unset |
+| NEXMDM_ADMIN_KEY | its admin key | required with a base URL |
+| NEXMDM_HMAC_SECRET | the secret that signs /admin/command | required with a base URL |
+| DATABASE_URL | the target's database (read-only use); without a base URL: the server to make databases on | unset |
+| NEXMDM_LOG_FILE | the target's JSON log | unset |
+| NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
+| NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |
+| NEXMDM_BACKEND_COMMAND | path of the `nexmdm` command that the launcher starts | nexmdm |
+| NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
+| NEXMDM_ALLOW_PRODUCTION | 1: run against an address that looks like production | unset |
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+MASK = "***"
+_LOCAL_SUFFIXES = (".test", ".local", ".localhost")
+_TOKEN_SHAPES = re.compile(r"nxe_[A-Za-z0-9_-]{8,}|nxd_[0-9a-f]{8,}(?:_[A-Za-z0-9_-]+)?|ya29\.[A-Za-z0-9._-]{8,}")
+
+
+class HarnessError(Exception):
+    """The harness itself cannot go on, which says nothing about the product. The message is for people."""
+
+
+class SettingsError(HarnessError):
+    """The environment does not describe a usable target. The message is one line and names the variable."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A running deployment: how to reach it, and which of its insides this run may look at."""
+
+    base_url: str
+    admin_key: str
+    hmac_secret: str
+    database_url: str | None = None
+    log_file: Path | None = None
+    fcm_url: str | None = None
+    backend_pid: int | None = None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Target:
+        """Read the target from the environment. SettingsError: incomplete, malformed, or it looks like production."""
+        env = os.environ if environ is None else environ
+        missing = [name for name in ("NEXMDM_BASE_URL", "NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET") if not env.get(name)]
+        if missing:
+            raise SettingsError(f"{', '.join(missing)}: not set (start a stack with `python -m harness run -- CMD`)")
+        refuse_production(env["NEXMDM_BASE_URL"], "NEXMDM_BASE_URL", env)
+        if env.get("DATABASE_URL"):
+            refuse_production(env["DATABASE_URL"], "DATABASE_URL", env)
+        pid = env.get("NEXMDM_BACKEND_PID") or None
+        if pid is not None and not pid.isdecimal():
+            raise SettingsError(f"NEXMDM_BACKEND_PID: not a process id: {pid}")
+        log_file = env.get("NEXMDM_LOG_FILE") or None
+        return cls(
+            base_url=env["NEXMDM_BASE_URL"].rstrip("/"),
+            admin_key=env["NEXMDM_ADMIN_KEY"],
+            hmac_secret=env["NEXMDM_HMAC_SECRET"],
+            database_url=env.get("DATABASE_URL") or None,
+            log_file=Path(log_file) if log_file else None,
+            fcm_url=env.get("NEXMDM_FCM_URL") or None,
+            backend_pid=int(pid) if pid else None,
+        )
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What of {"database", "logs", "fcm", "process"} this target lets a suite look at or control."""
+        held = {
+            "database": self.database_url,
+            "logs": self.log_file,
+            "fcm": self.fcm_url,
+            "process": self.backend_pid,
+        }
+        return frozenset(name for name, value in held.items() if value is not None)
+
+    def as_env(self) -> dict[str, str]:
+        """The environment variables from which `from_env` makes this target again."""
+        pairs = {
+            "NEXMDM_BASE_URL": self.base_url,
+            "NEXMDM_ADMIN_KEY": self.admin_key,
+            "NEXMDM_HMAC_SECRET": self.hmac_secret,
+            "DATABASE_URL": self.database_url,
+            "NEXMDM_LOG_FILE": self.log_file,
+            "NEXMDM_FCM_URL": self.fcm_url,
+            "NEXMDM_BACKEND_PID": self.backend_pid,
+        }
+        return {name: str(value) for name, value in pairs.items() if value is not None}
+
+
+def refuse_production(url: str, variable: str, environ: Mapping[str, str] | None = None) -> None:
+    """Raise SettingsError unless the URL's host is loopback, private, .test, .local, .localhost or a unix socket.
+
+    A host whose name holds "prod" is refused wherever it lives. NEXMDM_ALLOW_PRODUCTION=1 lifts the refusal.
+    """
+    env = os.environ if environ is None else environ
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower().rstrip(".")
+    except ValueError as error:
+        raise SettingsError(f"{variable}: not a URL ({error})") from None
+    socket_dir = next(iter(parse_qs(parts.query).get("host", [])), "")
+    if not host and parts.scheme.startswith("postgres"):
+        host = socket_dir.lower() if socket_dir and not socket_dir.startswith("/") else "localhost"
+    if not host or not parts.scheme:
+        raise SettingsError(f"{variable}: not a URL with a scheme and a host")
+    if env.get("NEXMDM_ALLOW_PRODUCTION") == "1":
+        return
+    if "prod" in host or not _is_local(host):
+        raise SettingsError(f"{variable}: host {host} looks like production; NEXMDM_ALLOW_PRODUCTION=1 allows it")
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost" or host.endswith(_LOCAL_SUFFIXES):
+        return True
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or (address.is_private and not address.is_unspecified)
+
+
+def artifacts(*parts: str, environ: Mapping[str, str] | None = None) -> Path:
+    """The folder below NEXMDM_ARTIFACTS (default ./artifacts) named by `parts`, made when it is missing."""
+    env = os.environ if environ is None else environ
+    folder = Path(env.get("NEXMDM_ARTIFACTS") or "artifacts").absolute().joinpath(*parts)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def backend_command(environ: Mapping[str, str] | None = None) -> str:
+    """The `nexmdm` command that the launcher starts: NEXMDM_BACKEND_COMMAND, else the one on PATH."""
+    env = os.environ if environ is None else environ
+    return env.get("NEXMDM_BACKEND_COMMAND") or "nexmdm"
+
+
+class Secrets:
+    """The values that must never be printed: those that were added, and anything shaped like a NexMDM token."""
+
+    SHORTEST = 8  # a shorter value would mask ordinary text
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._lock = threading.Lock()
+        self._values: set[str] = set()
+        self.add(*values)
+
+    def add(self, *values: str) -> None:
+        """Mask these values from now on. ValueError: one is shorter than SHORTEST."""
+        for value in values:
+            if len(value) < self.SHORTEST:
+                raise ValueError(f"a secret of fewer than {self.SHORTEST} characters cannot be masked")
+        with self._lock:
+            self._values.update(values)
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._values
+
+    def known(self) -> frozenset[str]:
+        """The values added so far (for the gate that searches logs and artifacts for them)."""
+        with self._lock:
+            return frozenset(self._values)
+
+    def mask(self, text: str) -> str:
+        """The text with every known secret, and every token-shaped word, replaced by ***."""
+        for value in sorted(self.known(), key=len, reverse=True):
+            text = text.replace(value, MASK)
+        return _TOKEN_SHAPES.sub(MASK, text)
+
+
+SECRETS = Secrets()
