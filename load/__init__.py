@@ -1,0 +1,1 @@
+"""Load scenarios, their profiles, and the runner that owns the verdict. It deliberately imports no other suite."""

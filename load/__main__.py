@@ -1,0 +1,115 @@
+"""`python -m load SCENARIO`: runs a load scenario against the target of the environment and ends with its verdict.
+
+Exit code 0 pass, 1 fail, 2 inconclusive (or the harness itself broke). It deliberately starts no backend:
+`python -m harness run -- python -m load sim20` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from rich.console import Console
+
+from harness.settings import SettingsError, Target, artifacts
+from load.profiles import PROFILES, Profile
+from load.progress import Live, show
+
+_TROUBLE = 2
+
+
+def duration(text: str) -> float:
+    """`30`, `30s`, `2m`: seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number with s, m or h, such as 30s")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m load",
+        description="Run a load scenario against the target that the environment describes (harness/settings.py).",
+        epilog="Exit code: 0 pass, 1 the product failed, 2 inconclusive. A stack of its own: "
+        "`python -m harness run -- python -m load sim20`.",
+    )
+    scenarios = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
+    for name, profile in PROFILES.items():
+        text = (
+            f"{profile.devices} devices enrol, send heartbeats for {profile.duration_s:g} s, get a ping each and answer"
+        )
+        scenario = scenarios.add_parser(name, help=text, description=text)
+        scenario.add_argument(
+            "--duration", type=duration, default=profile.duration_s, metavar="30s", help="of heartbeats"
+        )
+        scenario.add_argument("--devices", type=int, default=profile.devices, metavar="N")
+        scenario.add_argument("--seed", type=int, metavar="S", help="repeat the schedule of an earlier run")
+        scenario.add_argument("--artifacts", type=Path, metavar="DIR", help=f"default: ./artifacts/{name}")
+    return parser
+
+
+def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def simulate(profile: Profile, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
+    """Run a profile in a Locust environment of our own. Returns the document of result.json."""
+    # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
+    import gevent  # noqa: PLC0415
+    from locust.env import Environment  # noqa: PLC0415
+
+    from load.driver import Driver  # noqa: PLC0415
+    from load.sim20 import SimulatedDevice  # noqa: PLC0415
+
+    environment = Environment(user_classes=[SimulatedDevice], host=target.base_url)
+    runner = environment.create_local_runner()
+    driver = SimulatedDevice.driver = Driver(environment, profile, target, directory, seed)
+    try:
+        with Live(driver.run, console) as live:
+            driver.begin()
+            runner.start(profile.devices, spawn_rate=profile.devices)
+            while driver.document is None:
+                gevent.sleep(0.2)
+                live.update(driver.simulation.clock.now())
+    except KeyboardInterrupt:
+        driver.end("interrupted")
+    finally:
+        runner.quit()
+    assert driver.document is not None
+    return driver.document
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    console = Console(stderr=True, highlight=False)
+    try:
+        profile = replace(PROFILES[given.scenario], devices=given.devices, duration_s=given.duration)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
+        target = Target.from_env()
+    except SettingsError as error:
+        console.print(f"load: {error}", style="red", markup=False)
+        return _TROUBLE
+    signal.signal(signal.SIGTERM, _on_sigterm)
+    directory = given.artifacts or artifacts(profile.name)
+    document = simulate(profile, target, directory, given.seed, console)
+    show(document, directory, console)
+    return int(document["exit_code"])
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # before there was a run that could report it
+        print("load: interrupted", file=sys.stderr)
+        sys.exit(_TROUBLE)

@@ -1,0 +1,99 @@
+"""One simulation from start to artifacts, for Locust and for our own runner alike. It deliberately shows nothing.
+
+The verdict is ours: Locust's statistics are never asked, and its exit code is overruled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import gevent
+from locust.contrib.fasthttp import FastHttpSession
+from locust.env import Environment
+
+from harness.budgets import Status
+from harness.settings import Target
+from load.conclusion import conclude
+from load.evidence import Evidence
+from load.profiles import Profile
+from load.seats import OVER, Run
+from load.simulation import Simulation
+from load.transport import LocustTransport
+
+
+class Driver:
+    """Conducts one run in a Locust environment whose users call `live`. `document` is result.json once it is over."""
+
+    def __init__(
+        self, environment: Environment, profile: Profile, target: Target, directory: Path, seed: int | None = None
+    ) -> None:
+        self.environment = environment
+        self.directory = directory
+        self.document: dict[str, Any] | None = None
+        session = FastHttpSession(
+            target.base_url,
+            environment.events.request,
+            user=None,
+            insecure=False,
+            network_timeout=profile.request_timeout_s,
+            connection_timeout=profile.request_timeout_s,
+            max_retries=0,
+        )
+        self.simulation = Simulation(profile, target, LocustTransport(session, target.base_url), seed)
+        self._numbers = itertools.count()
+        self._conductor: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def run(self) -> Run:
+        return self.simulation.run
+
+    @property
+    def exit_code(self) -> int:
+        """0 pass, 1 fail, 2 inconclusive; a run without a document proves nothing."""
+        return 2 if self.document is None else int(self.document["exit_code"])
+
+    def begin(self) -> None:
+        self._conductor = gevent.spawn(self._conduct)
+
+    def live(self, session: FastHttpSession) -> None:
+        """What a Locust user does: be the next device. Users beyond the profile's number do nothing."""
+        number = next(self._numbers)
+        if number < self.run.profile.devices:
+            self.simulation.live(number, LocustTransport(session, self.simulation.target.base_url))
+
+    def _conduct(self) -> None:
+        evidence: Evidence | None = None
+        try:
+            self.simulation.prepare()
+            self.simulation.conduct()
+            if self.run.preparation.status is Status.PASS:
+                evidence = self.simulation.collector.collect()
+        except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
+            self.run.doubts.append(f"the harness broke: {type(error).__name__}: {error}"[:300])
+        self._conclude(evidence)
+        self._stop_locust()
+
+    def end(self, why: str) -> None:
+        """End a run that is not over: everything of it stops, and it is inconclusive. Harmless after its end."""
+        if self.document is not None:
+            return
+        if self._conductor is not None:
+            self._conductor.kill(timeout=2.0)
+        self.simulation.abandon(why)
+        self._conclude(None)
+
+    def _conclude(self, evidence: Evidence | None) -> None:
+        now = self.simulation.clock.now()
+        self.run.enter(OVER, now)
+        self.document = conclude(self.run, evidence, now, self.directory)
+
+    def _stop_locust(self) -> None:
+        runner, options = self.environment.runner, self.environment.parsed_options
+        if runner is None:
+            return
+        if options is None or options.headless:
+            runner.quit()
+        else:
+            runner.stop()  # the web page stays open

@@ -1,0 +1,101 @@
+"""The scenarios' figures as data: how many, how often, how long, and which limits hold. It deliberately runs nothing.
+
+Sources: seed 000 B (20 devices, two minutes, 10-15 s, answers after 1-3 s, latency and error limits) and seed 001 (FCM
+dispatch). How a percentile is judged when a short run cannot have its 10 / (1 - p) samples: see harness/budgets.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.budgets import Limit, Status, minimum_samples
+
+# Fewer beats than this say nothing, whatever the profile: at 20, p95 has one sample beyond it.
+LEAST_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One scenario. Durations end in _s; a pair is a range from which each value is drawn evenly."""
+
+    name: str = "sim20"
+    devices: int = 20
+    duration_s: float = 120.0
+    interval_s: tuple[float, float] = (10.0, 15.0)
+    bucket_s: float = 10.0
+    edge_clear_s: float = 0.4  # send times keep this far from bucket edges, so that a beat's bucket is beyond doubt
+    duplicate_share: float = 0.2  # of the beats, an intended second one in the same bucket follows
+    duplicate_gap_s: float = 0.5
+    command_after: float = 0.5  # share of the duration at which every device gets its ping
+    answer_after_s: tuple[float, float] = (1.0, 3.0)
+    repeat_every: int = 5  # every fifth device reports its result twice
+    scrapes: int = 250  # of /metrics over the duration: more than the 200 that a p95 wants
+    token_ttl_s: int = 2700
+    request_timeout_s: float = 10.0
+    message_within_s: float = 20.0
+    strangers_share: float = 0.25  # of the CPUs: from here on, a latency beyond its limit blames nobody
+    settle_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.devices <= 100:
+            raise ValueError("devices: 1 to 100, as many as one batch of enrolment tokens")
+        if self.duration_s < self.interval_s[1]:
+            raise ValueError(
+                f"duration: at least {self.interval_s[1]:g} s, the longest interval between two heartbeats"
+            )
+        if self.interval_s[0] < self.bucket_s:
+            raise ValueError("interval: shorter than a bucket, which makes every beat a duplicate")
+
+    @property
+    def is_quick_look(self) -> bool:
+        """Shorter or smaller than the seed's simulation."""
+        return self.duration_s < SIM20.duration_s or self.devices < SIM20.devices
+
+
+SIM20 = Profile()
+PROFILES = {SIM20.name: SIM20}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the simulation has to keep."""
+
+    heartbeat_p95: Limit
+    heartbeat_p99: Limit
+    heartbeat_errors: Limit
+    dispatch_write: Limit
+    fcm_dispatch: Limit
+    metrics_scrape: Limit
+    registered: Limit
+    sent: Limit
+    completed: Limit
+    achieved: Limit
+    lag: Limit
+
+
+def limits(profile: Profile, planned_beats: int) -> Limits:
+    """The limits for a run of this size. Least numbers of samples follow from the plan, never from what was seen."""
+
+    def least(q: float) -> int:
+        return max(LEAST_SAMPLES, min(minimum_samples(q), int(planned_beats * 0.98)))
+
+    def every(name: str, source: str) -> Limit:
+        return Limit(name, "devices", "==", profile.devices, source=source)
+
+    client = "client: answered - intended"
+    guard = Status.INCONCLUSIVE
+    return Limits(
+        heartbeat_p95=Limit("heartbeat p95", "ms", "<", 150, least(0.95), 0.95, source=client),
+        heartbeat_p99=Limit("heartbeat p99", "ms", "<", 300, least(0.99), 0.99, source=client),
+        heartbeat_errors=Limit(
+            "heartbeat error rate", "", "<", 0.01, least(0.95), source="client: not 200, or no answer"
+        ),
+        dispatch_write=Limit("dispatch write p95", "ms", "<", 50, min(profile.devices, LEAST_SAMPLES), 0.95),
+        fcm_dispatch=Limit("FCM dispatch, slowest", "ms", "<", 200, 1, 1.0, source="dispatch: sent_at - created_at"),
+        metrics_scrape=Limit("/metrics p95", "ms", "<", 50, None, 0.95, source=client),
+        registered=every("devices registered", "answers of /v1/register"),
+        sent=every("commands sent", "/admin/dispatches: sent_at"),
+        completed=every("commands completed", "/admin/dispatches: status"),
+        achieved=Limit("beats sent of plan", "", ">=", 0.98, breach=guard, source="generator: sent within 1 s of plan"),
+        lag=Limit("generator lag p99", "ms", "<", 50, LEAST_SAMPLES, breach=guard, source="generator: sent - intended"),
+    )

@@ -1,0 +1,102 @@
+"""What a person sees while a run goes on: a bar on a terminal, a line now and then elsewhere. It decides nothing."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from harness.budgets import percentile
+from load.seats import OVER, Run
+
+_LINE_EVERY_S = 10.0
+_STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "disabled": "dim"}
+
+
+def figures(run: Run) -> str:
+    """The run in one line: beats, duplicates, p95 so far, commands."""
+    beats = run.recorder.beats
+    latencies = [beat.latency_ms for beat in beats if beat.ok]
+    failed = len(beats) - len(latencies)
+    parts = [
+        f"{len(beats)}/{len(run.planned) or '?'} beats",
+        f"{sum(bool(beat.deduplicated) for beat in beats)} deduplicated",
+        f"p95 {percentile(latencies, 0.95):.1f} ms" if latencies else "p95 -",
+        f"{run.completed}/{run.profile.devices} commands done",
+    ]
+    return " · ".join(parts + ([f"{failed} failed"] if failed else []))
+
+
+class Live:
+    """Shows a run until it is left. Call `update` as often as you like, with the server's time."""
+
+    def __init__(self, run: Run, console: Console | None = None) -> None:
+        self._run = run
+        self._console = console or Console(stderr=True)
+        self._bar: Progress | None = None
+        self._line_at = time.monotonic() + _LINE_EVERY_S
+        self._phase = ""
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("[bold]{task.description}"),
+                BarColumn(bar_width=24),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[figures]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=self._run.profile.duration_s, figures="")
+        return self
+
+    def update(self, now: float) -> None:
+        started = self._run.stream_started_at
+        done_s = 0.0 if started is None else min(max(0.0, now - started), self._run.profile.duration_s)
+        if self._bar is not None:
+            self._bar.update(self._task, description=self._run.phase, completed=done_s, figures=figures(self._run))
+        elif self._run.phase == OVER:
+            return
+        elif self._run.phase != self._phase or time.monotonic() >= self._line_at:
+            self._phase, self._line_at = self._run.phase, time.monotonic() + _LINE_EVERY_S
+            shown = f" {done_s:.0f}/{self._run.profile.duration_s:g} s · {figures(self._run)}" if started else ""
+            self._console.print(f"{self._run.profile.name}: {self._run.phase}{shown}", highlight=False, soft_wrap=True)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def show(document: dict[str, Any], directory: Path, console: Console) -> None:
+    """The outcome in a few lines; the whole of it is in summary.md."""
+
+    def line(text: str, style: str | None = None) -> None:
+        console.print(text, style=style, markup=False, soft_wrap=True)
+
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, right in (("limit", False), ("observed", True), ("wanted", True), ("n", True), ("", False)):
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for limit in document["limits"]:
+        observed = "-" if limit["observed"] is None else f"{limit['observed']:.4g} {limit['unit']}".rstrip()
+        wanted = f"{limit['op']} {limit['value']:g} {limit['unit']}".rstrip()
+        table.add_row(limit["name"], observed, wanted, str(limit["n"]), limit["status"], style=_STYLES[limit["status"]])
+    console.print(table)
+    for check in document["checks"]:
+        line(f"{check['status']:>12}  {check['title']}: {check['detail']}", _STYLES[check["status"]])
+    verdict = document["verdict"]
+    for note in document["notes"]:
+        line(f"note: {note}", "dim")
+    for reason in document["reasons"]:
+        line(f"{verdict}: {reason}", _STYLES[verdict])
+    line(
+        f"{document['suite']}: {verdict} (exit code {document['exit_code']}), {document['wall_s']:.0f} s",
+        _STYLES[verdict],
+    )
+    line(str(directory / "summary.md"))

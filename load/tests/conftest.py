@@ -1,0 +1,83 @@
+"""A whole simulation against a stand-in, in a few seconds: the profile's times are those of sim20, divided by five."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from harness.settings import Target
+from load import evidence, fanout
+from load.conclusion import conclude
+from load.evidence import Evidence
+from load.profiles import Profile
+from load.simulation import Simulation
+from load.tests.standin import ADMIN_KEY, StandIn
+
+QUICK = Profile(
+    devices=12,
+    duration_s=6.0,
+    interval_s=(2.0, 3.0),
+    bucket_s=2.0,
+    edge_clear_s=0.2,
+    duplicate_share=0.4,
+    duplicate_gap_s=0.2,
+    answer_after_s=(0.05, 0.1),
+    message_within_s=1.0,
+    settle_s=0.2,
+)
+
+
+@dataclass
+class Outcome:
+    """What a finished simulation left: the simulation, its evidence, and the document of result.json."""
+
+    simulation: Simulation
+    evidence: Evidence | None
+    document: dict[str, Any]
+    directory: Path
+
+    def status(self, check: str) -> str:
+        return next(str(one["status"]) for one in self.document["checks"] if one["id"] == check)
+
+
+def simulate(standin: StandIn, fcm_url: str, directory: Path) -> Outcome:
+    target = Target(standin.base_url, ADMIN_KEY, "secret-secret-secret", fcm_url=fcm_url, backend_pid=1)
+    simulation = Simulation(QUICK, target, standin, seed=7)
+    devices = [gevent.spawn(simulation.live, number, standin) for number in range(QUICK.devices)]
+    simulation.prepare()
+    simulation.conduct()
+    gevent.joinall(devices, timeout=5)
+    prepared = simulation.run.preparation.status.value == "pass"
+    found = simulation.collector.collect() if prepared else None
+    document = conclude(simulation.run, found, simulation.clock.now(), directory)
+    return Outcome(simulation, found, document, directory)
+
+
+FAULTS = (
+    "",
+    "no dedupe",
+    "double send",
+    "no heartbeats",
+    "refuses one",
+    "dead",
+    "refuses tokens",
+    "token in script",
+    "spoils the APK",
+)
+
+
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
+    """Fault -> the outcome of a run against a stand-in that has it; "" has none. They mostly wait: all run at once."""
+    standins = {f"http://fcm.test/{fault}": StandIn(QUICK.bucket_s, fault) for fault in FAULTS}
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fanout, evidence):
+            patch.setattr(module, "FcmControl", standins.__getitem__)
+        runs = [
+            gevent.spawn(simulate, standin, url, tmp_path_factory.mktemp("run")) for url, standin in standins.items()
+        ]
+        return {fault: run.get() for fault, run in zip(FAULTS, runs, strict=True)}

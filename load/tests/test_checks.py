@@ -1,0 +1,148 @@
+"""Every check is shown evidence that is wrong in one place, and must say so; absent evidence is never a pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.budgets import Status
+from load.checks import QUESTIONS
+from load.evidence import Evidence, Metrics
+from load.examine import examine
+from load.seats import Run
+from load.tests.conftest import Outcome
+
+Spoil = Callable[[Run, Any], Any]  # Any: the parts that are None when absent are all there
+ALL = frozenset({"database", "logs", "fcm", "process"})
+
+
+def line(event: str, **fields: Any) -> dict[str, Any]:
+    return {"ts": fields.pop("ts", "2026-11-20T10:00:00Z"), "level": "INFO", "event": event, "route": "x", **fields}
+
+
+@pytest.fixture
+def seen(simulated: dict[str, Outcome]) -> tuple[Run, Evidence]:
+    """A good run, with the evidence that a database and a log would have added to it."""
+    outcome = simulated[""]
+    assert outcome.evidence is not None
+    run = replace(outcome.simulation.run, capabilities=ALL)
+    run.seats, run.recorder = list(map(copy.copy, run.seats)), copy.deepcopy(run.recorder)
+    evidence = replace(copy.deepcopy(outcome.evidence), absent={})
+    ids = {seat.alias: seat.device_id for seat in run.seats}
+    evidence.rows = [(ids[alias], number) for alias, number in run.recorder.account(run.profile.bucket_s).rows]
+    evidence.downloads = [(f"token {seat.alias}", "enrollment") for seat in run.seats]
+    evidence.lines = []
+    for seat in run.seats:
+        who = {"dispatch_request_id": seat.command_id, "device_id": seat.device_id}
+        evidence.lines += [
+            line("dispatch.request", ts="2026-11-20T10:00:01Z", request_id=f"{run.tag}-1", **who),
+            line("dispatch.sent", ts="2026-11-20T10:00:02Z", request_id=f"{run.tag}-1", **who),
+            line("action_result.ingest", ts="2026-11-20T10:00:03Z", request_id=f"{seat.alias}-9", **who),
+            line("http.request", request_id=f"{run.tag}-1", status=200),
+        ]
+    return run, evidence
+
+
+def test_good_evidence_passes_every_check(seen: tuple[Run, Evidence]) -> None:
+    assert {check.id: check.status for check in examine(*seen, QUESTIONS)} == {q.id: Status.PASS for q in QUESTIONS}
+
+
+def _sample(run: Run, **changes: Any) -> None:
+    run.recorder.samples.append(replace(run.recorder.beats[0], **changes))
+
+
+SPOILS: dict[str, tuple[str, Spoil]] = {
+    "device not listed": ("devices-listed", lambda _, e: e.devices.pop()),
+    "device listed as retired": ("devices-listed", lambda _, e: e.devices[0].update(status="retired")),
+    "device never seen": ("devices-listed", lambda _, e: e.devices[0].update(last_status=None)),
+    "dispatch missing": ("dispatches", lambda _, e: e.dispatches.pop()),
+    "dispatch twice": ("dispatches", lambda _, e: e.dispatches.append(e.dispatches[0])),
+    "dispatch that nobody asked for": (
+        "dispatches",
+        lambda _, e: e.dispatches.append({**e.dispatches[0], "request_id": "x"}),
+    ),
+    "dispatch only sent": ("dispatches", lambda _, e: e.dispatches[0].update(status="sent")),
+    "dispatch of another device": ("dispatches", lambda _, e: e.dispatches[0].update(device_id="other")),
+    "outcome lost": ("dispatches", lambda _, e: e.dispatches[0].update(outcome=None)),
+    "message twice": ("fcm-messages", lambda _, e: e.inbox.append(e.inbox[0])),
+    "message lost": ("fcm-messages", lambda _, e: e.inbox.pop()),
+    "message with another id": ("fcm-messages", lambda _, e: e.inbox[0]["data"].update(request_id="x")),
+    "result not taken": ("results", lambda r, _: setattr(r.seats[1], "results", [])),
+    "repeat not replayed": ("results", lambda r, _: setattr(r.seats[0], "results", [r.seats[0].results[0]] * 2)),
+    "repeat moves the completion": (
+        "results",
+        lambda r, _: setattr(r.seats[0], "results", [r.seats[0].results[0], {"replayed": True, "completed_at": "x"}]),
+    ),
+    "unintended dedupe": ("dedupe-answers", lambda r, _: _sample(r, deduplicated=True)),
+    "row missing": ("heartbeat-rows", lambda _, e: e.rows.pop()),
+    "row twice": ("heartbeat-rows", lambda _, e: e.rows.append(e.rows[0])),
+    "row out of nowhere": ("heartbeat-rows", lambda _, e: e.rows.append((e.rows[0][0], 1))),
+    "counter not counted": ("counters", lambda _, e: setattr(e, "metrics", Metrics(e.metrics.after, e.metrics.after))),
+    "chain without its end": (
+        "chains",
+        lambda _, e: e.lines.remove(next(one for one in e.lines if one["event"] == "action_result.ingest")),
+    ),
+    "chain sent twice": ("chains", lambda _, e: e.lines.append(e.lines[1])),
+    "chain out of order": ("chains", lambda _, e: e.lines[1].update(ts="2026-11-20T10:00:00Z")),
+    "chain of another device": ("chains", lambda _, e: e.lines[1].update(device_id="other")),
+    "chain loses the request id": ("chains", lambda _, e: e.lines[1].update(request_id="worker")),
+    "download not recorded": ("downloads", lambda _, e: e.downloads.pop()),
+    "download with another source": ("downloads", lambda _, e: e.downloads.__setitem__(0, ("t", "manual"))),
+    "downloads on one token": ("downloads", lambda _, e: e.downloads.__setitem__(0, e.downloads[1])),
+    "download that failed": ("apk", lambda r, _: setattr(r.seats[0], "apk_fetched", False)),
+    "download that is not ours": ("downloads", lambda r, _: setattr(r.seats[0], "apk_fetched", False)),
+    "error in the log": ("log-errors", lambda _, e: e.lines[0].update(level="ERROR")),
+    "5xx in the log": ("log-errors", lambda _, e: e.lines[3].update(status=503)),
+    "5xx answer": ("answers-5xx", lambda r, _: _sample(r, status=500)),
+    "token in the log": ("log-secrets", lambda r, e: e.lines[0].update(note=f"Bearer {r.secrets[-1]}")),
+    "listing without its members": ("dispatches", lambda _, e: e.dispatches[0].pop("status")),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_check_finds(seen: tuple[Run, Evidence], name: str) -> None:
+    check, spoil = SPOILS[name]
+    spoil(*seen)
+    found = {one.id: one for one in examine(*seen, QUESTIONS)}[check]
+    assert found.status is Status.FAIL
+    assert found.detail
+
+
+def test_every_check_has_been_seen_failing() -> None:
+    assert {check for check, _ in SPOILS.values()} == {question.id for question in QUESTIONS}
+
+
+@pytest.mark.parametrize("part", ["devices", "dispatches", "metrics", "rows", "downloads", "lines", "inbox"])
+def test_absent_evidence_never_passes(seen: tuple[Run, Evidence], part: str) -> None:
+    run, evidence = seen
+    setattr(evidence, part, None)
+    for why in (None, (Status.DISABLED, "needs it"), (Status.INCONCLUSIVE, "could not be read")):
+        evidence.absent = {} if why is None else {part: why}
+        for question, check in zip(QUESTIONS, examine(run, evidence, QUESTIONS), strict=True):
+            if part in question.needs:
+                assert check.status is (why[0] if why else Status.INCONCLUSIVE)
+
+
+def test_counters_of_a_shared_deployment_are_not_compared(seen: tuple[Run, Evidence]) -> None:
+    run, evidence = seen
+    run.capabilities = ALL - {"process"}
+    assert {one.id: one.status for one in examine(run, evidence, QUESTIONS)}["counters"] is Status.DISABLED
+
+
+def test_row_that_may_or_may_not_be_there_is_inconclusive(seen: tuple[Run, Evidence]) -> None:
+    run, evidence = seen
+    _sample(run, sent=run.started_at + 1000, answered=run.started_at + 1000, status=0)
+    statuses = {one.id: one.status for one in examine(run, evidence, QUESTIONS)}
+    assert statuses["heartbeat-rows"] is Status.INCONCLUSIVE
+    assert statuses["dedupe-answers"] is Status.INCONCLUSIVE
+
+
+def test_plan_without_duplicates_proves_no_dedupe(seen: tuple[Run, Evidence]) -> None:
+    run, evidence = seen
+    for seat in run.seats:
+        seat.beats = [beat for beat in seat.beats if not beat.duplicate]
+    assert {one.id: one.status for one in examine(run, evidence, QUESTIONS)}["dedupe-answers"] is Status.INCONCLUSIVE

@@ -1,0 +1,83 @@
+"""The command line as a user meets it: in a process of its own, since locust patches the one that imports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from load.__main__ import duration
+from load.tests.standin import ADMIN_KEY
+
+ROOT = Path(__file__).parents[2]
+
+
+def dead_url() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def run(*command: str, artifacts: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NEXMDM_", "DATABASE_URL"))}
+    env = {**inherited, "NEXMDM_ARTIFACTS": str(artifacts), **environ}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def target(url: str) -> dict[str, str]:
+    return {"NEXMDM_BASE_URL": url, "NEXMDM_ADMIN_KEY": ADMIN_KEY, "NEXMDM_HMAC_SECRET": "secret-secret-secret"}
+
+
+RUNNER = (sys.executable, "-m", "load", "sim20")
+LOCUST = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", "load/sim20.py")
+
+
+def test_help_needs_no_target(tmp_path: Path) -> None:
+    done = run(*RUNNER, "--help", artifacts=tmp_path)
+    assert done.returncode == 0
+    assert "--duration" in done.stdout
+
+
+def test_without_a_target_it_says_what_is_missing(tmp_path: Path) -> None:
+    for command in (RUNNER, LOCUST):
+        done = run(*command, artifacts=tmp_path)
+        assert done.returncode == 2
+        assert "NEXMDM_ADMIN_KEY" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [RUNNER, LOCUST], ids=["runner", "locust"])
+def test_dead_backend_is_inconclusive_and_leaves_artifacts(tmp_path: Path, command: tuple[str, ...]) -> None:
+    done = run(*command, artifacts=tmp_path, **target(dead_url()))
+    assert done.returncode == 2
+    document = json.loads((tmp_path / "sim20" / "result.json").read_text())
+    assert document["verdict"] == "inconclusive"
+    assert ADMIN_KEY not in done.stdout + done.stderr + (tmp_path / "sim20" / "summary.md").read_text()
+
+
+def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
+    url = dead_url()
+    done = run(*LOCUST, "--host", url, artifacts=tmp_path, **target("http://nowhere.test"))
+    assert done.returncode == 2
+    assert json.loads((tmp_path / "sim20" / "result.json").read_text())["facts"]["target"] == url
+
+
+def test_impossible_profile_is_refused(tmp_path: Path) -> None:
+    assert run(*RUNNER, "--devices", "0", artifacts=tmp_path, **target(dead_url())).returncode == 2
+    assert run(*LOCUST, "-t", "5s", artifacts=tmp_path, **target(dead_url())).returncode == 2
+
+
+@pytest.mark.parametrize("text,seconds", [("30", 30), ("30s", 30), ("2m", 120), ("1.5m", 90), ("1h", 3600)])
+def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-3s", "10 s", "1d", "nan"])
+def test_duration_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ArgumentTypeError):
+        duration(text)

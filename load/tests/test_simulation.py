@@ -1,0 +1,95 @@
+"""Whole simulations against a stand-in: a good backend passes, no broken one does. Real latencies are no subject."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from load.tests.conftest import Outcome
+
+Simulated = dict[str, Outcome]
+
+
+def test_good_backend_passes(simulated: Simulated) -> None:
+    outcome = simulated[""]
+    assert (outcome.document["verdict"], outcome.document["reasons"]) == ("pass", [])
+    assert outcome.document["exit_code"] == 0
+
+
+def test_what_could_not_be_looked_at_is_disabled_and_not_passed(simulated: Simulated) -> None:
+    outcome = simulated[""]
+    disabled = {check["id"] for check in outcome.document["checks"] if check["status"] == "disabled"}
+    assert disabled == {"heartbeat-rows", "downloads", "chains", "log-errors", "log-secrets"}
+
+
+def test_every_planned_beat_was_sent_at_its_time(simulated: Simulated) -> None:
+    run = simulated[""].simulation.run
+    assert sorted(sample.intended for sample in run.recorder.beats) == sorted(beat.at for beat in run.planned)
+    assert all(sample.sent >= sample.intended - 0.001 for sample in run.recorder.beats)
+
+
+def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
+    outcome = simulated[""]
+    names = sorted(path.name for path in outcome.directory.iterdir())
+    assert names == ["log.jsonl", "result.json", "samples.csv", "summary.md", "timelines.csv", "timelines.json"]
+    rows = list(csv.DictReader((outcome.directory / "timelines.csv").read_text().splitlines()))
+    assert len(rows) == 12
+    for row in rows:
+        times = [float(row[f"{name}_ms"]) for name in ("registered", "command", "message", "result")]
+        assert times[0] < times[1] < times[3]
+        assert row["heartbeat_ms"]
+    assert json.loads((outcome.directory / "timelines.json").read_text())["devices"][0]["device_id"]
+
+
+@pytest.mark.parametrize(
+    "fault,check",
+    [
+        ("no dedupe", "dedupe-answers"),
+        ("double send", "fcm-messages"),
+        ("no heartbeats", "answers-5xx"),
+        ("refuses one", "devices-listed"),
+        ("spoils the APK", "apk"),
+    ],
+)
+def test_broken_backend_fails_by_the_check_that_looks_there(simulated: Simulated, fault: str, check: str) -> None:
+    outcome = simulated[fault]
+    assert outcome.document["exit_code"] == 1
+    assert outcome.status(check) == "fail"
+
+
+def test_backend_without_heartbeats_fails_the_error_rate(simulated: Simulated) -> None:
+    limits = {limit["name"]: limit for limit in simulated["no heartbeats"].document["limits"]}
+    assert limits["heartbeat error rate"]["status"] == "fail"
+    assert limits["heartbeat p95"]["status"] == "fail"
+
+
+def test_dead_backend_never_passes(simulated: Simulated) -> None:
+    outcome = simulated["dead"]
+    assert outcome.document["verdict"] == "inconclusive"
+    assert outcome.document["exit_code"] == 2
+    assert "connection refused" in outcome.document["reasons"][0]
+
+
+def test_backend_that_cannot_make_tokens_fails(simulated: Simulated) -> None:
+    assert simulated["refuses tokens"].document["exit_code"] == 1
+
+
+def test_token_in_the_script_fails(simulated: Simulated) -> None:
+    outcome = simulated["token in script"]
+    assert outcome.document["exit_code"] == 1
+    assert "secret" in outcome.document["reasons"][0]
+
+
+def test_events_tell_phases_and_every_outcome(simulated: Simulated) -> None:
+    outcome = simulated[""]
+    lines = [json.loads(line) for line in (outcome.directory / "log.jsonl").read_text().splitlines()]
+    assert all({"ts", "level", "event", "request_id", "route"} <= set(line) for line in lines)
+    assert {line["event"].split(".")[0] for line in lines} == {"acceptance"}
+    phases = [line["phase"] for line in lines if line["event"] == "acceptance.phase"]
+    assert phases[:4] == ["preparing", "enrolling", "beating", "commanding"]
+    assert {line["check"] for line in lines if line["event"] == "acceptance.check"} == {
+        check["id"] for check in outcome.document["checks"]
+    }
+    assert lines[-1]["outcome"] == "pass"
