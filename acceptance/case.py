@@ -1,0 +1,80 @@
+"""The mark that makes a test a case: a stable id, its requirement, and what it needs of the target.
+
+Does not run or judge anything: conftest.py reads the mark, results.py writes it down.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
+
+ID = re.compile(r"[a-z]+(-[a-z]+)*/[0-9]{3}")
+DISABLED = "disabled: this run was not given "
+# A case needs what its fixtures look into; nothing is declared twice.
+NEEDS = {
+    "nexmdm": {"process"},
+    "db": {"database"},
+    "unchanged": {"database"},
+    "logs": {"logs"},
+    "fcm": {"fcm"},
+    "fresh_backend": {"database", "logs", "fcm", "process"},
+    "two_workers": {"database", "logs", "fcm", "process"},
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Case:
+    case_id: str
+    requirement: str
+
+
+def case(case_id: str) -> Callable[[F], F]:
+    """Marks a test function as the case with this id; the first line of its docstring is the requirement."""
+    if not ID.fullmatch(case_id):
+        raise ValueError(f"{case_id!r} is not noun/NNN")
+
+    def mark(function: F) -> F:
+        requirement = (function.__doc__ or "").strip().partition("\n")[0]
+        if not requirement:
+            raise ValueError(f"{case_id}: the first line of the docstring has to state the requirement")
+        marked: F = pytest.mark.case(Case(case_id, requirement))(function)
+        return marked
+
+    return mark
+
+
+def of(item: pytest.Item) -> Case | None:
+    """The case that a collected test belongs to; None for tests of the suite itself."""
+    mark = item.get_closest_marker("case")
+    return mark.args[0] if mark else None
+
+
+def needs(item: pytest.Item) -> frozenset[str]:
+    """Which capabilities of the target (database, logs, fcm, process) the case looks into."""
+    names: Iterable[str] = getattr(item, "fixturenames", ())
+    return frozenset(need for name in names for need in NEEDS.get(name, ()))
+
+
+def disable(items: Iterable[pytest.Item], given: frozenset[str]) -> None:
+    """Marks every case that needs more than the run was given; such a case counts as disabled, never as passed."""
+    for item in items:
+        missing = needs(item) - given
+        if missing:
+            item.add_marker(pytest.mark.skip(reason=DISABLED + ", ".join(sorted(missing))))
+
+
+def check(items: Iterable[pytest.Item]) -> None:
+    """Raises pytest.UsageError for a test that is no case, and for an id that stands on two tests."""
+    owner: dict[str, str] = {}
+    for item in items:
+        found = of(item)
+        name = item.nodeid.partition("[")[0]
+        if found is None:
+            if "/tests/" not in item.nodeid:
+                raise pytest.UsageError(f"{item.nodeid} has no @case")
+        elif owner.setdefault(found.case_id, name) != name:
+            raise pytest.UsageError(f"{found.case_id} stands on {owner[found.case_id]} and on {name}")

@@ -1,0 +1,230 @@
+"""Wires the cases to pytest: fixtures, one PostgreSQL for all workers, verdicts, what a failing case prints.
+
+Does not assert anything about the product, and starts no backend itself: stacks.py does.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance import case as cases
+from acceptance import failure
+from acceptance.database import Database
+from acceptance.measures import Metrics
+from acceptance.results import Results
+from acceptance.stacks import ALL, Stacks, given_target, migrate, sweep_artifacts
+from acceptance.system import Api, FreshBackend, Logs, NewDevice, Nexmdm, System, Tokens, Unchanged
+from harness.fcm import FcmControl
+from harness.postgres import Postgres
+from harness.processes import bare_environment, run_to_end
+from harness.settings import SECRETS, artifacts, backend_command
+
+STACKS = pytest.StashKey[Stacks]()
+POSTGRES = pytest.StashKey[Postgres]()
+RESULTS = pytest.StashKey[Results]()
+
+
+def folder() -> Path:
+    return artifacts("acceptance")
+
+
+# --- the run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)  # before the plugin that writes the file reads the option
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "case(case): an acceptance case with its id and requirement; set by @case")
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(folder() / "logs", ignore_errors=True)
+        config.stash[RESULTS] = Results(time.time())
+        config.pluginmanager.register(config.stash[RESULTS])
+        if not config.option.xmlpath:
+            config.option.xmlpath = str(folder() / "junit.xml")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """One PostgreSQL for the run, started here and handed to the workers; nothing for an external target."""
+    config, given = session.config, given_target()
+    worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+    if worker is not None:
+        postgres = Postgres.attach(worker["postgres"], template_name=worker["template"]) if worker["postgres"] else None
+    elif given is not None or config.option.collectonly:
+        postgres = None
+    else:
+        url = os.environ.get("DATABASE_URL")
+        postgres = Postgres.attach(url) if url else Postgres.start()
+        config.stash[POSTGRES] = postgres
+        postgres.template(migrate)
+    name = worker["workerid"] if worker else "main"
+    config.stash[STACKS] = Stacks(given, postgres, folder() / "logs" / name)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Runs in the controller of pytest-xdist, for each worker that it is about to start."""
+    postgres = node.config.stash.get(POSTGRES, None)
+    node.workerinput["postgres"] = postgres.admin_url if postgres else None
+    node.workerinput["template"] = postgres.template_name if postgres else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {})
+    node.config.stash[RESULTS].complaints += told.get("complaints", ["a worker died before its sweep"])
+    SECRETS.add(*told.get("secrets", []))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    cases.check(items)
+    given = given_target()
+    cases.disable(items, ALL if given is None else given.capabilities)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Ends the systems before pytest reports, and judges the run when every other artifact is written."""
+    config: Any = session.config
+    complaints = config.stash[STACKS].close() if STACKS in config.stash else []
+    if hasattr(config, "workerinput"):
+        config.workeroutput.update(complaints=complaints, secrets=sorted(SECRETS.known()))
+        yield
+        return
+    results = config.stash[RESULTS]
+    results.complaints += complaints
+    yield
+    if POSTGRES in config.stash:
+        config.stash[POSTGRES].stop()
+    if results.cases:
+        results.complaints += sweep_artifacts(folder())
+        given = given_target()
+        code = results.write(folder(), ALL if given is None else given.capabilities)
+        session.exitstatus = code if int(session.exitstatus) in (0, 1) else 2
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for complaint in config.stash[RESULTS].complaints[:20]:
+        terminalreporter.write_line(f"SWEEP {complaint}", red=True)
+    terminalreporter.write_line(f"artifacts: {folder()}")
+
+
+# --- a case --------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    for system in item.config.stash[STACKS].live:
+        system.begin()
+    yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """A case that went through has passed only when every request of it is in the access log too."""
+    yield
+    for system in item.config.stash[STACKS].live:
+        system.check_log()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    found = cases.of(item)
+    if found is not None:
+        systems = item.config.stash[STACKS].live
+        seen = sorted(
+            {f"{one.operation}={one.answer.status}" for system in systems for one in system.api.judged if one.operation}
+        )
+        report.user_properties = [("case", found.case_id), ("requirement", found.requirement), ("seen", " ".join(seen))]
+        if report.failed:
+            report.longrepr = SECRETS.mask(str(report.longrepr))
+            report.sections += failure.sections(found, systems, folder())
+    return report
+
+
+@pytest.fixture(scope="session")
+def stacks(pytestconfig: pytest.Config) -> Stacks:
+    return pytestconfig.stash[STACKS]
+
+
+@pytest.fixture
+def system(stacks: Stacks) -> System:
+    """The system that the cases of this process share. A case owns what it creates and asserts no totals."""
+    return stacks.shared()
+
+
+@pytest.fixture
+def api(system: System) -> Api:
+    return system.api
+
+
+@pytest.fixture
+def logs(system: System) -> Logs:
+    return system.logs
+
+
+@pytest.fixture
+def db(system: System) -> Database:
+    return system.db
+
+
+@pytest.fixture
+def metrics(system: System) -> Metrics:
+    return system.metrics
+
+
+@pytest.fixture
+def fcm(system: System) -> FcmControl:
+    return system.fcm
+
+
+@pytest.fixture
+def unchanged(system: System) -> Unchanged:
+    """with unchanged(): a block after which every row of every table must be as before."""
+    return system.unchanged
+
+
+@pytest.fixture
+def tokens(system: System) -> Tokens:
+    """tokens(3, scope=...): newly issued enrolment tokens."""
+    return system.tokens
+
+
+@pytest.fixture
+def device(system: System) -> NewDevice:
+    """device(): a newly enrolled device."""
+    return system.device
+
+
+@pytest.fixture
+def fresh_backend(stacks: Stacks) -> Iterator[FreshBackend]:
+    """fresh_backend(workers=2, env={...}): a system with a database and processes of its own, for this case alone."""
+    started: list[System] = []
+
+    def start(*args: Any, **options: Any) -> System:
+        started.append(stacks.fresh(*args, **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        stacks.end(one)
+
+
+@pytest.fixture(scope="session")
+def two_workers(stacks: Stacks) -> System:
+    """A system whose backend has two web processes, shared like `system`."""
+    return stacks.fresh(workers=2)
+
+
+@pytest.fixture
+def nexmdm() -> Nexmdm:
+    """nexmdm(["check-config"], env): exit code and output of the command in an environment of nothing else."""
+
+    def run(arguments: list[str], env: dict[str, str]) -> tuple[int, str]:
+        return run_to_end([backend_command(), *arguments], env=bare_environment(env), within_s=30.0)
+
+    return run

@@ -1,0 +1,55 @@
+"""Metrics of the service as deltas: what a block of requests adds to the samples of /metrics.
+
+Does not judge absolute values: other cases count in the same process.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from harness.waiting import eventually
+
+Sample = tuple[str, frozenset[tuple[str, str]]]
+
+
+def parse(page: str) -> dict[Sample, float]:
+    """Every sample of a Prometheus text page."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+    }
+
+
+def total(samples: Mapping[Sample, float], selector: str) -> float:
+    """The sum over the samples that a selector such as name{label="value"} picks; 0.0 when it picks none."""
+    [(name, wanted)] = parse(f"{selector} 0\n")
+    return sum(value for (found, labels), value in samples.items() if found == name and wanted <= labels)
+
+
+class Metrics:
+    """Reads the service's metrics page through the given function."""
+
+    def __init__(self, scrape: Callable[[], str]) -> None:
+        self._scrape = scrape
+
+    def read(self) -> dict[Sample, float]:
+        return parse(self._scrape())
+
+    def total(self, selector: str) -> float:
+        return total(self.read(), selector)
+
+    @contextmanager
+    def moves(self, expected: Mapping[str, float], within_s: float = 3.0) -> Iterator[None]:
+        """Fails unless each selector grows by exactly its number over the block (a counter may trail its request)."""
+        before = self.read()
+        yield
+
+        def grown() -> bool:
+            after = self.read()
+            seen = {selector: total(after, selector) - total(before, selector) for selector in expected}
+            assert seen == dict(expected), f"metrics moved by {seen}, expected {dict(expected)}"
+            return True
+
+        eventually(grown, within_s=within_s)

@@ -1,0 +1,174 @@
+"""What a run leaves behind: matrix.json (operation x status x case), result.json, summary.md, acceptance.* log lines.
+
+Does not decide whether a case passed: pytest does; this module only counts.
+"""
+
+import json
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from acceptance.case import DISABLED
+from acceptance.contract import Contract
+from harness.budgets import Check, Status, Verdict, judge
+from harness.report import Envelope, write_result
+
+# A case keeps the worst outcome among its parameter sets.
+SEVERITY = {"passed": 0, "disabled": 1, "skipped": 2, "failed": 3}
+
+
+@dataclass
+class CaseResult:
+    case_id: str
+    requirement: str
+    test: str
+    outcome: str = "passed"
+    reason: str = ""
+    duration_ms: float = 0.0
+    tests: int = 0
+    seen: set[tuple[str, int]] = field(default_factory=set)
+
+
+def outcome(report: pytest.TestReport) -> tuple[str, str]:
+    """passed, failed, skipped or disabled, and why where it did not pass."""
+    if report.skipped:
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        return ("disabled" if reason.startswith(DISABLED) else "skipped"), reason
+    return ("failed", f"during {report.when}") if report.failed else ("passed", "")
+
+
+class Results:
+    """Collects the reports of all workers by case; a pytest plugin by its one hook."""
+
+    def __init__(self, started_at: float) -> None:
+        self.started_at = started_at
+        self.cases: dict[str, CaseResult] = {}
+        self.complaints: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        told = dict(report.user_properties)
+        if "case" not in told:
+            return
+        found = self.cases.setdefault(
+            str(told["case"]), CaseResult(str(told["case"]), str(told["requirement"]), report.nodeid.partition("[")[0])
+        )
+        verdict, reason = outcome(report)
+        if SEVERITY[verdict] > SEVERITY[found.outcome]:
+            found.outcome, found.reason = verdict, reason
+        found.duration_ms += report.duration * 1000
+        found.tests += report.when == "call" or (report.when == "setup" and not report.passed)
+        found.seen |= {
+            (operation, int(status))
+            for operation, _, status in (one.rpartition("=") for one in str(told.get("seen", "")).split())
+        }
+
+    def operations(self) -> dict[str, dict[str, list[str]]]:
+        """Every documented (operation, status) with the passing cases that saw it."""
+        table: dict[str, dict[str, list[str]]] = {
+            operation: {str(status): [] for status in statuses}
+            for operation, statuses in Contract.load().documented().items()
+        }
+        for one in sorted(self.cases.values(), key=lambda case: case.case_id):
+            for operation, status in sorted(one.seen) if one.outcome == "passed" else ():
+                table[operation].setdefault(str(status), []).append(one.case_id)
+        return table
+
+    def matrix(self) -> dict[str, Any]:
+        cases = sorted(self.cases.values(), key=lambda case: case.case_id)
+        return {
+            "cases": [
+                {
+                    "case": one.case_id,
+                    "requirement": one.requirement,
+                    "test": one.test,
+                    "outcome": one.outcome,
+                    "reason": one.reason,
+                    "tests": one.tests,
+                    "duration_ms": round(one.duration_ms, 1),
+                    "seen": [list(pair) for pair in sorted(one.seen)],
+                }
+                for one in cases
+            ],
+            "operations": self.operations(),
+        }
+
+    def verdict(self) -> Verdict:
+        """Complaints of the sweep count as failures; with nothing but disabled cases the run is inconclusive."""
+        return judge((), self.checks())
+
+    def checks(self) -> list[Check]:
+        status = {"passed": Status.PASS, "disabled": Status.DISABLED}
+        return [
+            Check(one.case_id, f"{one.case_id} {one.requirement}", status.get(one.outcome, Status.FAIL), one.reason)
+            for one in sorted(self.cases.values(), key=lambda case: case.case_id)
+        ] + [
+            Check(
+                "sweep",
+                "log lines are as their schemas say, no secret is at rest",
+                Status.FAIL if self.complaints else Status.PASS,
+                "; ".join(self.complaints[:20]),
+            )
+        ]
+
+    def table(self) -> str:
+        """Operation x status in Markdown: what passing cases have seen, and what none has."""
+        lines = ["", "| operation | seen | not seen |", "|---|---|---|"]
+        for name, row in self.operations().items():
+            lines.append(
+                f"| {name} | {' '.join(s for s in row if row[s])} | {' '.join(s for s in row if not row[s])} |"
+            )
+        return "\n".join(lines) + "\n"
+
+    def write(self, folder: Path, capabilities: frozenset[str]) -> int:
+        """Every artifact of the run; returns the exit code: 0 pass, 1 the product failed, 2 nothing can be said."""
+        counted = Counter(one.outcome for one in self.cases.values())
+        operations = self.operations()
+        pairs = [bool(operations[name][status]) for name in operations for status in operations[name]]
+        document = write_result(
+            folder,
+            Envelope(
+                "acceptance",
+                self.started_at,
+                time.time(),
+                self.verdict(),
+                checks=self.checks(),
+                capabilities=capabilities,
+                facts={
+                    "cases": len(self.cases),
+                    **{name: counted[name] for name in SEVERITY},
+                    "tests": sum(one.tests for one in self.cases.values()),
+                    "operation_status_pairs_documented": len(pairs),
+                    "operation_status_pairs_seen": sum(pairs),
+                },
+                files=["matrix.json", "junit.xml", "log.jsonl"],
+            ),
+        )
+        with (folder / "summary.md").open("a", encoding="utf-8") as summary:
+            summary.write(self.table())
+        (folder / "matrix.json").write_text(json.dumps(self.matrix(), indent=1) + "\n", encoding="utf-8")
+        (folder / "log.jsonl").write_text(
+            "".join(json.dumps(_line(one)) + "\n" for one in self.cases.values()), encoding="utf-8"
+        )
+        return int(document["exit_code"])
+
+
+def _line(one: CaseResult) -> dict[str, Any]:
+    """The case as a log line of the service's own format, told apart by its acceptance.* event."""
+    return {
+        "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "level": "INFO",
+        "event": "acceptance.case",
+        "request_id": str(uuid.uuid4()),
+        "route": "acceptance",
+        "case": one.case_id,
+        "test": one.test,
+        "outcome": one.outcome,
+        "duration_ms": round(one.duration_ms, 1),
+    }

@@ -1,0 +1,121 @@
+"""Starts and ends the systems of one test process, and sweeps what each left behind: bad log lines, secrets at rest.
+
+Does not start PostgreSQL for the run (conftest.py does, once) unless a case asks for a server of its own.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import psycopg
+
+from acceptance import log_lines
+from acceptance.system import System
+from harness.postgres import Postgres
+from harness.processes import bare_environment, run_to_end
+from harness.settings import SECRETS, Target, backend_command
+from harness.stack import Stack
+
+ALL = frozenset({"database", "logs", "fcm", "process"})
+
+
+def given_target() -> Target | None:
+    """The deployment that the environment names; None: this run starts its own."""
+    return Target.from_env() if os.environ.get("NEXMDM_BASE_URL") else None
+
+
+def migrate(url: str) -> None:
+    """Bring a database to the newest migration with the backend's own command."""
+    code, said = run_to_end(
+        [backend_command(), "migrate"], env=bare_environment({"NEXMDM_DATABASE_URL": url}), within_s=60.0
+    )
+    if code:
+        raise RuntimeError(f"`nexmdm migrate` ended with exit code {code}: {SECRETS.mask(said[-2000:])}")
+
+
+class Stacks:
+    """The shared system of a test process and the fresh ones; all are ended by `close`."""
+
+    def __init__(self, given: Target | None, postgres: Postgres | None, log_dir: Path) -> None:
+        self.given = given
+        self.live: list[System] = []
+        self.complaints: list[str] = []
+        self._postgres = postgres
+        self._log_dir = log_dir
+        self._shared: System | None = None
+        self._count = 0
+
+    def shared(self) -> System:
+        """The system that the cases of this process share: the given target, or a backend on a database of its own."""
+        if self._shared is None:
+            if self.given is not None:
+                self._shared = System.of(self.given)
+                self.live.append(self._shared)
+            else:
+                self._shared = self.fresh()
+        return self._shared
+
+    def fresh(self, workers: int = 1, env: Mapping[str, str] | None = None, *, own_postgres: bool = False) -> System:
+        """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages."""
+        self._count += 1
+        stack = Stack.start(
+            workers=workers,
+            env=env,
+            postgres=None if own_postgres else self._postgres,
+            log_dir=self._log_dir / f"{self._count:02}",
+        )
+        system = System.of(stack.target, stack)
+        self.live.append(system)
+        return system
+
+    def end(self, system: System) -> None:
+        """Sweep what the system wrote and, if it was started here, stop it; safe to call twice."""
+        if system not in self.live:
+            return
+        self.live.remove(system)
+        if system.stack is None:
+            system.close()
+            return
+        self.complaints += sweep_rows(system)
+        system.close()
+        system.stack.stop()
+        self.complaints += sweep_log(system)
+
+    def close(self) -> list[str]:
+        for system in list(self.live):
+            self.end(system)
+        return self.complaints
+
+
+def sweep_log(system: System) -> list[str]:
+    """Every line is as its schema says, and none holds a secret."""
+    tap = system.logs.tap
+    return [
+        SECRETS.mask(f"{tap.path.parent.name}: {text}")
+        for text in [
+            *log_lines.judge(tap.since(0)),
+            *log_lines.leaks(tap.path.read_text(encoding="utf-8"), SECRETS.known()),
+        ]
+    ]
+
+
+def sweep_rows(system: System) -> list[str]:
+    """No table holds a token in clear."""
+    try:
+        return [
+            f"a token stands in clear in table {table}"
+            for table in system.db.tables()
+            if system.db.value(f"select count(*) from {table} t where t::text ~ %s", log_lines.ISSUED)  # noqa: S608 - names of the catalogue
+        ]
+    except psycopg.OperationalError:
+        return []  # the case has left the database down
+
+
+def sweep_artifacts(folder: Path) -> list[str]:
+    """No file that the run left behind holds a secret; logs are swept where they were written."""
+    return [
+        f"{path.name}: {text}"
+        for path in sorted(folder.iterdir())
+        if path.is_file()
+        for text in log_lines.leaks(path.read_text(encoding="utf-8", errors="replace"), SECRETS.known())
+    ]

@@ -1,0 +1,155 @@
+"""POST /v1/action-result: a device reports how a command ended."""
+
+import pytest
+
+from acceptance.answers import accepted, pointers, refused
+from acceptance.case import case
+from acceptance.database import Database
+from acceptance.measures import Metrics
+from acceptance.system import Api, Enrolled, Logs, NewDevice, System, Unchanged
+from harness.waiting import eventually
+
+
+def ping(system: System, device: Enrolled) -> str:
+    """The request id of a command that FCM has taken."""
+    api, request_id = system.api, system.ping(device)
+
+    def sent() -> bool:
+        return bool(accepted(api.admin("GET", f"/admin/dispatches/{request_id}"))["status"] == "sent")
+
+    eventually(sent, within_s=5.0)
+    return request_id
+
+
+@case("action-result/001")
+def test_a_result_completes_its_dispatch(
+    system: System, api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """A known request_id marks the dispatch complete with outcome, message and data (000 A: 200 action-result; 001)."""
+    one = device()
+    request_id = ping(system, one)
+    told = {
+        "request_id": request_id,
+        "outcome": "error",
+        "message": "The package is not installed",
+        "data": {"attempts": 2, "launcher": "stock", "foreground": False},
+    }
+    with metrics.moves(
+        {
+            'nexmdm_action_results_total{outcome="error",replayed="false"}': 1,
+            'nexmdm_dispatches_total{status="completed"}': 1,
+        }
+    ):
+        answer = api.bearer(
+            one.token, "POST", "/v1/action-result", json={**told, "finished_at": "2026-11-20T10:05:03Z"}
+        )
+    body = accepted(answer)
+    assert (body["request_id"], body["replayed"]) == (request_id, False)
+    logs.expect(
+        answer, "action_result.ingest", dispatch_request_id=request_id, device_id=one.device_id, outcome="error"
+    )
+    row = db.row("select * from fcm_dispatches where request_id = %s", request_id)
+    assert (row["status"], row["outcome"], row["result_message"]) == ("completed", "error", told["message"])
+    assert row["result_data"] == told["data"]
+    assert row["completed_at"] is not None
+    shown = accepted(api.admin("GET", f"/admin/dispatches/{request_id}"))
+    assert {name: shown[name] for name in told} == told
+    assert shown["status"] == "completed"
+    assert shown["completed_at"] == body["completed_at"]
+
+
+@case("action-result/002")
+def test_a_repeated_result_keeps_the_first(
+    system: System, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """A result posted twice is one completion; the repeat gets the first's time and replayed: true (000 A)."""
+    one = device()
+    request_id = ping(system, one)
+    first = accepted(one.complete(request_id, "ok", message="first"))
+    with metrics.moves(
+        {'nexmdm_action_results_total{replayed="true"}': 1, 'nexmdm_dispatches_total{status="completed"}': 0}
+    ):
+        answer = one.complete(request_id, "error", message="second")
+    assert accepted(answer) == {**first, "replayed": True}
+    logs.expect(answer, "action_result.replay", dispatch_request_id=request_id, device_id=one.device_id)
+    assert not logs.of(answer, "action_result.ingest")
+    row = db.row("select * from fcm_dispatches where request_id = %s", request_id)
+    assert (row["outcome"], row["result_message"]) == ("ok", "first")
+    steps = db.rows("select status from dispatch_transitions where request_id = %s", request_id)
+    assert [step["status"] for step in steps].count("completed") == 1
+
+
+@case("action-result/003")
+@pytest.mark.parametrize("whose", ["unknown", "another device's"])
+def test_a_result_for_a_dispatch_that_is_not_the_device_s_is_refused(
+    whose: str, system: System, device: NewDevice, logs: Logs, unchanged: Unchanged
+) -> None:
+    """An unknown request_id, or one of another device, is a 404 and completes nothing (000 A: 404)."""
+    request_id = "no-such-dispatch" if whose == "unknown" else ping(system, device())
+    one = device()
+    with unchanged():
+        answer = one.complete(request_id)
+    refused(answer, 404, "dispatch_not_found")
+    assert not logs.of(answer, "action_result.ingest")
+
+
+@case("action-result/004")
+@pytest.mark.parametrize(
+    "authorization,code",
+    [
+        pytest.param([], "token_missing", id="no header"),
+        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 43], "token_invalid", id="an unknown device"),
+        pytest.param(["Bearer nxe_" + "A" * 43], "token_invalid", id="an enrolment token"),
+    ],
+)
+def test_a_result_needs_a_device_token(
+    authorization: list[str], code: str, system: System, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged
+) -> None:
+    """Without a good device token no result is taken (000 A: 401)."""
+    request_id = ping(system, device())
+    with unchanged():
+        answer = api.request(
+            "POST",
+            "/v1/action-result",
+            json={"request_id": request_id, "outcome": "ok"},
+            headers=[("Authorization", value) for value in authorization],
+        )
+    refused(answer, 401, code)
+    logs.expect(answer, "sec.auth.fail", code=code)
+
+
+@case("action-result/005")
+@pytest.mark.parametrize(
+    "change,pointer",
+    [
+        ({"outcome": "done"}, "/body/outcome"),
+        ({"request_id": "a b"}, "/body/request_id"),
+        ({"message": "x" * 2001}, "/body/message"),
+        ({"message": "a\x00b"}, "/body/message"),
+        ({"finished_at": "yesterday"}, "/body/finished_at"),
+        ({"finished_at": 1763632800}, "/body/finished_at"),
+        ({"data": {"nested": {}}}, "/body/data"),
+        ({"data": {"list": []}}, "/body/data"),
+        ({"data": {"bad key": 1}}, "/body/data"),
+        ({"data": {f"k{n}": n for n in range(33)}}, "/body/data"),
+        ({"more": 1}, "/body"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_result_that_breaks_the_schema_is_refused(
+    change: dict[str, object],
+    pointer: str,
+    api: Api,
+    device: NewDevice,
+    logs: Logs,
+    unchanged: Unchanged,
+) -> None:
+    """Every schema violation of a result is a 422 that points at the fault and completes nothing (000 A: 422)."""
+    one = device()
+    with unchanged():
+        answer = api.bearer(
+            one.token, "POST", "/v1/action-result", json={"request_id": "some-dispatch", "outcome": "ok", **change}
+        )
+    found = pointers(refused(answer, 422, "validation_error"))
+    assert all(one.startswith(pointer) for one in found), found
+    assert not logs.of(answer, "action_result.ingest")

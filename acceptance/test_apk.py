@@ -1,0 +1,263 @@
+"""/v1/apk/builds and /v1/apk/download-latest: upload, list, and the bytes that devices fetch."""
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from acceptance.answers import accepted, pointers, refused
+from acceptance.apks import MEDIA_TYPE, apk, new_package, upload
+from acceptance.case import case
+from acceptance.database import Database
+from acceptance.measures import Metrics
+from acceptance.system import Api, FreshBackend, Logs, System, Tokens, Unchanged
+from harness.client import Answer
+
+PATH = "/v1/apk/download-latest"
+METADATA = {
+    "version_name": "1.4.2",
+    "notes": "Faster launch",
+    "ci_run_id": "8123456789",
+    "git_sha": "3f2c1b0",
+    "signer_fingerprint": "AB:CD:EF:01:23",
+    "build_type": "debug",
+}
+
+
+def download(api: Api, token: str, package: str, method: str = "GET", **headers: str) -> Answer:
+    return api.bearer(
+        token,
+        method,
+        PATH,
+        params={"package_name": package},
+        headers={name.replace("_", "-"): value for name, value in headers.items()},
+    )
+
+
+@case("apk/001")
+def test_a_build_is_uploaded_and_listed(api: Api, logs: Logs, db: Database) -> None:
+    """An upload is a 201 with size, SHA-256 and its CI metadata, and the list shows it (002: apk_versions)."""
+    content, package = apk(5000), new_package()
+    sha256 = hashlib.sha256(content).hexdigest()
+    answer = upload(api, content, package_name=package, version_code=142, sha256=sha256, **METADATA)
+    build = accepted(answer, 201)
+    expected = {"package_name": package, "version_code": 142, "size_bytes": len(content), "sha256": sha256, **METADATA}
+    assert {name: build[name] for name in expected} == expected
+    row = db.row("select * from apk_versions where build_id = %s", build["build_id"])
+    assert {name: row[name] for name in expected} == expected
+    assert row["storage_url"]
+    assert accepted(api.admin("GET", "/v1/apk/builds", params={"package_name": package}))["items"] == [build]
+    other = api.admin("GET", "/v1/apk/builds", params={"package_name": package, "build_type": "release"})
+    assert accepted(other)["items"] == []
+    logs.expect(
+        answer,
+        "apk.upload",
+        build_id=build["build_id"],
+        package_name=package,
+        version_code=142,
+        build_type="debug",
+        size_bytes=len(content),
+        sha256=sha256,
+    )
+
+
+@case("apk/002")
+@pytest.mark.parametrize(
+    "query,content,status,code",
+    [
+        pytest.param({}, b"PK not really", 422, "not_an_apk", id="not a ZIP"),
+        pytest.param({}, b"", 422, "not_an_apk", id="empty"),
+        pytest.param({"sha256": "0" * 64}, None, 422, "checksum_mismatch", id="another checksum"),
+        pytest.param({"media_type": "application/zip"}, None, 415, "unsupported_media_type", id="another type"),
+        pytest.param({"version_code": None}, None, 422, "validation_error", id="no version code"),
+        pytest.param({"version_code": 0}, None, 422, "validation_error", id="version code 0"),
+        pytest.param({"package_name": "nodots"}, None, 422, "validation_error", id="no package name"),
+        pytest.param({"git_sha": "xyz"}, None, 422, "validation_error", id="no git sha"),
+        pytest.param({"build_type": "beta"}, None, 422, "validation_error", id="another build type"),
+    ],
+)
+def test_an_upload_that_is_no_build_is_refused(
+    query: dict[str, Any], content: bytes | None, status: int, code: str, api: Api, logs: Logs, unchanged: Unchanged
+) -> None:
+    """What is not an APK, or not what it says it is, is refused and leaves no row (000 A: 422; api.md)."""
+    with unchanged():
+        answer = upload(api, content, **query)
+    problem = refused(answer, status, code)
+    if code == "validation_error":
+        assert pointers(problem) == {f"/query/{next(iter(query))}"}
+    assert not logs.of(answer, "apk.upload")
+
+
+@case("apk/003")
+def test_a_build_is_uploaded_once(api: Api, logs: Logs, unchanged: Unchanged) -> None:
+    """The same package, version and type again is a 409 and keeps the first file (api.md)."""
+    package = new_package()
+    first = accepted(upload(api, package_name=package, version_code=7), 201)
+    with unchanged():
+        answer = upload(api, package_name=package, version_code=7)
+    refused(answer, 409, "build_exists")
+    assert not logs.of(answer, "apk.upload")
+    accepted(upload(api, package_name=package, version_code=7, build_type="debug"), 201)
+    assert hashlib.sha256(api.admin("GET", PATH, params={"package_name": package}).body).hexdigest() == first["sha256"]
+
+
+@case("apk/004")
+@pytest.mark.parametrize("scope", ["register", "apk_download"])
+def test_an_enrolment_token_downloads_the_latest_build(
+    scope: str, api: Api, tokens: Tokens, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """A token of any scope gets the bytes; an event with source enrollment is kept, no use consumed (000 A)."""
+    package, content, [token] = new_package(), apk(70_000), tokens(scope=scope)
+    build = accepted(upload(api, content, package_name=package, version_code=9), 201)
+    accepted(upload(api, package_name=package, version_code=8), 201)  # later, but not later in version
+    with metrics.moves({'nexmdm_apk_downloads_total{build_type="release",source="enrollment"}': 1}):
+        answer = download(api, token["token"], package)
+    assert (answer.status, answer.body) == (200, content)
+    assert answer.headers["etag"] == f'"{build["sha256"]}"'
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    assert int(answer.headers["content-length"]) == len(content)
+    event = db.row("select * from apk_download_events where build_id = %s", build["build_id"])
+    assert (event["source"], str(event["token_id"]), event["admin_user"]) == ("enrollment", token["token_id"], None)
+    used = db.value("select uses_consumed from enrollment_tokens where token_id = %s", token["token_id"])
+    assert used == 0
+    assert event["ip"] is not None
+    logs.expect(
+        answer, "apk.download", build_id=build["build_id"], build_type="release", source="enrollment", status=200
+    )
+
+
+@case("apk/005")
+@pytest.mark.parametrize("source", ["manual", "ci"])
+def test_an_admin_downloads_and_is_recorded(source: str, api: Api, logs: Logs, db: Database) -> None:
+    """An admin's download is recorded as manual or ci, without a token (002: apk_download_events)."""
+    package = new_package()
+    build = accepted(upload(api, package_name=package), 201)
+    answer = api.admin("GET", PATH, params={"package_name": package, **({"source": "ci"} if source == "ci" else {})})
+    assert answer.status == 200
+    event = db.row("select * from apk_download_events where build_id = %s", build["build_id"])
+    assert (event["source"], event["token_id"]) == (source, None)
+    assert event["admin_user"]
+    logs.expect(answer, "apk.download", build_id=build["build_id"], source=source)
+
+
+@case("apk/006")
+def test_head_and_if_none_match_cost_no_bytes(
+    api: Api, tokens: Tokens, logs: Logs, db: Database, unchanged: Unchanged
+) -> None:
+    """HEAD and a matching If-None-Match (304) answer without a body and without a download event (api.md)."""
+    package, [token] = new_package(), tokens()
+    build = accepted(upload(api, apk(100), package_name=package), 201)
+    etag = f'"{build["sha256"]}"'
+    with unchanged():
+        head = download(api, token["token"], package, "HEAD")
+        same = download(api, token["token"], package, If_None_Match=etag)
+        any_of = download(api, token["token"], package, If_None_Match=f'"x", W/{etag}')
+        star = download(api, token["token"], package, "HEAD", If_None_Match="*")
+    assert (head.status, head.body, int(head.headers["content-length"])) == (200, b"", build["size_bytes"])
+    assert [answer.status for answer in (same, any_of, star)] == [304] * 3
+    assert same.headers["etag"] == head.headers["etag"] == etag
+    logs.expect(same, "http.request", status=304)
+    assert not logs.of(head, "apk.download")
+    assert not logs.of(same, "apk.download")
+    other = download(api, token["token"], package, If_None_Match='"another"')
+    assert other.status == 200
+    assert db.value("select count(*) from apk_download_events where build_id = %s", build["build_id"]) == 1
+
+
+@case("apk/007")
+@pytest.mark.parametrize(
+    "wanted,first,last",
+    [("bytes=0-15", 0, 15), ("bytes=100-", 100, None), ("bytes=-20", -20, None), ("bytes=10-999999", 10, None)],
+)
+def test_a_range_is_answered_with_its_bytes(
+    wanted: str, first: int, last: int | None, api: Api, tokens: Tokens, logs: Logs
+) -> None:
+    """A Range is a 206 with exactly those bytes and a Content-Range, recorded as a download (api.md)."""
+    package, content, [token] = new_package(), apk(1000), tokens()
+    build = accepted(upload(api, content, package_name=package), 201)
+    answer = download(api, token["token"], package, Range=wanted)
+    start = first % len(content)
+    expected = content[start : None if last is None else last + 1]
+    assert (answer.status, answer.body) == (206, expected)
+    assert answer.headers["content-range"] == f"bytes {start}-{start + len(expected) - 1}/{len(content)}"
+    assert int(answer.headers["content-length"]) == len(expected)
+    logs.expect(answer, "apk.download", build_id=build["build_id"], status=206)
+
+
+@case("apk/008")
+def test_a_range_behind_the_end_is_refused(api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged) -> None:
+    """A Range that begins behind the end is a 416 with the size, and no download event (api.md)."""
+    package, content, [token] = new_package(), apk(), tokens()
+    accepted(upload(api, content, package_name=package), 201)
+    with unchanged():
+        answer = download(api, token["token"], package, Range=f"bytes={len(content)}-")
+    refused(answer, 416, "range_not_satisfiable")
+    assert answer.headers["content-range"] == f"bytes */{len(content)}"
+    assert not logs.of(answer, "apk.download")
+
+
+@case("apk/009")
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    "state,status,code",
+    [
+        ("no credential", 401, "token_missing"),
+        ("revoked", 401, "token_revoked"),
+        ("unknown", 401, "token_invalid"),
+        ("a wrong admin key", 403, "admin_required"),
+        ("no build", 404, "no_build"),
+        ("no package", 422, "validation_error"),
+    ],
+)
+def test_a_download_that_cannot_be_is_refused(
+    method: str, state: str, status: int, code: str, api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged
+) -> None:
+    """Without a good credential (401, 403) or a build (404) there are no bytes and no event (000 A: 401)."""
+    package, [token] = new_package(), tokens()
+    if state != "no build":
+        accepted(upload(api, package_name=package), 201)
+    if state == "revoked":
+        accepted(api.admin("DELETE", f"/v1/enroll-tokens/{token['token_id']}"))
+    headers = {
+        "no credential": {},
+        "unknown": {"Authorization": "Bearer nxe_" + "A" * 43},
+        "a wrong admin key": {"X-Admin": "not-the-admin-key"},
+    }.get(state, {"Authorization": f"Bearer {token['token']}"})
+    params = {"package_name": "nodots" if state == "no package" else package}
+    with unchanged():
+        answer = api.request(method, PATH, params=params, headers=headers)
+    if method == "GET":
+        refused(answer, status, code)
+    assert (answer.status, answer.body if method == "HEAD" else b"") == (status, b"")
+    if status in (401, 403):
+        logs.expect(answer, "sec.auth.fail", code=code)
+    assert not logs.of(answer, "apk.download")
+
+
+@case("apk/010")
+def test_bursts_and_oversized_uploads_are_refused(fresh_backend: FreshBackend) -> None:
+    """Downloads beyond the burst limit per token or address are a 429; too large a build is a 413 (000 A)."""
+    system: System = fresh_backend(
+        env={"NEXMDM_LIMIT_APK_TOKEN": "3/3600", "NEXMDM_LIMIT_APK_IP": "6/3600", "NEXMDM_APK_MAX_BYTES": "4096"}
+    )
+    api, package = system.api, new_package()
+    with system.unchanged():
+        large = upload(api, apk(5000), package_name=package)
+    refused(large, 413, "payload_too_large")
+    build = accepted(upload(api, package_name=package), 201)
+    one, other, third = system.tokens(3)
+    assert [download(api, one["token"], package).status for _ in range(3)] == [200] * 3
+    with system.unchanged():
+        per_token = download(api, one["token"], package)
+    refused(per_token, 429, "rate_limited")
+    system.logs.expect(per_token, "sec.token.ratelimit", rule="apk_token")
+    answers = [download(api, token["token"], package) for token in (other, third) for _ in range(3)]
+    allowed = sum(answer.status == 200 for answer in answers)
+    assert allowed in (2, 3), "whether a refused download counts for its address too is not promised"
+    for answer in answers[allowed:]:
+        refused(answer, 429, "rate_limited")
+        system.logs.expect(answer, "sec.token.ratelimit", rule="apk_ip")
+    events = "select count(*) from apk_download_events where build_id = %s"
+    assert system.db.value(events, build["build_id"]) == 3 + allowed
+    assert system.metrics.total('nexmdm_rate_limited_total{rule="apk_token"}') == 1
+    assert system.metrics.total('nexmdm_rate_limited_total{rule="apk_ip"}') == 6 - allowed

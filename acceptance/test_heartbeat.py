@@ -1,0 +1,180 @@
+"""POST /v1/heartbeat: a device reports its health. Many at once, and several workers, are in test_races.py."""
+
+from typing import Any
+
+import pytest
+
+from acceptance.answers import accepted, pointers, refused
+from acceptance.case import case
+from acceptance.database import Database
+from acceptance.measures import Metrics
+from acceptance.system import Api, Enrolled, Logs, NewDevice, Unchanged
+from harness.waiting import eventually
+
+VITALS = {
+    "status": "warn",
+    "battery_pct": 17,
+    "plugged": False,
+    "temp_c": 31.5,
+    "network_type": "wifi",
+    "signal_dbm": -61,
+    "uptime_s": 86400,
+    "ram_used_mb": 1840,
+    "unity_pkg_version": "2.3.1",
+    "unity_running": True,
+    "agent_version": "1.4.2",
+}
+
+
+def beat(api: Api, device: Enrolled, **body: Any) -> Any:
+    return api.bearer(device.token, "POST", "/v1/heartbeat", json=body or {"status": "ok"})
+
+
+def early_in_a_bucket(db: Database) -> None:
+    """So that requests that follow at once fall into one bucket of 10 seconds."""
+    eventually(lambda: db.value("select extract(epoch from now()) % 10 < 8"), within_s=4.0)
+
+
+@case("heartbeat/001")
+def test_a_heartbeat_is_stored_and_the_device_seen(
+    api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """A heartbeat is durable with every field, and moves last_seen and last_status (000 A: 200 heartbeat; 001)."""
+    one = device()
+    with metrics.moves({'nexmdm_heartbeats_total{result="ingested"}': 1}):
+        answer = beat(api, one, **VITALS)
+    body = accepted(answer)
+    assert body["ok"] is True
+    assert body["deduplicated"] is False
+    assert 60 <= body["next_heartbeat_s"] <= 240
+    row = db.row("select * from device_heartbeats where device_id = %s", one.device_id)
+    assert {name: row[name] for name in VITALS} == VITALS
+    assert row["ip"] is not None
+    assert row["bucket"].timestamp() % 10 == 0
+    assert 0 <= (row["ts"] - row["bucket"]).total_seconds() < 10
+    seen = db.row("select * from device_status where device_id = %s", one.device_id)
+    assert (seen["last_status"], seen["last_seen"]) == ("warn", row["ts"])
+    line = logs.expect(answer, "heartbeat.ingest", device_id=one.device_id, status="warn")
+    assert line["bucket"].startswith(row["bucket"].strftime("%Y-%m-%dT%H:%M:%S"))
+
+
+@case("heartbeat/002")
+def test_three_heartbeats_in_ten_seconds_are_one_row(
+    api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """Three heartbeats in one bucket of 10 s leave one row and count as two duplicates (000 A: dedup)."""
+    one = device()
+    early_in_a_bucket(db)
+    with metrics.moves(
+        {'nexmdm_heartbeats_total{result="deduplicated"}': 2, 'nexmdm_heartbeats_total{result="ingested"}': 1}
+    ):
+        answers = [beat(api, one) for _ in range(3)]
+    assert [accepted(answer)["deduplicated"] for answer in answers] == [False, True, True]
+    assert db.value("select count(*) from device_heartbeats where device_id = %s", one.device_id) == 1
+    logs.expect(answers[0], "heartbeat.ingest", device_id=one.device_id)
+    for answer in answers[1:]:
+        logs.expect(answer, "heartbeat.dedup_hit", device_id=one.device_id)
+        assert not logs.of(answer, "heartbeat.ingest")
+
+
+@case("heartbeat/003")
+def test_a_duplicate_still_moves_last_seen_and_last_status(
+    api: Api, device: NewDevice, logs: Logs, db: Database
+) -> None:
+    """A deduplicated heartbeat stores no row, yet last_seen and last_status follow it (api.md)."""
+    one = device()
+    early_in_a_bucket(db)
+    accepted(beat(api, one, status="ok"))
+    before = db.row("select * from device_status where device_id = %s", one.device_id)
+    answer = beat(api, one, status="error")
+    assert accepted(answer)["deduplicated"] is True
+    logs.expect(answer, "heartbeat.dedup_hit", device_id=one.device_id)
+    after = db.row("select * from device_status where device_id = %s", one.device_id)
+    assert after["last_status"] == "error"
+    assert after["last_seen"] > before["last_seen"]
+    shown = accepted(api.admin("GET", f"/v1/devices/{one.device_id}"))
+    assert shown["last_status"] == "error"
+
+
+@case("heartbeat/004")
+def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
+    """A heartbeat with an fcm_token replaces the device's; one without leaves it alone (api.md)."""
+    one = device()
+    answer = beat(api, one, status="ok", fcm_token="fcm:renewed-0123456789")
+    accepted(answer)
+    accepted(beat(api, one))
+    logs.expect(answer, "heartbeat.ingest", device_id=one.device_id)
+    row = db.row("select * from devices where device_id = %s", one.device_id)
+    assert (row["fcm_token"], row["fcm_token_dead_at"]) == ("fcm:renewed-0123456789", None)
+
+
+@case("heartbeat/005")
+@pytest.mark.parametrize(
+    "authorization,code",
+    [
+        pytest.param([], "token_missing", id="no header"),
+        pytest.param(["Token {token}"], "token_invalid", id="another scheme"),
+        pytest.param(["Bearer nxd_short"], "token_invalid", id="malformed"),
+        pytest.param(["Bearer {token}x"], "token_invalid", id="one character more"),
+        pytest.param(["Bearer nxd_{hex}_" + "A" * 43], "token_invalid", id="the right device with a wrong secret"),
+        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 43], "token_invalid", id="an unknown device"),
+        pytest.param(["Bearer {token}", "Bearer {token}"], "token_invalid", id="two headers"),
+    ],
+)
+def test_a_missing_or_wrong_device_token_is_refused(
+    authorization: list[str], code: str, api: Api, device: NewDevice, logs: Logs, metrics: Metrics, unchanged: Unchanged
+) -> None:
+    """Without exactly one good device token there is no heartbeat (000 A: 401)."""
+    one = device()
+    headers = [
+        ("Authorization", value.format(token=one.token, hex=one.device_id.replace("-", ""))) for value in authorization
+    ]
+    with unchanged(), metrics.moves({f'nexmdm_auth_failures_total{{code="{code}"}}': 1}):
+        answer = api.request("POST", "/v1/heartbeat", headers=headers, json={"status": "ok"})
+    refused(answer, 401, code)
+    logs.expect(answer, "sec.auth.fail", code=code)
+
+
+@case("heartbeat/006")
+@pytest.mark.parametrize(
+    "body,pointer",
+    [
+        ({}, "/body/status"),
+        ({"status": "fine"}, "/body/status"),
+        ({"status": ["ok"]}, "/body/status"),
+        ({"status": "ok", "battery_pct": 101}, "/body/battery_pct"),
+        ({"status": "ok", "battery_pct": 55.5}, "/body/battery_pct"),
+        ({"status": "ok", "battery_pct": None}, "/body/battery_pct"),
+        ({"status": "ok", "plugged": "yes"}, "/body/plugged"),
+        ({"status": "ok", "temp_c": -101}, "/body/temp_c"),
+        ({"status": "ok", "network_type": "5g"}, "/body/network_type"),
+        ({"status": "ok", "signal_dbm": 1}, "/body/signal_dbm"),
+        ({"status": "ok", "uptime_s": -1}, "/body/uptime_s"),
+        ({"status": "ok", "uptime_s": 4294967296}, "/body/uptime_s"),
+        ({"status": "ok", "extra": 1}, "/body"),
+        ({"status": "ok", "ram_used_mb": 10**400}, "/body/ram_used_mb"),
+        ([], "/body"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_vitals_that_break_the_schema_are_refused(
+    body: object, pointer: str, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged
+) -> None:
+    """Every schema violation of a heartbeat is a 422 that points at the member and stores nothing (000 A: 422)."""
+    one = device()
+    with unchanged():
+        answer = api.bearer(one.token, "POST", "/v1/heartbeat", json=body)
+    assert pointers(refused(answer, 422, "validation_error")) == {pointer}
+    assert not logs.of(answer, "heartbeat.ingest")
+
+
+@case("heartbeat/007")
+def test_whole_numbers_may_be_written_as_floats(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
+    """298.0 is an integer in JSON Schema, so a heartbeat may say so (libraries.md: strict int)."""
+    one = device()
+    raw = b'{"status": "ok", "battery_pct": 50.0, "uptime_s": 2.98e2, "temp_c": 30}'
+    answer = api.bearer(one.token, "POST", "/v1/heartbeat", content=raw, headers={"Content-Type": "application/json"})
+    accepted(answer)
+    logs.expect(answer, "heartbeat.ingest", device_id=one.device_id)
+    row = db.row("select * from device_heartbeats where device_id = %s", one.device_id)
+    assert (row["battery_pct"], row["uptime_s"], row["temp_c"]) == (50, 298, 30)

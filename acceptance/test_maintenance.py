@@ -1,0 +1,135 @@
+"""The command line: migrations, retention, configuration."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+
+from acceptance import log_lines
+from acceptance.answers import accepted
+from acceptance.apks import new_package, upload
+from acceptance.case import case
+from acceptance.system import FreshBackend, Nexmdm, System
+from harness.waiting import eventually
+
+
+@case("maintenance/001")
+def test_migrations_go_up_down_and_up(fresh_backend: FreshBackend) -> None:
+    """upgrade head, downgrade base, upgrade head again leaves the same schema (000: clean DB; 002: rollback)."""
+    system: System = fresh_backend()
+    columns = (
+        "select table_name, column_name, data_type, is_nullable, column_default from information_schema.columns"
+        " where table_schema = 'public' and table_name not like 'device_heartbeats_%%' order by 1, 2"
+    )
+    constraints = (
+        "select conrelid::regclass::text as name, pg_get_constraintdef(oid) as rule from pg_constraint"
+        " where connamespace = 'public'::regnamespace and conrelid::regclass::text"
+        " not like 'device_heartbeats_%%' order by 1, 2"
+    )
+    before = [system.db.rows(query.replace("%%", "%")) for query in (columns, constraints)]
+    system.running.backend.stop()
+    assert system.running.run("migrate", "--to", "base")[0] == 0
+    assert set(system.db.tables()) <= {"alembic_version"}, "base leaves nothing"
+    assert system.running.run("migrate")[0] == 0
+    assert [system.db.rows(query.replace("%%", "%")) for query in (columns, constraints)] == before
+
+
+@case("maintenance/002")
+def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) -> None:
+    """`nexmdm retention run` removes heartbeats and dispatches after 2 days, downloads after 7 (002)."""
+    system: System = fresh_backend()
+    devices = [system.device() for _ in range(2)]
+    [old, young] = [system.ping(one) for one in devices]
+    accepted(devices[0].heartbeat())
+    package = new_package()
+    accepted(upload(system.api, package_name=package), 201)
+    for _ in range(2):
+        system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})
+    eventually(system.settled, within_s=5.0)
+    system.running.backend.stop()
+    let_days_pass(system, old, devices[0].device_id)
+    assert system.db.value("select count(*) from device_heartbeats") == 3
+    code, said = system.running.run("retention", "run")
+    assert code == 0, said
+    heartbeats = system.db.rows("select ts > now() - interval '2 days' as kept from device_heartbeats")
+    assert [row["kept"] for row in heartbeats] == [True, True]
+    assert [row["request_id"] for row in system.db.rows("select request_id from fcm_dispatches")] == [young]
+    assert system.db.value("select count(*) from dispatch_transitions where request_id = %s", old) == 0
+    assert system.db.value("select count(*) from apk_download_events") == 1
+    assert system.db.value("select count(*) from devices") == 2
+    lines = [json.loads(line) for line in said.splitlines()]
+    assert not list(log_lines.judge(lines)), "the command logs like every process of the service"
+    cleaned = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
+    assert cleaned == {"device_heartbeats": 1, "fcm_dispatches": 1, "apk_download_events": 1}
+
+
+def let_days_pass(system: System, dispatch: str, device_id: str) -> None:
+    """Age one dispatch by 3 days and one download by 8, and add a heartbeat of 5 days and one of 1 day ago."""
+    three_days = ", ".join(
+        f"{column} = {column} - interval '3 days'"
+        for column in ("created_at", "next_attempt_at", "sent_at", "expires_at")
+    )
+    with psycopg.connect(system.target.database_url or "", autocommit=True) as owner:
+        for days in (5, 1):
+            day = datetime.now(UTC).date() - timedelta(days=days)
+            name, end = f"device_heartbeats_{day:%Y%m%d}", day + timedelta(days=1)
+            owner.execute(
+                f"create table if not exists {name} partition of device_heartbeats"
+                f" for values from ('{day}T00:00:00Z') to ('{end}T00:00:00Z')".encode()
+            )
+            owner.execute(
+                "insert into device_heartbeats (device_id, bucket, ts, status) select %s, date_bin('10 seconds',"
+                " at, 'epoch'), at, 'ok' from (select now() - make_interval(days => %s) as at) as moment",
+                (device_id, days),
+            )
+        owner.execute(f"update fcm_dispatches set {three_days} where request_id = %s".encode(), (dispatch,))
+        owner.execute(
+            "update commands set created_at = created_at - interval '3 days', expires_at = expires_at"
+            " - interval '3 days' where request_id = %s",
+            (dispatch,),
+        )
+        owner.execute(
+            "update apk_download_events set ts = ts - interval '8 days' where id = (select min(id) from"
+            " apk_download_events)"
+        )
+
+
+GOOD = {
+    "NEXMDM_DATABASE_URL": "postgresql://nexmdm@127.0.0.1:1/nexmdm",
+    "NEXMDM_ADMIN_KEY": "an-admin-key-of-some-length",
+    "NEXMDM_HMAC_SECRET": "a-signing-secret-of-some-length",
+}
+
+
+@case("maintenance/003")
+@pytest.mark.parametrize(
+    "env,named",
+    [
+        ({"NEXMDM_ADMIN_KEY": "short!"}, ["NEXMDM_ADMIN_KEY"]),
+        ({"NEXMDM_DATABASE_URL": ""}, ["NEXMDM_DATABASE_URL"]),
+        ({"NEXMDM_DATABASE_URL": "mysql://u:hunter2@x/y"}, ["NEXMDM_DATABASE_URL"]),
+        ({"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": "{hunter2"}, ["NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON"]),
+        ({"NEXMDM_HMAC_SECRET": "short!", "NEXMDM_PORT": "99999"}, ["NEXMDM_HMAC_SECRET", "NEXMDM_PORT"]),
+        ({"NEXMDM_LIMIT_ADMIN": "lots", "NEXMDM_WORKERS": "many"}, ["NEXMDM_LIMIT_ADMIN", "NEXMDM_WORKERS"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_bad_configuration_is_one_line(env: dict[str, str], named: list[str], nexmdm: Nexmdm) -> None:
+    """A bad setting ends `nexmdm` with exit code 2 and one line that names the variable and never its value."""
+    for arguments in (["check-config"], ["serve"]):
+        code, said = nexmdm(arguments, {**GOOD, **env})
+        assert code == 2, said
+        [line] = said.splitlines()
+        assert line.startswith("nexmdm: configuration error: ")
+        assert all(name in line for name in named), line
+        assert not any(value in line for value in ("short!", "hunter2", "lots", "many") if value in env.values()), line
+
+
+@case("maintenance/004")
+def test_a_good_configuration_is_shown_without_secrets(nexmdm: Nexmdm) -> None:
+    """`nexmdm check-config` exits with 0 and shows the settings in force, never a secret (api.md: no secret ever)."""
+    code, said = nexmdm(["check-config"], {**GOOD, "NEXMDM_WORKERS": "3"})
+    assert code == 0, said
+    assert "NEXMDM_WORKERS" in said
+    assert not any(GOOD[name] in said for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"))

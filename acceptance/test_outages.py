@@ -1,0 +1,95 @@
+"""Dependencies that are away: 503 with Retry-After, an ERROR line, and recovery without a restart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from acceptance.answers import accepted, refused
+from acceptance.case import case
+from acceptance.operations import CALLS, call
+from acceptance.system import FreshBackend, System
+from harness.postgres import Postgres
+from harness.waiting import eventually
+
+WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
+
+
+@contextmanager
+def stopped(postgres: Postgres) -> Iterator[None]:
+    postgres.halt()
+    try:
+        yield
+    finally:
+        postgres.restart()
+
+
+@case("outages/001")
+def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_backend: FreshBackend) -> None:
+    """With PostgreSQL stopped every operation is a 503 with Retry-After and an ERROR line; it recovers (000 A: 5xx)."""
+    system: System = fresh_backend(own_postgres=True)
+    assert {one.operation_id for one in system.api.contract.operations} == CALLS.keys() | WITHOUT_DATABASE
+    device, token = system.device(), system.token()["token"]
+    accepted(device.heartbeat())
+    before = system.db.digest()
+    system.db.close()
+    with stopped(system.running.postgres):
+        for operation in CALLS:
+            answer = call(system, operation, device=device.token, enrolment=token)
+            assert answer.status == 503, f"{operation}: {answer.status}"
+            assert int(answer.headers["retry-after"]) >= 1, operation
+            if operation != "headLatestApk":
+                refused(answer, 503, "dependency_unavailable")
+            system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
+            system.logs.expect(answer, "http.request", status=503, level="ERROR")
+        assert system.api.request("GET", "/openapi.yaml").status == 200, "needs no database"
+    eventually(lambda: system.api.request("GET", "/readyz").status == 200, within_s=10.0)
+    assert system.db.digest() == before, "what was refused during the outage has changed nothing"
+    accepted(device.heartbeat())
+    accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))
+
+
+@case("outages/002")
+def test_a_refusal_needs_no_database(fresh_backend: FreshBackend) -> None:
+    """Wrong credentials stay 401 and 403 while this database refuses connections; commands survive it (api.md)."""
+    system: System = fresh_backend()
+    device = system.device()
+    stack = system.running
+    accepted(device.heartbeat())
+    system.db.close()
+    stack.postgres.refuse(stack.database)
+    refused(system.api.request("GET", "/v1/devices"), 403, "admin_required")
+    refused(system.api.request("POST", "/v1/heartbeat", json={"status": "ok"}), 401, "token_missing")
+    answer = device.heartbeat()
+    refused(answer, 503, "dependency_unavailable")
+    system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
+    stack.postgres.accept(stack.database)
+    eventually(lambda: device.heartbeat().status == 200, within_s=10.0)
+    request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
+    system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
+
+
+@case("outages/003")
+def test_commands_need_an_fcm_configuration(fresh_backend: FreshBackend) -> None:
+    """Without a service account a command is a 503 and nothing is stored; everything else works (api.md: 503)."""
+    system: System = fresh_backend(env={"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": ""})
+    device = system.device()
+    with system.unchanged():
+        answer = system.api.command({"device_id": device.device_id, "action": "ping"})
+    refused(answer, 503, "dependency_unavailable")
+    system.logs.expect(answer, "dependency.unavailable", dependency="fcm", level="ERROR")
+    accepted(device.heartbeat())
+
+
+@case("outages/004")
+def test_pending_migrations_show_in_readiness(fresh_backend: FreshBackend) -> None:
+    """A database that is not at the newest migration is a 503 migrations_pending on /readyz, until it is (api.md)."""
+    system: System = fresh_backend()
+    head = system.db.value("select version_num from alembic_version")
+    with psycopg.connect(system.target.database_url or "", autocommit=True) as owner:
+        owner.execute("delete from alembic_version")
+        answer = system.api.request("GET", "/readyz")
+        refused(answer, 503, "migrations_pending")
+        system.logs.expect(answer, "http.request", status=503)
+        owner.execute("insert into alembic_version values (%s)", (head,))
+    accepted(system.api.request("GET", "/readyz"))

@@ -1,0 +1,111 @@
+"""Races on one row through two workers: exactly one wins, whatever the worker."""
+
+import json
+import time
+from collections import Counter
+from functools import partial
+
+from acceptance.answers import accepted, refused
+from acceptance.apks import apk, new_package, upload
+from acceptance.case import case
+from acceptance.concurrently import at_once
+from acceptance.system import System, new_alias
+from harness.waiting import eventually
+
+
+@case("races/001")
+def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
+    """Of 50 registrations on one single-use token exactly one gets a device, 49 get 401 token_exhausted (api.md)."""
+    system, token = two_workers, two_workers.token()
+    answers = at_once(
+        [lambda: system.api.bearer(token["token"], "POST", "/v1/register", json={"agent_version": "1.4.2"})] * 50
+    )
+    assert Counter(answer.status for answer in answers) == {200: 1, 401: 49}
+    for answer in answers:
+        if answer.status == 401:
+            refused(answer, 401, "token_exhausted")
+            system.logs.expect(answer, "register.fail", code="token_exhausted")
+    assert system.db.value("select count(*) from devices where alias = %s", token["alias"]) == 1
+    assert system.db.value("select uses_consumed from enrollment_tokens where token_id = %s", token["token_id"]) == 1
+
+
+@case("races/002")
+def test_two_hundred_heartbeats_are_a_row_per_bucket(two_workers: System) -> None:
+    """200 heartbeats of one device in 2 s leave at most two rows; last_seen has moved; none is lost (000 A; api.md)."""
+    system, device = two_workers, two_workers.device()
+    accepted(device.heartbeat(status="ok"))
+    before = system.db.row("select * from device_status where device_id = %s", device.device_id)
+    started = time.monotonic()
+    body = {"status": "warn"}
+    answers = [
+        answer
+        for _ in range(8)
+        for answer in at_once([lambda: system.api.bearer(device.token, "POST", "/v1/heartbeat", json=body)] * 25)
+    ]
+    took_s = time.monotonic() - started
+    bodies = [accepted(answer) for answer in answers]
+    rows = system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id)
+    assert rows <= 1 + int(took_s // 10 + 1), f"{rows} rows in {took_s:.1f} s"
+    assert sum(not body["deduplicated"] for body in bodies) == rows - 1
+    after = system.db.row("select * from device_status where device_id = %s", device.device_id)
+    assert after["last_seen"] > before["last_seen"]
+    assert after["last_status"] == "warn"
+    system.logs.expect(answers[-1], "heartbeat.dedup_hit", device_id=device.device_id)
+
+
+@case("races/003")
+def test_twenty_posts_of_one_command_are_one_message(two_workers: System) -> None:
+    """20 simultaneous posts of one signed command: one row, one message, 20 equal answers (000 A: idempotency)."""
+    system, device = two_workers, two_workers.device()
+    raw, stamp = json.dumps({"device_id": device.device_id, "action": "ping"}).encode(), int(time.time())
+    answers = at_once([lambda: system.api.command(raw=raw, timestamp=stamp)] * 20)
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert sum("idempotent-replay" not in answer.headers for answer in answers) == 1
+    first = next(answer for answer in answers if "idempotent-replay" not in answer.headers)
+    system.logs.expect(first, "dispatch.request", device_id=device.device_id)
+    system.fcm.inbox(device.fcm_token, wait_s=5.0)
+    eventually(system.settled, within_s=5.0)
+    assert len(system.fcm.inbox(device.fcm_token)) == 1
+    assert system.db.value("select count(*) from fcm_dispatches where device_id = %s", device.device_id) == 1
+
+
+@case("races/004")
+def test_twenty_results_are_one_completion(two_workers: System) -> None:
+    """20 simultaneous results of one dispatch: one completes it, 19 are replays of it (000 A: idempotency)."""
+    system, device = two_workers, two_workers.device()
+    request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
+    system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
+    bodies = [accepted(answer) for answer in at_once([lambda: device.complete(request_id)] * 20)]
+    assert Counter(body["replayed"] for body in bodies) == {False: 1, True: 19}
+    assert len({body["completed_at"] for body in bodies}) == 1
+    steps = system.db.rows("select status from dispatch_transitions where request_id = %s", request_id)
+    assert [step["status"] for step in steps].count("completed") == 1
+    system.logs.wait("action_result.ingest", dispatch_request_id=request_id)
+
+
+@case("races/005")
+def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
+    """Ten tokens of one alias used at once make one device; one of its ten tokens is good afterwards (api.md)."""
+    system, alias = two_workers, new_alias()
+    tokens = [system.token(aliases=[alias])["token"] for _ in range(10)]
+    post = partial(system.api.bearer, method="POST", path="/v1/register", json={"agent_version": "1.4.2"})
+    bodies = [accepted(answer) for answer in at_once([partial(post, token) for token in tokens])]
+    assert len({body["device_id"] for body in bodies}) == 1
+    beats = [system.api.bearer(body["device_token"], "POST", "/v1/heartbeat", json={"status": "ok"}) for body in bodies]
+    assert Counter(answer.status for answer in beats) == {200: 1, 401: 9}
+    row = system.db.row("select token_version from devices where alias = %s", alias)
+    assert row["token_version"] == 10
+    system.logs.wait("register.success", alias=alias, reenrolled=False)
+
+
+@case("races/006")
+def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
+    """Eight simultaneous uploads of one version: one 201, seven 409, one row, whole bytes (api.md)."""
+    system, package, content = two_workers, new_package(), apk(200_000)
+    answers = at_once([lambda: upload(system.api, content, package_name=package, version_code=3)] * 8)
+    assert Counter(answer.status for answer in answers) == {201: 1, 409: 7}
+    assert system.db.value("select count(*) from apk_versions where package_name = %s", package) == 1
+    stored = system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})
+    assert stored.body == content
+    system.logs.wait("apk.upload", package_name=package)
