@@ -95,22 +95,24 @@ def test_check_names_a_difference(database_url: str, execute: Execute) -> None:
     assert any("idx_apk_build_type" in difference for difference in differences)
 
 
-async def test_a_second_migration_waits_for_the_first_and_finds_no_work(empty_database_url: str) -> None:
-    blocker = await asyncpg.connect(empty_database_url)
-    transaction = blocker.transaction()
-    await transaction.start()
-    await blocker.execute("CREATE TABLE commands ()")  # until this is rolled back, the first cannot make its own
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+async def test_a_second_migration_waits_for_the_first_and_finds_no_work(
+    empty_database_url: str, server_url: str
+) -> None:
+    watcher, blocker = await asyncpg.connect(server_url), await asyncpg.connect(empty_database_url)
+    await blocker.execute("BEGIN; CREATE TABLE commands ()")  # until this is rolled back, the first cannot make its own
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'"
     # Processes, as in a deployment: alembic keeps the state of a run in a module, which threads would share.
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         runs = [pool.submit(migrations.upgrade, empty_database_url) for _ in range(2)]
-        async with asyncio.timeout(30):
-            while await blocker.fetchval(waiting) < 2:
-                await asyncio.sleep(0.02)
-        await transaction.rollback()
+        for _ in range(1500):
+            if await watcher.fetchval(waiting, make_url(empty_database_url).database) == 2:
+                break
+            await asyncio.sleep(0.02)
+        await blocker.execute("ROLLBACK")
         for run in runs:
             await asyncio.wrap_future(run)
     assert await blocker.fetchval("SELECT version_num FROM alembic_version") == migrations.head()
+    await watcher.close()
     await blocker.close()
 
 
@@ -136,13 +138,14 @@ async def test_current_tells_the_revision_or_none(engine: AsyncEngine) -> None:
 def test_rows_of_the_baseline_reach_head_and_come_back(empty_database_url: str, execute: Execute) -> None:
     now = datetime.now(UTC)
     old = now - timedelta(days=9)
+    day = f"{now - timedelta(days=12):%Y-%m-%d}"
     migrations.upgrade(empty_database_url, "7ac6ecbe4e31")
     execute(
         empty_database_url,
         f"""INSERT INTO devices (device_id, alias, token_hash, agent_version)
             VALUES ('{DEVICE}', 'D01', '{BCRYPT}', '1')""",
         f"""INSERT INTO device_heartbeats (device_id, ts, status) VALUES ('{DEVICE}', '{old}', 'warn'),
-            ('{DEVICE}', '2026-01-01T00:00:01Z', 'ok'), ('{DEVICE}', '2026-01-01T00:00:09Z', 'error')""",
+            ('{DEVICE}', '{day}T00:00:01Z', 'ok'), ('{DEVICE}', '{day}T00:00:09Z', 'error')""",
         f"INSERT INTO apk_versions (version_code, version_name, size_bytes, sha256) VALUES (7, '7', 1, '{'a' * 64}')",
         f"""INSERT INTO fcm_dispatches (request_id, device_id, action, payload_hash, sent_at, fcm_message_id)
             VALUES ('one', '{DEVICE}', 'ping', '{"b" * 64}', '{old}', 'm1'),

@@ -77,6 +77,7 @@ async def store_build(session: Session, url: str, metadata: BuildMetadata, recei
 
     The row is inserted first, then the bytes are put, then the row is committed. So the unique constraint decides
     between racers before either has put anything: who loses leaves nothing behind, no row is seen without its bytes.
+    Who loses waits for the winner to put; where that outlasts the statement timeout the answer is a 503, then the 409.
 
     Raises:
         Problem: `checksum_mismatch`, `not_an_apk`, `build_exists`.

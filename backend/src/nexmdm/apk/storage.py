@@ -97,7 +97,8 @@ async def keep(url: str, received: Received) -> None:
     """Put the bytes under their SHA-256. The object appears at once and whole; equal bytes may be put again."""
     with _available():
         received.file.seek(0)
-        await obstore.put_async(_store(url), key_of(received.sha256), received.file)
+        # Parts of 5 MiB: as many in flight as keep a bucket busy, few enough to stay small in memory.
+        await obstore.put_async(_store(url), key_of(received.sha256), received.file, max_concurrency=3)
 
 
 async def open_range(url: str, key: str, start: int, end: int) -> AsyncIterator[bytes]:

@@ -5,6 +5,7 @@ References are followed; members beside a `$ref` narrow what it refers to, as Op
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -62,7 +63,7 @@ def alternatives(schema: Json, resolve: Resolver) -> list[tuple[str, Json]]:
     named = []
     for branch in map(resolve, resolved["oneOf"]):
         constants = [
-            f"{name} = {resolve(member)['const']}"
+            f"{name} = {_shown(resolve(member)['const'])}"
             for name, member in branch.get("properties", {}).items()
             if "const" in resolve(member)
         ]
@@ -109,7 +110,7 @@ def type_of(schema: Json, resolve: Resolver) -> str:
     if choices:
         return " or ".join(dict.fromkeys(type_of(choice, resolve) for choice in choices))
     if "const" in schema:
-        return f"always {schema['const']}"
+        return f"always {_shown(schema['const'])}"
     stated = schema.get("type", "string" if "enum" in schema else "any")
     names = [stated] if isinstance(stated, str) else list(stated)
     if "items" in schema:
@@ -123,7 +124,7 @@ def limits_of(schema: Json) -> tuple[str, ...]:
     """What a value must keep to, a phrase each."""
     found = []
     if "enum" in schema:
-        found.append("one of " + ", ".join(str(value) for value in schema["enum"]))
+        found.append("one of " + ", ".join(map(_shown, schema["enum"])))
     for low, high, unit in (
         ("minimum", "maximum", ""),
         ("minLength", "maxLength", " characters"),
@@ -141,5 +142,9 @@ def limits_of(schema: Json) -> tuple[str, ...]:
     if schema.get("uniqueItems"):
         found.append("no two equal")
     if "default" in schema:
-        found.append(f"default {schema['default']}")
+        found.append(f"default {_shown(schema['default'])}")
     return tuple(found)
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

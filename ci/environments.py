@@ -1,0 +1,146 @@
+"""Virtual environments from locks: made with uv, else with virtualenv and pip, and only when a lock changed.
+
+It deliberately resolves nothing while a suite runs: every installed file is pinned and hashed in locks/.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+Say = Callable[[str], None]
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENTS = ROOT / ".nox"
+LOCKS = ROOT / "locks"
+BACKEND = ROOT / "backend"
+BACKEND_LOCK = BACKEND / "requirements.lock"
+BACKEND_TESTS_LOCK = LOCKS / "backend-tests.txt"
+GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "lint", "build")
+_LOCK_OPTIONS = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two runs in one checkout must not make the same environment at the same time."""
+    ENVIRONMENTS.mkdir(exist_ok=True)
+    with (ENVIRONMENTS / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def ensure(group: str, *, say: Say) -> Path:
+    """The Python of the environment for locks/<group>.txt, made when it is missing or its lock changed."""
+    with _alone():
+        return _ensure(ENVIRONMENTS / group, LOCKS / f"{group}.txt", say)
+
+
+def ensure_backend(*, say: Say) -> Path:
+    """The `nexmdm` command, installed from a wheel of backend/ as it is now."""
+    with _alone():
+        return _with_wheel(ENVIRONMENTS / "backend-runtime", BACKEND_LOCK, say).with_name("nexmdm")
+
+
+def ensure_backend_tests(*, say: Say) -> Path:
+    """The Python that runs the backend's own tests: the same wheel, the same pins, and the test tools."""
+    with _alone():
+        return _with_wheel(ENVIRONMENTS / "backend-tests", BACKEND_TESTS_LOCK, say)
+
+
+def lock(arguments: Sequence[str], *, say: Say) -> None:
+    """Resolve every lock with uv."""
+    uv = _uv()
+    if uv is None:
+        raise SystemExit('the locks are resolved with uv: install "nox[uv]"')
+    compile_ = [uv, "pip", "compile", *_LOCK_OPTIONS, "--python-version", "3.11", *arguments]
+    for group in GROUPS:
+        say(f"locks/{group}.txt")
+        _run([*compile_, "--group", f"pyproject.toml:{group}", "-o", f"locks/{group}.txt"], capture=True)
+    say("backend/requirements.lock")
+    _run([*compile_, "backend/pyproject.toml", "-o", "backend/requirements.lock"], capture=True)
+    say("locks/backend-tests.txt")
+    groups = ["--group", "backend/pyproject.toml:tests", "--group", "pyproject.toml:stubs"]
+    tests = ["backend/pyproject.toml", *groups, "-c", "backend/requirements.lock"]
+    _run([*compile_, *tests, "-o", "locks/backend-tests.txt"], capture=True)
+
+
+def _ensure(folder: Path, lock_file: Path, say: Say) -> Path:
+    executable = folder / "bin" / "python"
+    wanted = _digest([lock_file], sys.version)
+    stamp = folder / ".lock-digest"
+    if executable.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return executable
+    say(f"making {folder.relative_to(ROOT)} from {lock_file.relative_to(ROOT)}")
+    stamp.unlink(missing_ok=True)
+    if uv := _uv():
+        _run([uv, "venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, str(folder)])
+        install = [uv, "pip", "install", "--quiet", "--python", str(executable)]
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        _run([sys.executable, "-m", "virtualenv", "--quiet", str(folder)])
+        install = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*install, "--require-hashes", "-r", str(lock_file)])
+    stamp.write_text(wanted)
+    return executable
+
+
+def _with_wheel(folder: Path, lock_file: Path, say: Say) -> Path:
+    executable = _ensure(folder, lock_file, say)
+    wheel = _wheel(say)
+    stamp = folder / ".wheel-digest"
+    wanted = wheel.parent.name
+    if stamp.exists() and stamp.read_text() == wanted:
+        return executable
+    stamp.unlink(missing_ok=True)
+    if uv := _uv():
+        _run([uv, "pip", "install", "--quiet", "--python", str(executable), "--no-deps", "--reinstall", str(wheel)])
+    else:
+        pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        _run([*pip, "--no-deps", "--force-reinstall", str(wheel)])
+    stamp.write_text(wanted)
+    return executable
+
+
+def _wheel(say: Say) -> Path:
+    """The backend's wheel, built when a file that goes into it changed."""
+    sources = [BACKEND / "pyproject.toml", BACKEND / "README.md", LOCKS / "build.txt"]
+    sources += (path for path in (BACKEND / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    folder = ENVIRONMENTS / "wheels" / _digest(sources)[:16]
+    built = sorted(folder.glob("*.whl"))
+    if not built:
+        say("building the backend's wheel")
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        if uv := _uv():
+            pins = ["--build-constraints", str(LOCKS / "build.txt"), "--require-hashes"]
+            _run([uv, "build", "--quiet", "--wheel", *pins, "--out-dir", str(folder), str(BACKEND)])
+        else:
+            _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(BACKEND)])
+        built = sorted(folder.glob("*.whl"))
+    return built[0]
+
+
+def _digest(files: Iterable[Path], *more: str) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        content = path.read_bytes() if path.exists() else b""
+        digest.update(f"{path.relative_to(ROOT)}\0{len(content)}\0".encode() + content)
+    for text in more:
+        digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def _uv() -> str | None:
+    beside = Path(sys.executable).with_name("uv")
+    return str(beside) if beside.exists() else shutil.which("uv")
+
+
+def _run(command: Sequence[str], *, capture: bool = False) -> None:
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.DEVNULL if capture else sys.stderr)
+    if done.returncode:
+        raise SystemExit(f"{Path(command[0]).name} {command[1]} ended with exit code {done.returncode}")

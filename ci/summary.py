@@ -1,0 +1,71 @@
+"""One page about a whole run: `python -m ci.summary [ARTIFACTS]` prints it and leaves it as summary.md.
+
+It deliberately judges nothing: it repeats what nox (nox.json), the test reports (junit.xml) and the suites'
+own summaries say. On GitHub it also becomes the summary of the step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+_COUNTS = ("tests", "failures", "errors", "skipped")
+
+
+def sessions(report: Path) -> list[str]:
+    """A table of nox's sessions."""
+    if not report.exists():
+        return ["No session was reported.", ""]
+    content: dict[str, Any] = json.loads(report.read_text())
+    rows = (
+        f"| {each.get('name')} | {each.get('result')} | {float(each.get('duration') or 0):.0f} |"
+        for each in content.get("sessions", [])
+    )
+    return ["| session | result | seconds |", "|---|---|---:|", *rows, ""]
+
+
+def test_reports(folder: Path) -> list[str]:
+    """A table of the JUnit reports, and the names of what failed."""
+    lines = ["| tests | run | failed | errors | skipped | seconds |", "|---|---:|---:|---:|---:|---:|"]
+    failed: list[str] = []
+    for path in sorted(folder.glob("*/junit.xml")):
+        suites = list(ET.parse(path).getroot().iter("testsuite"))  # noqa: S314 - our own file
+        counts = [sum(int(suite.get(name, "0")) for suite in suites) for name in _COUNTS]
+        seconds = sum(float(suite.get("time", "0")) for suite in suites)
+        lines.append(f"| {path.parent.name} | {' | '.join(map(str, counts))} | {seconds:.0f} |")
+        failed += (
+            f"- {path.parent.name}: {case.get('classname')}::{case.get('name')}"
+            for suite in suites
+            for case in suite.iter("testcase")
+            if case.find("failure") is not None or case.find("error") is not None
+        )
+    return [*lines, "", *(["Failed:", "", *failed, ""] if failed else [])]
+
+
+def suite_summaries(folder: Path) -> list[str]:
+    """What the suites wrote about themselves."""
+    lines: list[str] = []
+    for path in sorted(folder.glob("*/summary.md")):
+        lines += [f"<!-- {path.parent.name} -->", path.read_text().strip(), ""]
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """Write, print and publish the page."""
+    folder = Path(arguments[0] if arguments else "artifacts")
+    parts = [*sessions(folder / "nox.json"), *test_reports(folder), *suite_summaries(folder)]
+    page = "\n".join(["# Test run", "", *parts])
+    (folder / "summary.md").write_text(page)
+    print(page)
+    if step := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with Path(step).open("a") as file:
+            file.write(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""Every entry point of the repository. `nox -l` lists them; `nox -s NAME -- ARGUMENTS` hands arguments through.
+
+    nox                 the same as `nox -s tests`
+    nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance, sim20
+    nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
+    nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
+    nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
+    nox -s spec         the lint of openapi.yaml alone
+    nox -s backend      the backend's own tests; e.g. `-- backend/tests/test_ingest.py`
+    nox -s harness      the tests of the harness: every helper must fail when it should
+    nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
+    nox -s up           a whole stack for people: prints its connection details, Ctrl-C ends it
+    nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
+
+Environments live in .nox/<group>, one per lock, and are made again only when their lock changed. The backend is built
+as a wheel into .nox/backend-runtime and started as a process: no suite's environment contains it.
+With NEXMDM_BASE_URL set, sim20, contract and acceptance run against that deployment and nothing is started.
+This file deliberately holds no check of its own: it only prepares environments and starts commands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
+
+from ci import environments
+from ci.environments import ROOT
+
+nox.needs_version = ">=2025.2"
+nox.options.sessions = ["tests"]
+nox.options.default_venv_backend = "none"  # the environments are our own: several sessions share one
+
+IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
+QUICK_SIM = ("--duration", "30s")
+# After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
+PATIENCE_S = 15.0
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
+ONLY_SETTINGS_READS = 'lint.flake8-tidy-imports.banned-api."os.{}".msg="only settings.py reads the environment"'
+
+
+def python(session: nox.Session, group: str, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run the Python of a group's environment with these arguments."""
+    run(session, environments.ensure(group, say=session.log), *arguments, env=env)
+
+
+def run(session: nox.Session, program: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    """Run a program of one of our environments."""
+    # Where nox alone was interrupted it has to pass that on; only the launcher takes SIGTERM after SIGINT calmly.
+    first_s = 0.3 if arguments[:2] == ("-m", "harness") else PATIENCE_S
+    then_s = PATIENCE_S
+    session.run(str(program), *arguments, env=env, external=True, interrupt_timeout=first_s, terminate_timeout=then_s)
+
+
+def backend_env(session: nox.Session) -> dict[str, str]:
+    """Where the backend's command is; with a given deployment none is needed."""
+    if os.environ.get("NEXMDM_BASE_URL"):
+        return {}
+    return {"NEXMDM_BACKEND_COMMAND": str(environments.ensure_backend(say=session.log))}
+
+
+def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
+    """`-m pytest` with a report, the given arguments, and the default paths unless a path was given.
+
+    In CI a skipped test is a failure (ci/no_skips.py).
+    """
+    folder = Path(os.environ.get("NEXMDM_ARTIFACTS") or "artifacts") / report
+    named = any(Path(argument.partition("::")[0]).exists() for argument in session.posargs)
+    options = [f"--junitxml={folder / 'junit.xml'}", *(["-p", "ci.no_skips"] if IN_CI else [])]
+    return ["-m", "pytest", *options, *(() if named else default), *session.posargs]
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All that must be green before a push: the sessions below, the simulation at 30 s."""
+    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance"):
+        session.notify(name, posargs=[])
+    session.notify("sim20", posargs=QUICK_SIM)
+
+
+@nox.session
+def sim20(session: nox.Session) -> None:
+    """The 20-device simulation (2 minutes)."""
+    load = environments.ensure("load", say=session.log)
+    inner = ["--", str(load), "-m", "load", "sim20", *session.posargs]
+    run(session, load, "-m", "harness", "run", *inner, env=backend_env(session))
+
+
+@nox.session
+def acceptance(session: nox.Session) -> None:
+    """The curated acceptance cases, on two workers with a database each."""
+    arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests")
+    python(session, "acceptance", *arguments[:2], "-n", "2", *arguments[2:], env=backend_env(session))
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Fuzz every operation of openapi.yaml, compare the code with it, gate on coverage."""
+    contracts = environments.ensure("contracts", say=session.log)
+    inner = ["--", str(contracts), "-m", "contracts", *session.posargs]
+    run(session, contracts, "-m", "harness", "run", *inner, env=backend_env(session))
+
+
+@nox.session
+def spec(session: nox.Session) -> None:
+    """Lint openapi.yaml."""
+    python(session, "contracts", "-m", "contracts", "--only", "lint", *session.posargs)
+
+
+@nox.session
+def backend(session: nox.Session) -> None:
+    """The backend's own tests, beside a PostgreSQL of their own."""
+    tester = environments.ensure_backend_tests(say=session.log)
+    inner = ["--", str(tester), *pytest(session, "backend", "backend/tests")]
+    python(session, "harness", "-m", "harness", "run", "--only", "postgres", *inner, env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session
+def harness(session: nox.Session) -> None:
+    """The tests of the harness and of the suites' own helpers."""
+    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", "harness/tests", "ci/tests"))
+    for suite in () if session.posargs else ("load", "contracts", "acceptance"):
+        python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, mypy --strict over everything, the import rules, shellcheck."""
+    executable = environments.ensure("lint", say=session.log)
+    tools = executable.parent
+    fix = "--fix" in session.posargs
+    run(session, tools / "ruff", "check", *(["--fix"] if fix else []), ".")
+    run(session, tools / "ruff", "format", *([] if fix else ["--check"]), ".")
+    bans = [f"--config={ONLY_SETTINGS_READS.format(name)}" for name in ("environ", "getenv")]
+    only_bans = ["--isolated", "--select=TID251", *bans, "--exclude=settings.py"]
+    run(session, tools / "ruff", "check", *only_bans, "backend/src")
+    run(session, tools / "lint-imports", env={"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'backend' / 'src'}"})
+    run(session, tools / "shellcheck", ".ci/run")
+    run(session, tools / "pre-commit", "validate-config")
+    # Each part is checked against the very versions that it runs with.
+    for python_of_part, *paths in (
+        (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
+        (environments.ensure("acceptance", say=session.log), "acceptance"),
+        (environments.ensure("contracts", say=session.log), "contracts"),
+        (environments.ensure("load", say=session.log), "load"),
+        (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests"),
+        (executable, "noxfile.py"),
+    ):
+        cache = f"--cache-dir=.mypy_cache/{python_of_part.parents[1].name}"
+        run(session, tools / "mypy", cache, f"--python-executable={python_of_part}", *paths)
+
+
+@nox.session
+def up(session: nox.Session) -> None:
+    """A whole stack until Ctrl-C; one JSON line says where it is."""
+    python(session, "harness", "-m", "harness", "up", *session.posargs, env=backend_env(session))
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Resolve every lock anew; `-- --upgrade` takes the newest versions, `-- --upgrade-package NAME` that of one."""
+    environments.lock(session.posargs, say=session.log)
