@@ -50,22 +50,55 @@ async def test_a_partition_is_a_utc_day_whatever_the_session_says(connection: as
     assert bound == "FOR VALUES FROM ('2030-06-01 00:00:00+00') TO ('2030-06-02 00:00:00+00')"
 
 
-async def test_a_new_partition_blocks_no_heartbeat(database_url: str, connection: asyncpg.Connection[Any]) -> None:
+@pytest.fixture
+async def device(connection: asyncpg.Connection[Any]) -> None:
     await connection.execute(
         "INSERT INTO devices (device_id, alias, token_hash, agent_version) VALUES ($1, 'D01', $2, '1')", DEVICE, BCRYPT
     )
-    maker = await asyncpg.connect(database_url)
-    transaction = maker.transaction()
-    await transaction.start()
-    await maker.execute("SELECT nexmdm_ensure_heartbeat_partitions('2031-01-01', '2031-01-02')")
+
+
+async def heartbeat_at_once(connection: asyncpg.Connection[Any]) -> None:
+    """Store a heartbeat of `device`, or fail where something makes it wait."""
     await connection.execute("SET lock_timeout = '100ms'")
     await connection.execute(
         """INSERT INTO device_heartbeats (device_id, bucket, ts, status)
            VALUES ($1, date_bin('10 seconds', now(), TIMESTAMPTZ 'epoch'), now(), 'ok')""",
         DEVICE,
     )
+
+
+@pytest.mark.usefixtures("device")
+async def test_a_new_partition_blocks_no_heartbeat(database_url: str, connection: asyncpg.Connection[Any]) -> None:
+    maker = await asyncpg.connect(database_url)
+    transaction = maker.transaction()
+    await transaction.start()
+    await maker.execute("SELECT nexmdm_ensure_heartbeat_partitions('2031-01-01', '2031-01-02')")
+    await heartbeat_at_once(connection)
     await transaction.rollback()
     await maker.close()
+
+
+@pytest.mark.usefixtures("device")
+async def test_dropping_waits_for_who_is_busy_with_the_old_day_and_blocks_no_heartbeat(
+    database_url: str, connection: asyncpg.Connection[Any]
+) -> None:
+    await connection.execute("SELECT nexmdm_ensure_heartbeat_partitions('2020-01-01', '2020-01-01')")
+    vacuum, dropper = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    # The lock that VACUUM and ANALYZE hold.
+    await vacuum.execute("BEGIN; LOCK TABLE device_heartbeats_20200101 IN SHARE UPDATE EXCLUSIVE MODE")
+    dropping = asyncio.create_task(dropper.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2020-01-02')"))
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'device_heartbeats_20200101'::regclass"
+    for _ in range(500):
+        if await connection.fetchval(waiting) == 1:
+            break
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.1)  # longer than it would wait for the parent
+    await heartbeat_at_once(connection)
+    assert not dropping.done()
+    await vacuum.execute("COMMIT")
+    assert [row["partition_name"] for row in await dropping] == ["device_heartbeats_20200101"]
+    await vacuum.close()
+    await dropper.close()
 
 
 async def test_dropping_gives_up_soon_while_somebody_reads(database_url: str, connection: Any) -> None:
@@ -76,7 +109,9 @@ async def test_dropping_gives_up_soon_while_somebody_reads(database_url: str, co
     with pytest.raises(asyncpg.LockNotAvailableError):
         await connection.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2100-01-01')", timeout=5)
     await transaction.rollback()
-    dropped = await connection.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2100-01-01')")
+    async with connection.transaction():
+        dropped = await connection.fetch("SELECT * FROM nexmdm_drop_heartbeat_partitions('2100-01-01')")
+        assert await connection.fetchval("SHOW lock_timeout") == "0", "the caller's own setting is left alone"
     assert [row["row_estimate"] for row in dropped] == [0] * 5
     assert await days(connection) == []
     await reader.close()

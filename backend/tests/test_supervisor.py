@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -24,13 +25,14 @@ def eventually(check: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def serve(database_url: str) -> Iterator[subprocess.Popen[bytes]]:
+def serve(database_url: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     environment = {
         **os.environ,
         "NEXMDM_DATABASE_URL": database_url,
         "NEXMDM_ADMIN_KEY": "0123456789abcdef",
         "NEXMDM_HMAC_SECRET": "0123456789abcdef",
         "NEXMDM_PORT": "0",
+        "TMPDIR": str(tmp_path),
     }
     command = [sys.executable, "-m", "nexmdm", "serve", "--workers", "2"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
@@ -54,10 +56,12 @@ def test_a_worker_that_dies_is_replaced(serve: subprocess.Popen[bytes]) -> None:
     eventually(lambda: len(workers(serve)) == 3 and victim not in workers(serve))
 
 
-def test_a_parent_that_is_killed_takes_its_workers_along(serve: subprocess.Popen[bytes]) -> None:
+def test_a_parent_that_is_killed_takes_its_workers_along(serve: subprocess.Popen[bytes], tmp_path: Path) -> None:
     orphans = workers(serve)
+    assert list(tmp_path.iterdir()), "the shared metrics live in the temporary directory"
     serve.kill()
     eventually(lambda: gone(orphans))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Annotated, Any, Final, Self
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import asyncpg
 from fastapi import Depends, Request
 from sqlalchemy import event, exc
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from nexmdm import metrics
@@ -57,43 +55,28 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, _CLASSES) or (cause is not None and is_unavailable(cause))
 
 
-def connect_arguments(url: str) -> dict[str, Any]:
-    """What asyncpg.connect() needs, with limits on every wait."""
-    parts = urlsplit(url)
-    socket_dir = parse_qs(parts.query).get("host")
-    arguments: dict[str, Any] = {
-        "user": unquote(parts.username) if parts.username else None,
-        "password": unquote(parts.password) if parts.password else None,
-        "database": parts.path.lstrip("/") or None,
-        "host": socket_dir[0] if socket_dir else parts.hostname,
-        "port": parts.port,
-        "timeout": CONNECT_TIMEOUT_S,
-        "command_timeout": STATEMENT_TIMEOUT_S,
-    }
-    return {key: value for key, value in arguments.items() if value is not None}
-
-
 class Database:
     """Owns the engine. One per process and event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.database_url.get_secret_value()
-        engine_url = make_url(self.url).set(drivername="postgresql+asyncpg")
         self.engine = create_async_engine(
-            engine_url,
+            "postgresql+asyncpg://",
+            async_creator=self.connect,
             pool_size=settings.db_pool_size,
             max_overflow=0,
             pool_timeout=CONNECT_TIMEOUT_S,
             pool_pre_ping=True,  # a restarted server must cost no caller an error
-            connect_args={"timeout": CONNECT_TIMEOUT_S, "command_timeout": STATEMENT_TIMEOUT_S},
         )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         event.listen(self.engine.sync_engine, "checkout", lambda *_: metrics.pool_in_use.inc())
         event.listen(self.engine.sync_engine, "checkin", lambda *_: metrics.pool_in_use.dec())
 
     async def connect(self) -> asyncpg.Connection[Any]:
-        """A raw connection outside the pool, for a flusher or a listener that keeps it."""
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(**connect_arguments(self.url))
+        """A raw connection, with limits on every wait. Who calls this owns it: a flusher, a listener, the pool."""
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            self.url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S
+        )
         return connection
 
     async def aclose(self) -> None:

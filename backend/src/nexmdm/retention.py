@@ -22,8 +22,8 @@ from nexmdm.settings import Limit, Settings
 
 _BATCH: Final = 1000  # rows: short transactions, so that nobody waits for a lock of ours
 _DAYS_AHEAD: Final = 3  # a worker that was away for a long weekend has cost no heartbeat
-_LOCK_TRIES: Final = 40
-_LOCK_PAUSE_S: Final = 0.1
+_LOCK_TRIES: Final = 15  # of at most 3 s: a run ends within a minute (seed 002) whoever reads meanwhile
+_LOCK_PAUSE_S: Final = 0.2
 _LOCK_NOT_AVAILABLE: Final = "55P03"
 
 _ENSURE_DAYS: Final = text("SELECT nexmdm_ensure_heartbeat_partitions(:first, :last)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -69,6 +70,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 class _Supervisor:
     def __init__(self, roles: list[Role]) -> None:
+        self._pid = os.getpid()
         self._roles = roles
         self._children: dict[int, Role] = {}
         self._stopping = False
@@ -111,6 +113,8 @@ class _Supervisor:
         except Exception as error:
             emit(Event.INTERNAL_ERROR, "error", error=f"{role[0]}: {type(error).__name__}")
         finally:
+            if os.getppid() != self._pid:  # the parent was killed: what it cannot remove any more is ours to remove
+                shutil.rmtree(configuration.metrics_directory() or "", ignore_errors=True)
             os._exit(status)
 
     def _reap(self) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import re
 from typing import Any, Final
 
+import asyncpg
 from alembic import context
 from sqlalchemy import pool, text
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from nexmdm import settings, tables
@@ -35,7 +36,9 @@ def _run(connection: Connection) -> None:
 
 async def _connect_and_run() -> None:
     url = context.config.attributes.get("url") or settings.migration_url()
-    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=pool.NullPool)
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=pool.NullPool
+    )
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run)

@@ -61,8 +61,9 @@ UPGRADE = (
     ) PARTITION BY RANGE (bucket)
     """,
     # CREATE TABLE and ATTACH, never CREATE TABLE ... PARTITION OF: that would lock the parent against every heartbeat.
-    # LOCK makes concurrent callers queue, heartbeats excepted. An advisory lock would not do: whoever gets one still
-    # has the catalogue cached that it had before it waited, and to_regclass() would not see the partition just made.
+    # (The foreign key makes registrations wait, for the milliseconds that this takes.) LOCK makes concurrent callers
+    # queue, heartbeats excepted. An advisory lock would not do: whoever gets one still has the catalogue cached that it
+    # had before it waited, and to_regclass() would not see the partition just made. ONLY, or all days would be locked.
     """
     CREATE FUNCTION nexmdm_ensure_heartbeat_partitions(from_day date, to_day date) RETURNS integer
     LANGUAGE plpgsql SET timezone = 'UTC' SET datestyle = 'ISO' SET lock_timeout = '5s' AS $$
@@ -75,7 +76,7 @@ UPGRADE = (
             day := from_day + i;
             partition_name := 'device_heartbeats_' || to_char(day, 'YYYYMMDD');
             CONTINUE WHEN to_regclass(partition_name) IS NOT NULL;
-            LOCK TABLE device_heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
+            LOCK TABLE ONLY device_heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
             CONTINUE WHEN to_regclass(partition_name) IS NOT NULL;
             EXECUTE format(
                 'CREATE TABLE %I '
@@ -91,13 +92,15 @@ UPGRADE = (
     """,
     # DROP needs the parent for itself for a moment. Whoever waits for that makes every heartbeat wait behind it, so it
     # gives up after 25 ms (SQLSTATE 55P03) and the caller tries again. Counting comes first, under a harmless lock:
-    # exact where that is quick, else what PostgreSQL's statistics say. LOCK keeps others from dropping meanwhile.
+    # exact where that is quick, else what PostgreSQL's statistics say. The first LOCK keeps others from dropping
+    # meanwhile. The second waits for whoever is busy with the old day alone, before the parent is asked for: autovacuum
+    # gives way to a waiter, but only after deadlock_timeout, 1 s.
     """
     CREATE FUNCTION nexmdm_drop_heartbeat_partitions(before date)
     RETURNS TABLE (partition_name text, row_estimate bigint)
     LANGUAGE plpgsql SET lock_timeout = '25ms' AS $$
     BEGIN
-        LOCK TABLE device_heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
+        LOCK TABLE ONLY device_heartbeats IN SHARE UPDATE EXCLUSIVE MODE;
         FOR partition_name IN
             SELECT child.relname
             FROM pg_inherits JOIN pg_class AS child ON child.oid = inhrelid
@@ -112,6 +115,9 @@ UPGRADE = (
                 SELECT greatest(reltuples::bigint, pg_stat_get_live_tuples(oid), 0) INTO row_estimate
                 FROM pg_class WHERE oid = partition_name::regclass;
             END IF;
+            PERFORM set_config('lock_timeout', '3s', true);
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition_name);
+            PERFORM set_config('lock_timeout', '25ms', true);
             EXECUTE format('DROP TABLE %I', partition_name);
             RETURN NEXT;
         END LOOP;
