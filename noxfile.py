@@ -125,7 +125,7 @@ def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
     python(session, "harness-tests", *pytest(session, "harness", "-n", "2", "harness/tests", "ci/tests"))
     for suite in () if session.posargs else ("load", "contracts", "acceptance"):
-        python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"))
+        python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
 
 
 @nox.session

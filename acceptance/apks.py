@@ -9,7 +9,8 @@ import time
 import zipfile
 from typing import Any
 
-from acceptance.system import Api, new_alias
+from acceptance.api import Api
+from acceptance.system import new_alias
 from harness.client import Answer
 
 MEDIA_TYPE = "application/vnd.android.package-archive"

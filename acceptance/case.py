@@ -14,13 +14,13 @@ ID = re.compile(r"[a-z]+(-[a-z]+)*/[0-9]{3}")
 DISABLED = "disabled: this run was not given "
 # A case needs what its fixtures look into; nothing is declared twice.
 NEEDS = {
-    "nexmdm": {"process"},
     "db": {"database"},
     "unchanged": {"database"},
     "logs": {"logs"},
     "fcm": {"fcm"},
-    "fresh_backend": {"database", "logs", "fcm", "process"},
-    "two_workers": {"database", "logs", "fcm", "process"},
+    "fresh_backend": {"stack"},
+    "two_workers": {"stack"},
+    "nexmdm": {"stack"},
 }
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -54,7 +54,7 @@ def of(item: pytest.Item) -> Case | None:
 
 
 def needs(item: pytest.Item) -> frozenset[str]:
-    """Which capabilities of the target (database, logs, fcm, process) the case looks into."""
+    """Which capabilities (stacks.capabilities) the case cannot do without."""
     names: Iterable[str] = getattr(item, "fixturenames", ())
     return frozenset(need for name in names for need in NEEDS.get(name, ()))
 

@@ -14,11 +14,13 @@ import pytest
 
 from acceptance import case as cases
 from acceptance import failure
+from acceptance.api import Api
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.results import Results
-from acceptance.stacks import ALL, Stacks, given_target, migrate, sweep_artifacts
-from acceptance.system import Api, FreshBackend, Logs, NewDevice, Nexmdm, System, Tokens, Unchanged
+from acceptance.stacks import Stacks, capabilities, given_target, migrate, sweep_artifacts
+from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness.fcm import FcmControl
 from harness.postgres import Postgres
 from harness.processes import bare_environment, run_to_end
@@ -34,6 +36,13 @@ def folder() -> Path:
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """A given target has one database, so one process asks it: what others do would show in digests and deltas."""
+    if given_target() is not None and getattr(config.option, "numprocesses", None):
+        config.option.numprocesses = 0
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin that writes the file reads the option
@@ -81,8 +90,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     cases.check(items)
-    given = given_target()
-    cases.disable(items, ALL if given is None else given.capabilities)
+    cases.disable(items, capabilities())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -101,15 +109,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         config.stash[POSTGRES].stop()
     if results.cases:
         results.complaints += sweep_artifacts(folder())
-        given = given_target()
-        code = results.write(folder(), ALL if given is None else given.capabilities)
+        code = results.write(folder(), capabilities() - {"stack"})
         session.exitstatus = code if int(session.exitstatus) in (0, 1) else 2
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for complaint in config.stash[RESULTS].complaints[:20]:
-        terminalreporter.write_line(f"SWEEP {complaint}", red=True)
-    terminalreporter.write_line(f"artifacts: {folder()}")
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    for complaint in results.complaints[:20]:
+        terminal.write_line(f"SWEEP {complaint}", red=True)
+    terminal.write_line(f"artifacts: {folder()}")
 
 
 # --- a case --------------------------------------------------------------------------------------------------------
@@ -198,6 +203,12 @@ def tokens(system: System) -> Tokens:
 def device(system: System) -> NewDevice:
     """device(): a newly enrolled device."""
     return system.device
+
+
+@pytest.fixture
+def somebody(system: System) -> Enrolled:
+    """An enrolled device for cases that change nothing of it."""
+    return system.somebody
 
 
 @pytest.fixture

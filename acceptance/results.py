@@ -105,17 +105,15 @@ class Results:
 
     def checks(self) -> list[Check]:
         status = {"passed": Status.PASS, "disabled": Status.DISABLED}
-        return [
+        checks = [
             Check(one.case_id, f"{one.case_id} {one.requirement}", status.get(one.outcome, Status.FAIL), one.reason)
             for one in sorted(self.cases.values(), key=lambda case: case.case_id)
-        ] + [
-            Check(
-                "sweep",
-                "log lines are as their schemas say, no secret is at rest",
-                Status.FAIL if self.complaints else Status.PASS,
-                "; ".join(self.complaints[:20]),
-            )
         ]
+        # A clean sweep proves nothing by itself: after a run without a passing case it has had nothing to find.
+        swept = Status.PASS if any(check.status is Status.PASS for check in checks) else Status.DISABLED
+        title = "log lines are as their schemas say, no secret is at rest"
+        found = "; ".join(self.complaints[:20])
+        return [*checks, Check("sweep", title, Status.FAIL if self.complaints else swept, found)]
 
     def table(self) -> str:
         """Operation x status in Markdown: what passing cases have seen, and what none has."""

@@ -16,12 +16,16 @@ from harness.processes import bare_environment, run_to_end
 from harness.settings import SECRETS, Target, backend_command
 from harness.stack import Stack
 
-ALL = frozenset({"database", "logs", "fcm", "process"})
-
 
 def given_target() -> Target | None:
     """The deployment that the environment names; None: this run starts its own."""
     return Target.from_env() if os.environ.get("NEXMDM_BASE_URL") else None
+
+
+def capabilities() -> frozenset[str]:
+    """What this run may look into. `stack`: it starts the backends itself, with settings of its own."""
+    given = given_target()
+    return frozenset({"database", "logs", "fcm", "process", "stack"}) if given is None else given.capabilities
 
 
 def migrate(url: str) -> None:
@@ -40,7 +44,7 @@ class Stacks:
         self.given = given
         self.live: list[System] = []
         self.complaints: list[str] = []
-        self._postgres = postgres
+        self.postgres = postgres
         self._log_dir = log_dir
         self._shared: System | None = None
         self._count = 0
@@ -61,7 +65,7 @@ class Stacks:
         stack = Stack.start(
             workers=workers,
             env=env,
-            postgres=None if own_postgres else self._postgres,
+            postgres=None if own_postgres else self.postgres,
             log_dir=self._log_dir / f"{self._count:02}",
         )
         system = System.of(stack.target, stack)

@@ -3,7 +3,7 @@
 Does not start anything (stacks.py does) and holds no assertion about a particular endpoint.
 """
 
-import threading
+import functools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,107 +11,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from acceptance.answers import accepted
-from acceptance.contract import Contract
+from acceptance.api import Api
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from harness.client import Answer, Client, HttpxTransport
+from harness.client import Answer
 from harness.device import Device
 from harness.fcm import FcmControl
-from harness.logs import LogTap, matches
+from harness.logs import LogTap
 from harness.settings import SECRETS, Target
 from harness.stack import Stack
 from harness.waiting import eventually
-
-UNMATCHED = "unmatched"  # the route of a path outside the contract
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One answer that the contract has accepted."""
-
-    operation: str | None
-    method: str
-    route: str
-    answer: Answer
-
-
-class Api(Client):
-    """The HTTP client of the harness, every answer of which is judged against openapi.yaml."""
-
-    transport: HttpxTransport
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(HttpxTransport(target.base_url), target.admin_key, target.hmac_secret, keep=60)
-        self.contract = Contract.load()
-        self.judged: list[Judged] = []
-        self._lock = threading.Lock()
-
-    def request(self, method: str, path: str, **request: Any) -> Answer:
-        return self.take(method, path, super().request(method, path, **request))
-
-    def begin(self) -> None:
-        """A new case: what came before is not its business, nor its failure report's."""
-        self.judged.clear()
-        self._exchanges.clear()
-
-    def reconnect(self) -> None:
-        """Go on with new connections."""
-        self.transport.close()
-        self.transport = HttpxTransport(self.base_url)
-
-    def take(self, method: str, path: str, answer: Answer) -> Answer:
-        """Judge and remember an answer, also one that came without the client's help."""
-        found = self.contract.judge(method, path, answer.status, answer.headers, answer.body)
-        route = self.contract.route(path) or UNMATCHED
-        with self._lock:
-            self.judged.append(Judged(found.operation_id if found else None, method, route, answer))
-        return answer
-
-    def scrape(self) -> str:
-        """The text of /metrics."""
-        return self.admin("GET", "/metrics").body.decode()
-
-
-class Logs:
-    """The log lines that the current case has caused."""
-
-    def __init__(self, tap: LogTap, api: Api) -> None:
-        self.tap = tap
-        self._api = api
-        self._mark = tap.mark()
-
-    def begin(self) -> None:
-        self._mark = self.tap.mark()
-
-    def since(self) -> list[dict[str, Any]]:
-        return self.tap.since(self._mark)
-
-    def of(self, answer: Answer, event: str) -> list[dict[str, Any]]:
-        """Every line of this event that carries the answer's request id."""
-        return [line for line in self.since() if matches(line, event, {"request_id": answer.request_id})]
-
-    def expect(self, answer: Answer, event: str, **fields: Any) -> dict[str, Any]:
-        """The line of this event under the answer's request id and route; fails when there is none."""
-        route = next(one.route for one in reversed(self._api.judged) if one.answer is answer)
-        return self.wait(event, request_id=answer.request_id, route=route, **fields)
-
-    def wait(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The first line of this event with these fields, also from outside requests."""
-        return self.tap.wait_for(event, since=self._mark, **fields)
-
-    def complete(self) -> bool:
-        """Fails unless each judged request has exactly one http.request line with its method, status and route."""
-        found: dict[Any, list[dict[str, Any]]] = {}
-        for line in self.since():
-            if line["event"] == "http.request":
-                found.setdefault(line["request_id"], []).append(line)
-        for one in self._api.judged:
-            wanted = {"method": one.method, "status": one.answer.status, "route": one.route}
-            lines = [line for line in found.get(one.answer.request_id, []) if matches(line, "http.request", wanted)]
-            assert lines, f"no http.request line with {wanted} for request id {one.answer.request_id}"
-            repeated = sum(other.answer.request_id == one.answer.request_id for other in self._api.judged)
-            assert len(lines) <= repeated, f"{len(lines)} http.request lines for request id {one.answer.request_id}"
-        return True
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,6 +132,11 @@ class System:
         answer = simulated.enrol(self.token(aliases=[alias])["token"], **facts)
         body = accepted(answer)
         return Enrolled(simulated, body["device_id"], body["device_token"], answer)
+
+    @functools.cached_property
+    def somebody(self) -> Enrolled:
+        """A device that cases share which leave it as it is: an enrolment costs the service a bcrypt hash."""
+        return self.device()
 
     def settled(self) -> bool:
         """No dispatch is on its way: what the background process does shows in no digest."""

@@ -3,10 +3,12 @@
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, Enrolled, Logs, NewDevice, System, Unchanged
+from acceptance.system import Enrolled, NewDevice, System, Unchanged
 from harness.waiting import eventually
 
 
@@ -140,15 +142,14 @@ def test_a_result_that_breaks_the_schema_is_refused(
     change: dict[str, object],
     pointer: str,
     api: Api,
-    device: NewDevice,
+    somebody: Enrolled,
     logs: Logs,
     unchanged: Unchanged,
 ) -> None:
     """Every schema violation of a result is a 422 that points at the fault and completes nothing (000 A: 422)."""
-    one = device()
     with unchanged():
         answer = api.bearer(
-            one.token, "POST", "/v1/action-result", json={"request_id": "some-dispatch", "outcome": "ok", **change}
+            somebody.token, "POST", "/v1/action-result", json={"request_id": "some-dispatch", "outcome": "ok", **change}
         )
     found = pointers(refused(answer, 422, "validation_error"))
     assert all(one.startswith(pointer) for one in found), found

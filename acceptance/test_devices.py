@@ -3,9 +3,11 @@
 import pytest
 
 from acceptance.answers import accepted, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
-from acceptance.system import Api, Logs, NewDevice, Unchanged
+from acceptance.logs import Logs
+from acceptance.system import NewDevice, Unchanged
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 

@@ -3,9 +3,11 @@
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
-from acceptance.system import Api, Logs, NewDevice, System, Unchanged
+from acceptance.logs import Logs
+from acceptance.system import NewDevice, System, Unchanged
 from harness.waiting import eventually
 
 

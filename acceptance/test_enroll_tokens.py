@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.concurrently import at_once
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, FreshBackend, Logs, System, Tokens, Unchanged, new_alias
+from acceptance.system import FreshBackend, System, Tokens, Unchanged, new_alias
 from harness.waiting import eventually
 
 

@@ -1,14 +1,15 @@
-"""What holds for every operation: who is let in first, framework answers, body rules, request ids."""
+"""What holds for every operation: who is let in first, framework answers, body rules."""
 
-import uuid
 from collections.abc import Callable
 
 import pytest
 
 from acceptance.answers import accepted, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.contract import Contract, Operation
-from acceptance.system import Api, Logs, NewDevice, System, Unchanged
+from acceptance.logs import Logs
+from acceptance.system import System, Unchanged
 from harness.client import Answer
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -26,7 +27,7 @@ def path_of(operation: Operation) -> str:
 
 def senders(system: System) -> dict[str, Sender]:
     """For each operation with a JSON body: a function that sends raw bytes with good credentials."""
-    api, device, token = system.api, system.device(), system.token(uses_allowed=1000)["token"]
+    api, device, token = system.api, system.somebody, system.token(uses_allowed=1000)["token"]
     return {
         "registerDevice": lambda raw, headers: api.bearer(token, "POST", "/v1/register", content=raw, headers=headers),
         "recordHeartbeat": lambda raw, headers: api.bearer(
@@ -214,31 +215,6 @@ def test_a_wrong_method_is_told_the_right_ones(api: Api, logs: Logs, unchanged: 
         refused(answer, 405, "method_not_allowed")
         assert {part.strip() for part in answer.headers["allow"].split(",")} == paths[path]
         logs.expect(answer, "http.request", status=405)
-
-
-@case("errors/009")
-@pytest.mark.parametrize("given", ["acceptance-1", "A.b_c-9", "x" * 64])
-def test_a_good_request_id_is_kept(given: str, api: Api, device: NewDevice, logs: Logs) -> None:
-    """A well-formed X-Request-ID is echoed and stands on every log line of the request (api.md; 000: request_id)."""
-    one = device()
-    given = f"{given[:-8]}{uuid.uuid4().hex[:8]}"[-64:]
-    answer = api.bearer(one.token, "POST", "/v1/heartbeat", json={"status": "ok"}, request_id=given)
-    accepted(answer)
-    assert answer.request_id == given
-    logs.expect(answer, "heartbeat.ingest", device_id=one.device_id)
-
-
-@case("errors/010")
-@pytest.mark.parametrize("given", [[], [""], ["a b"], ["x" * 65], ["one", "two"], ["a/b"]], ids=str)
-def test_a_bad_request_id_is_replaced(given: list[str], api: Api, logs: Logs) -> None:
-    """A missing, malformed or repeated X-Request-ID is replaced by a UUIDv7, in the answer and in the log (api.md)."""
-    headers = [("X-Request-ID", value) for value in given]
-    answer = api.take("GET", "/healthz", api.transport.send("GET", "/healthz", headers=headers))
-    accepted(answer)
-    assert answer.request_id
-    assert answer.request_id not in given
-    assert uuid.UUID(answer.request_id).version == 7
-    logs.expect(answer, "http.request", status=200)
 
 
 @case("errors/011")

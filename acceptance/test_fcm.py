@@ -1,15 +1,18 @@
 """What the service does with FCM's answers: retries, dead tokens, expiry, results that overtake the send."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from acceptance.answers import accepted
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, FreshBackend, Logs, NewDevice, System
+from acceptance.system import FreshBackend, NewDevice, System
 from harness.fcm import FcmControl
 from harness.waiting import eventually
 
@@ -190,14 +193,17 @@ def test_a_result_may_overtake_the_send(
 
 
 @case("fcm/009")
-def test_what_was_queued_survives_a_kill(fresh_backend: FreshBackend) -> None:
-    """A command whose answer was given survives kill -9 of the service and is sent by the next one (001: durable)."""
-    system: System = fresh_backend()
+def test_a_kill_leaves_nothing_running_and_loses_no_command(fresh_backend: FreshBackend) -> None:
+    """kill -9 leaves no process behind; a command that was accepted is sent by the next service (001: durable)."""
+    system: System = fresh_backend(workers=2)
     one = system.device()
     system.fcm.script([{"status": 503, "error_code": "UNAVAILABLE", "times": 0}], token=one.fcm_token)
     request_id = system.ping(one)
     system.logs.wait("dispatch.retry", dispatch_request_id=request_id)
+    started = [line["pid"] for line in system.logs.tap.since(0) if line["event"] == "service.start"]
+    assert len(started) == 4, "a supervisor, two web workers and the background process"
     system.running.backend.kill()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), within_s=10.0)
     system.fcm.reset()
     system.running.backend.restart()
     eventually(ended(system.api, request_id, "sent"), within_s=10.0)

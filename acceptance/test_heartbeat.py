@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, Enrolled, Logs, NewDevice, Unchanged
+from acceptance.system import Enrolled, NewDevice, Unchanged
 from harness.waiting import eventually
 
 VITALS = {
@@ -122,12 +124,18 @@ def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs:
     ],
 )
 def test_a_missing_or_wrong_device_token_is_refused(
-    authorization: list[str], code: str, api: Api, device: NewDevice, logs: Logs, metrics: Metrics, unchanged: Unchanged
+    authorization: list[str],
+    code: str,
+    api: Api,
+    somebody: Enrolled,
+    logs: Logs,
+    metrics: Metrics,
+    unchanged: Unchanged,
 ) -> None:
     """Without exactly one good device token there is no heartbeat (000 A: 401)."""
-    one = device()
     headers = [
-        ("Authorization", value.format(token=one.token, hex=one.device_id.replace("-", ""))) for value in authorization
+        ("Authorization", value.format(token=somebody.token, hex=somebody.device_id.replace("-", "")))
+        for value in authorization
     ]
     with unchanged(), metrics.moves({f'nexmdm_auth_failures_total{{code="{code}"}}': 1}):
         answer = api.request("POST", "/v1/heartbeat", headers=headers, json={"status": "ok"})
@@ -158,12 +166,11 @@ def test_a_missing_or_wrong_device_token_is_refused(
     ids=lambda value: str(value)[:40],
 )
 def test_vitals_that_break_the_schema_are_refused(
-    body: object, pointer: str, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged
+    body: object, pointer: str, api: Api, somebody: Enrolled, logs: Logs, unchanged: Unchanged
 ) -> None:
     """Every schema violation of a heartbeat is a 422 that points at the member and stores nothing (000 A: 422)."""
-    one = device()
     with unchanged():
-        answer = api.bearer(one.token, "POST", "/v1/heartbeat", json=body)
+        answer = api.bearer(somebody.token, "POST", "/v1/heartbeat", json=body)
     assert pointers(refused(answer, 422, "validation_error")) == {pointer}
     assert not logs.of(answer, "heartbeat.ingest")
 

@@ -26,7 +26,7 @@ def test_every_admin_operation_has_a_limit(fresh_backend: FreshBackend) -> None:
 
 @case("limits/002")
 def test_a_source_that_keeps_failing_is_limited(fresh_backend: FreshBackend) -> None:
-    """Beyond the limit of failed authentications of an address each further one is a 429, and good ones pass (api.md)."""
+    """Beyond an address's limit of failed authentications each further one is a 429; good ones pass (api.md)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_AUTH_FAIL": "2/3600", "NEXMDM_HEALTHZ_ADMIN": "true"})
     device = system.device()
     for _ in range(2):

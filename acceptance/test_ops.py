@@ -7,10 +7,12 @@ import pytest
 import yaml
 
 from acceptance.answers import accepted, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.contract import SPECIFICATION
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, FreshBackend, Logs, System, Unchanged
+from acceptance.system import FreshBackend, System, Unchanged
 
 FAMILIES = {
     "nexmdm_http_requests": "counter",

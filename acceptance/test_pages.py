@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.apks import upload
 from acceptance.case import case
-from acceptance.system import Api, Logs, System, Unchanged, new_alias
+from acceptance.logs import Logs
+from acceptance.system import System, Unchanged, new_alias
 
 LISTS = ["/v1/devices", "/v1/enroll-tokens", "/admin/dispatches", "/v1/apk/builds"]
 

@@ -6,10 +6,12 @@ import uuid
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
+from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.system import Api, Logs, NewDevice, Tokens, Unchanged
+from acceptance.system import NewDevice, Tokens, Unchanged
 from harness.waiting import eventually
 
 FACTS = {

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
+from acceptance.api import Api
 from acceptance.apks import apk, upload
 from acceptance.case import case
-from acceptance.system import Api, Logs, System, Tokens, Unchanged, new_alias
+from acceptance.logs import Logs
+from acceptance.system import System, Tokens, Unchanged, new_alias
 
 SCRIPTS = {"/v1/scripts/enroll.sh": "text/x-shellscript", "/v1/scripts/enroll.cmd": "application/x-bat"}
 

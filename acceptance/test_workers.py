@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from acceptance.answers import accepted, refused
+from acceptance.api import Api
 from acceptance.case import case
-from acceptance.system import Api, Enrolled, FreshBackend, System
+from acceptance.system import Enrolled, FreshBackend, System
 from harness.client import Answer
 from harness.waiting import eventually
 
@@ -112,13 +113,3 @@ def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)
     system.logs.wait("service.stop", pid=victim, role="web", level="ERROR")
     assert system.metrics.total("nexmdm_registrations_total") == before, "counters outlive a worker"
-
-
-@case("workers/005")
-def test_children_die_with_a_killed_supervisor(fresh_backend: FreshBackend) -> None:
-    """kill -9 of the supervisor leaves no process behind (api.md: reliability)."""
-    system: System = fresh_backend(workers=2)
-    pids = [line["pid"] for line in system.logs.tap.since(0) if line["event"] == "service.start"]
-    system.running.backend.kill()
-    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), within_s=10.0)
-    system.logs.wait("service.stop", role="background")

@@ -13,7 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from contracts.run import STEPS, SUITE, Run, execute
+from contracts.run import SUITE, execute
+from contracts.steps import STEPS, Order
 from harness.settings import SettingsError, Target, artifacts
 
 DEFAULT_EXAMPLES = 200
@@ -80,14 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         console.say(f"inconclusive: {error}")
         return 2
-    run = Run(
-        target, artifacts(SUITE), given.examples, given.seed, console.say, console.progress, environ=dict(os.environ)
-    )
+    folder = artifacts(SUITE)
+    order = Order(target, folder, given.examples, given.seed, console.say, console.progress, dict(os.environ))
     console.say(f"seed {given.seed}, {given.examples} examples, steps {', '.join(steps)}")
-    verdict = execute(run, steps)
+    verdict = execute(order, steps)
     for reason in verdict.reasons:
         console.say(f"  {reason}")
-    console.say(f"{verdict.status.value}: {run.folder / 'summary.md'}")
+    console.say(f"{verdict.status.value}: {folder / 'summary.md'}")
     return verdict.exit_code
 
 

@@ -13,7 +13,8 @@ from schemathesis.core.failures import Failure
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import UseAfterFree
 
-from contracts.supplies import Sent, Supplies
+from contracts.cases import Sent
+from contracts.supplies import Supplies
 from harness.settings import Target
 
 SUPPLIES = Supplies(Target.from_env())

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -107,21 +106,3 @@ def findings(path: Path = OPENAPI) -> list[str]:
     found = validator_findings(content) + redocly_findings(path)
     # The rules read a document that makes sense.
     return found or [f"house rule: {line}" for line in rules.breaches(Document(content))]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """For `nox -s spec`, which needs no target. 0 clean, 1 findings, 2 a linter could not run."""
-    path = Path(arguments[0]) if arguments else OPENAPI
-    try:
-        found = findings(path)
-    except LinterUnavailable as error:
-        sys.stderr.write(f"inconclusive: {error}\n")
-        return 2
-    sys.stdout.writelines(f"{line}\n" for line in found)
-    judges = f"openapi-spec-validator, Redocly {REDOCLY_VERSION} and the house rules"
-    sys.stdout.write(f"{path.name}: {len(found)} finding(s) by {judges}\n")
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 """What a generated case lacks for being valid to *this* service: ids that exist, tokens that are good, a signature.
 
-The specification says which requests are well-formed, not which devices exist. A positive case therefore gets an
+The specification says which requests are well-formed, not which devices exist. A positive case therefore gets a
 thing that exists in place of an invented one, except every few times, so that the 404s are seen too. Negative cases
 keep what makes them negative. It judges no answer.
 """
@@ -8,26 +8,20 @@ keep what makes them negative. It judges no answer.
 from __future__ import annotations
 
 import itertools
+import secrets
 import time
 import uuid
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final
 
-import requests
-from schemathesis import Case
-from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.transport import Response
 
-from contracts.world import PACKAGE_NAME, POOL_PREFIX, Enrolled, World, apk, sha256
+from contracts.cases import Sent, body_bytes, in_scenario, kept, members, spoils_the_signature
+from contracts.world import PACKAGE_NAME, Enrolled, World, apk, sha256
 from harness.settings import Target
 
-Sent = Case[Any]
 DEVICES: Final = 3
-KEEP_INVENTED_EVERY: Final = 6
-# None: all headers at once.
-SIGNED_HEADERS: Final = ("X-Timestamp", "X-Signature", None)
 LISTS: Final = {
     "listDevices": "/v1/devices",
     "listEnrollTokens": "/v1/enroll-tokens",
@@ -92,7 +86,7 @@ class Supplies:
         return ("X-Admin", self._admin_key) if security else None
 
     def _shared_enrol_token(self) -> str:
-        """For registrations without an alias: all of them enrol the same device again and again."""
+        """For registrations without an alias, one operation at a time: all of them enrol the same device anew."""
         batch = self._turn("shared enrol token") // 900
         token: str = self._once(f"enrol token {batch}", lambda: self.world.enrol_token(uses=1000)["token"])
         return token
@@ -110,27 +104,28 @@ class Supplies:
             supply = self._supply.get(operation_id)
             if supply is not None:
                 supply(case)
-            if operation_id in LISTS and "cursor" in case.query:
-                self._cursor(LISTS[operation_id], case)
+            if operation_id in LISTS:
+                self._list(LISTS[operation_id], case)
         if operation_id == "sendCommand":
             self._sign(case)
 
-    def _gives_way(self, value: object) -> bool:
+    def _gives_way(self, case: Sent, value: object) -> bool:
         """Whether the value should give way to one that exists."""
-        return value not in self._known and not _kept(value)
+        return value not in self._known and not kept(case, value)
 
     def _registration(self, case: Sent) -> None:
         body = members(case)
-        if "alias" not in body or "Authorization" not in case.headers:
+        # In a scenario every device is a new one: it may be retired, and enrolling its alias anew would revive it.
+        if "Authorization" not in case.headers or not (in_scenario(case) or "alias" in body):
             return
-        alias = str(body["alias"])
-        if alias.startswith(POOL_PREFIX):  # read from an earlier answer: it would enrol a lasting device anew
-            body["alias"] = alias = f"again-{alias}"[:64]
+        alias = self.world.alias() if in_scenario(case) else str(body["alias"])
+        if "alias" in body:
+            body["alias"] = alias
         case.headers["Authorization"] = f"Bearer {self.world.enrol_token(alias)['token']}"
 
     def _result(self, case: Sent) -> None:
         body = members(case)
-        if self._gives_way(body.get("request_id")):
+        if self._gives_way(case, body.get("request_id")):
             batch = self._turn("dispatch") // 3
             body["request_id"] = self._once(f"dispatch {batch}", self._dispatch)
         token = self._tokens.get(self._dispatched_to.get(body["request_id"], ""))
@@ -145,42 +140,44 @@ class Supplies:
 
     def _command(self, case: Sent) -> None:
         body = members(case)
-        if "device_id" in body and self._gives_way(body["device_id"]):
+        if in_scenario(case) and "request_id" in body:
+            body["request_id"] = f"scenario-{uuid.uuid4()}"
+        if "device_id" in body and self._gives_way(case, body["device_id"]):
             body["device_id"] = self.device().device_id
-        if "device_ids" in body and not _kept(body["device_ids"]):
+        if "device_ids" in body and not kept(case, body["device_ids"]):
             body["device_ids"] = [self.device(n).device_id for n in range(min(DEVICES, len(body["device_ids"])))]
 
     def _device_read(self, case: Sent) -> None:
-        if self._gives_way(case.path_parameters["device_id"]):
+        if self._gives_way(case, case.path_parameters["device_id"]):
             case.path_parameters["device_id"] = self.device().device_id
 
     def _retirement(self, case: Sent) -> None:
         given = case.path_parameters["device_id"]
         if given not in self._known or self._lasting(given):
-            case.path_parameters["device_id"] = self._spare("device", given, 20, lambda: self.world.device().device_id)
+            case.path_parameters["device_id"] = self._spare(case, "device", 20)
 
-    def _spare(self, kind: str, given: object, uses: int, make: Callable[[], str]) -> str:
+    def _spare(self, case: Sent, kind: str, uses: int) -> str:
         """An id to destroy: one of ours, a new one every few uses, now and then one that does not exist.
 
         Never the generated one: it may have been read from a list, and be what another process or case relies on.
         """
-        if _kept(given):
+        if kept(case, case.path_parameters):
             return str(uuid.uuid4())
-        spare: str = self._once(f"spare {kind} {self._turn(kind) // uses}", make)
-        return spare
+        make = {"device": lambda: self.world.device().device_id, "token": lambda: self.world.enrol_token()["token_id"]}
+        return str(self._once(f"spare {kind} {self._turn(kind) // uses}", make[kind]))
 
     def _dispatch_read(self, case: Sent) -> None:
-        if self._gives_way(case.path_parameters["request_id"]):
+        if self._gives_way(case, case.path_parameters["request_id"]):
             case.path_parameters["request_id"] = self._once("dispatch to read", self._dispatch)
 
     def _revocation(self, case: Sent) -> None:
         given = case.path_parameters["token_id"]
         if given not in self._known:
-            case.path_parameters["token_id"] = self._spare(
-                "token", given, 5, lambda: self.world.enrol_token()["token_id"]
-            )
+            case.path_parameters["token_id"] = self._spare(case, "token", 5)
 
     def _upload(self, case: Sent) -> None:
+        if in_scenario(case):
+            case.query["version_code"] = 1 + secrets.randbelow(2_100_000_000)
         # Beside the case: a body put into it would count as negative, since no JSON Schema accepts bytes.
         self._archive = case.id, apk()
         if "sha256" in case.query:
@@ -195,10 +192,18 @@ class Supplies:
     def _download(self, case: Sent) -> None:
         build_type = case.query.get("build_type", "release")
         self._once(f"build {build_type}", lambda: self.world.build(build_type))
-        if "package_name" in case.query and self._gives_way(case.query["package_name"]):
+        if "package_name" in case.query and self._gives_way(case, case.query["package_name"]):
             case.query["package_name"] = PACKAGE_NAME
 
-    def _cursor(self, path: str, case: Sent) -> None:
+    def _list(self, path: str, case: Sent) -> None:
+        if in_scenario(case):
+            # Later steps follow what is listed, and whether a filter finds something depends on everything before.
+            self._once("dispatch to read", self._dispatch)  # to a device, which had a token
+            self._once("build release", lambda: self.world.build("release"))
+            for name in [name for name in case.query if name != "limit"]:
+                del case.query[name]
+        if "cursor" not in case.query:
+            return
         # A cursor of the right shape that the service did not give out is refused, and rightly.
         cursor = self._once(f"cursor of {path}", lambda: self.world.cursor(path))
         if cursor is None:
@@ -207,7 +212,7 @@ class Supplies:
             case.query["cursor"] = cursor
 
     def _sign(self, case: Sent) -> None:
-        if _spoils_the_signature(case):
+        if spoils_the_signature(case):
             return
         timestamp = str(int(time.time()))
         case.headers["X-Timestamp"] = timestamp
@@ -229,30 +234,3 @@ class Supplies:
                 self._known.add(dispatch["request_id"])
         elif operation_id == "createEnrollTokens":
             self._known.update(item["token_id"] for item in response.json()["tokens"])
-
-
-def _kept(value: object) -> bool:
-    """Whether an invented value stays. The value itself decides: equal choices of Hypothesis must fare equally."""
-    return zlib.crc32(str(value).encode("utf-8", "replace")) % KEEP_INVENTED_EVERY == 0
-
-
-def _spoils_the_signature(case: Sent) -> bool:
-    """Whether a wrong timestamp or signature is what the case is about."""
-    if case.meta is None or case.meta.generation.mode.is_positive:
-        return False
-    data = case.meta.phase.data
-    places = [(data.parameter_location, data.parameter)]
-    places += [(mutation.parameter_location, mutation.parameter) for mutation in data.mutations]
-    return any(place is ParameterLocation.HEADER and name in SIGNED_HEADERS for place, name in places)
-
-
-def members(case: Sent) -> dict[str, Any]:
-    """The JSON object that is the case's body; an empty one where it is something else."""
-    return cast(dict[str, Any], case.body) if isinstance(case.body, dict) else {}
-
-
-def body_bytes(case: Sent) -> bytes:
-    """The body as it will go over the wire."""
-    sent = case.as_transport_kwargs(base_url="http://127.0.0.1")
-    content = requests.Request("POST", "http://127.0.0.1", json=sent.get("json"), data=sent.get("data")).prepare().body
-    return content if isinstance(content, bytes) else str(content or "").encode()

@@ -23,6 +23,7 @@ class Tally:
     valid: dict[str, Counter[int]] = field(default_factory=dict)
     fuzzed: Counter[str] = field(default_factory=Counter)
     phases: Counter[str] = field(default_factory=Counter)
+    scenarios: int = 0
     checks: Counter[str] = field(default_factory=Counter)
     undocumented_methods: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
@@ -61,6 +62,7 @@ class Tally:
 
     def _scenario(self, scenario: dict[str, Any]) -> None:
         recorder = scenario["recorder"]
+        self.scenarios += scenario["phase"] == "stateful"
         for name, interaction in recorder.get("interactions", {}).items():
             case = recorder["cases"][name]["value"]
             self.phases[scenario["phase"]] += 1
@@ -94,6 +96,7 @@ class Tally:
             "seed": self.seed,
             "requests": self.requests,
             "phases": dict(sorted(self.phases.items())),
+            "scenarios": self.scenarios,
             "checks": dict(sorted(self.checks.items())),
             "undocumented_methods": _by_status(self.undocumented_methods),
         }

@@ -44,6 +44,8 @@ def valid_rates(tally: Tally, limits: Mapping[str, Any]) -> list[Judgement]:
 def checks(tally: Tally, with_input: Iterable[str], examples: int) -> list[Check]:
     """Every operation tested, as often as asked for where it takes input; no 5xx; all answered; run to the end."""
     thin = sorted(f"{name} {tally.fuzzed[name]}" for name in with_input if tally.fuzzed[name] < examples)
+    # Hypothesis stops early, and says nothing, when equal choices fare differently.
+    few = [f"only {tally.scenarios} did"] * (tally.scenarios < examples)
     untested = sorted(name for name, statuses in tally.statuses.items() if not statuses)
     server_errors = sorted(
         f"{name} {status} x{count}"
@@ -55,6 +57,7 @@ def checks(tally: Tally, with_input: Iterable[str], examples: int) -> list[Check
     return [
         _check("fuzz/operations", "every operation was tested", untested, f"{len(tally.statuses)} operations"),
         _doubt("fuzz/examples", f"every operation with input was fuzzed {examples} times", thin),
+        _doubt("fuzz/scenarios", f"{examples} scenarios ran", few, f"{tally.scenarios} scenarios"),
         _check("fuzz/5xx", "no answer was a 5xx", server_errors, f"{tally.requests} requests"),
         _check(
             "fuzz/answered", "every request was answered", [f"{tally.unanswered} were not"] * bool(tally.unanswered)

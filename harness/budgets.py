@@ -171,8 +171,8 @@ class Check:
 class Verdict:
     """The sum of all judgements. It only escalates, and with nothing judged it is inconclusive."""
 
-    reasons: list[str] = field(default_factory=list)
     _worst: Status | None = None
+    _reasons: list[tuple[Status, str]] = field(default_factory=list)
 
     @property
     def status(self) -> Status:
@@ -182,14 +182,19 @@ class Verdict:
     def exit_code(self) -> int:
         return EXIT_CODES[self.status]
 
+    @property
+    def reasons(self) -> list[str]:
+        """One sentence for everything short of a pass, failures first."""
+        return [text for status in (Status.FAIL, Status.INCONCLUSIVE) for kind, text in self._reasons if kind is status]
+
     def add(self, status: Status, reason: str) -> None:
-        """Take one judgement in. A disabled one changes nothing; a reason is kept for everything short of a pass."""
+        """Take one judgement in. A disabled one changes nothing."""
         if status is Status.DISABLED:
             return
         if self._worst is None or _SEVERITY[status] > _SEVERITY[self._worst]:
             self._worst = status
         if status is not Status.PASS:
-            self.reasons.append(reason)
+            self._reasons.append((status, reason))
 
 
 def judge(judgements: Iterable[Judgement], checks: Iterable[Check] = (), doubts: Iterable[str] = ()) -> Verdict:

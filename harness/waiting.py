@@ -33,7 +33,7 @@ _pending: list[Interrupted] = []
 
 
 def interrupt(number: int) -> None:
-    """Let the wait that goes on now, or the next one, raise Interrupted, once. Made to be called by a signal handler."""
+    """Let the wait that goes on now, or the next one, raise Interrupted, once. For signal handlers."""
     _pending.append(Interrupted(number))
 
 

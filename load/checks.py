@@ -68,7 +68,7 @@ def _results(run: Run, _: Evidence) -> Found:
 
 def _deduplicated(run: Run, _: Evidence) -> Found:
     intended = sum(beat.duplicate for beat in run.planned)
-    if not intended:
+    if not intended and run.profile.duplicate_share:
         raise Undecided("the plan held no duplicate")
     doubtful = run.recorder.account(run.profile.bucket_s, run.clock_uncertainty_s).doubtful
     if doubtful:
@@ -189,8 +189,8 @@ QUESTIONS = (
     Question("dispatches", "one completed dispatch per device, no request_id twice", ("dispatches",), _dispatched),
     Question("fcm-messages", "exactly one FCM message per device", ("inbox",), _messages),
     Question("results", "each result is taken once, a repeat is replayed", (), _results),
-    Question("dedupe-answers", "exactly the intended duplicates are deduplicated", (), _deduplicated),
-    Question("heartbeat-rows", "one row per (device, bucket) that was sent", ("rows",), _rows),
+    Question("dedupe-answers", "exactly the intended duplicates are deduplicated", ("clock",), _deduplicated),
+    Question("heartbeat-rows", "one row per (device, bucket) that was sent", ("rows", "clock"), _rows),
     Question("counters", "metrics grew by exactly what was done", ("metrics", "exclusive"), _counters),
     Question("chains", "command -> sent -> result is logged whole per device", ("lines",), _chains),
     Question("apk", "every device got the APK, byte for byte", (), _fetched),

@@ -5,6 +5,7 @@ It deliberately never sets or corrects anything: it says what the offset is and 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,9 +68,15 @@ def from_date_header(get: Callable[[], Answer]) -> ServerClock:
 
 
 def measure(base_url: str, database_url: str | None, get: Callable[[], Answer]) -> ServerClock:
-    """The best source there is: the database, else this machine's clock for a local server, else the Date header."""
+    """The best source there is: the database, else this machine's clock for a local server, else the Date header.
+
+    TransportError when the server cannot be reached; a server without a clock to read gives infinite uncertainty.
+    """
     if database_url is not None:
         return from_database(database_url)
     if urlsplit(base_url).hostname in ("127.0.0.1", "::1", "localhost"):
         return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
-    return from_date_header(get)
+    try:
+        return from_date_header(get)
+    except ValueError as unknown:
+        return ServerClock(time.time() - time.monotonic(), math.inf, f"unknown: {unknown}")

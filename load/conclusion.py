@@ -16,7 +16,7 @@ from load.checks import QUESTIONS
 from load.evidence import Evidence
 from load.examine import examine
 from load.journal import events
-from load.profiles import Limits, limits
+from load.profiles import PROFILES, Limits, limits
 from load.recorder import DUPLICATE, HEARTBEAT, samples_csv
 from load.seats import Run
 
@@ -104,7 +104,8 @@ def _at(text: str) -> float:
 def _notes(run: Run, judged: Sequence[Judgement]) -> list[str]:
     notes = []
     if run.profile.is_quick_look:
-        notes.append("A quick look: shorter or smaller than the seed's 20 devices and two minutes.")
+        whole = PROFILES[run.profile.name]
+        notes.append(f"A quick look: {whole.name} is {whole.devices} devices and {whole.duration_s:g} s.")
     few = [one for one in judged if one.status is Status.PASS and one.limit.needed_n <= one.n < one.limit.full_n]
     if few:
         listed = ", ".join(f"{one.limit.name} {one.n} of {one.limit.full_n}" for one in few)

@@ -22,6 +22,9 @@ from load.seats import OVER, Run
 from load.simulation import Simulation
 from load.transport import LocustTransport
 
+# Its default is one: scrapes would wait for the commands that are under way, and their latency be our own doing.
+_ADMIN_CONNECTIONS = 32
+
 
 class Driver:
     """Conducts one run in a Locust environment whose users call `live`. `document` is result.json once it is over."""
@@ -40,6 +43,7 @@ class Driver:
             network_timeout=profile.request_timeout_s,
             connection_timeout=profile.request_timeout_s,
             max_retries=0,
+            concurrency=_ADMIN_CONNECTIONS,
         )
         self.simulation = Simulation(profile, target, LocustTransport(session, target.base_url), seed)
         self._numbers = itertools.count()

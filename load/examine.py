@@ -22,7 +22,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Question:
-    """`needs`: the parts of the evidence without which it cannot be asked."""
+    """`needs`: the parts of the evidence without which it cannot be asked; also "exclusive" and "clock" (see Run)."""
 
     id: str
     title: str
@@ -30,6 +30,7 @@ class Question:
     ask: Callable[[Run, Evidence], Found]
 
 
+_NO_CLOCK = (Status.DISABLED, "the server's clock is not known well enough: needs DATABASE_URL")
 _NOT_EXCLUSIVE = (Status.DISABLED, "others may use the deployment: needs NEXMDM_BACKEND_PID, a stack of the run's own")
 
 
@@ -43,6 +44,8 @@ def _answer(question: Question, run: Run, evidence: Evidence) -> Check:
         absent: tuple[Status, str] | None = evidence.absent.get(need)
         if need == "exclusive":
             absent = None if run.exclusive else _NOT_EXCLUSIVE
+        elif need == "clock":
+            absent = None if run.buckets_known else _NO_CLOCK
         elif absent is None and getattr(evidence, need) is None:
             absent = (Status.INCONCLUSIVE, "was not looked at")
         if absent is not None:

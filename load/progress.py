@@ -94,7 +94,7 @@ def show(document: dict[str, Any], directory: Path, console: Console) -> None:
     for note in document["notes"]:
         line(f"note: {note}", "dim")
     for reason in document["reasons"]:
-        line(f"{verdict}: {reason}", _STYLES[verdict])
+        line(f"because {reason}", _STYLES[verdict])
     line(
         f"{document['suite']}: {verdict} (exit code {document['exit_code']}), {document['wall_s']:.0f} s",
         _STYLES[verdict],

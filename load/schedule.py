@@ -33,7 +33,7 @@ def plan(profile: Profile, start: float, rng: random.Random, clear_s: float | No
     `clear_s` (default: the profile's) from both edges of its bucket; a duplicate shares its first beat's bucket.
     """
     low, high = profile.interval_s
-    interval, reach = (low + high) / 2, (high - low) / 4
+    interval, reach = (low + high) / 2, profile.reach_s
     clear = profile.edge_clear_s if clear_s is None else clear_s
     if clear > reach:
         raise ValueError(f"no jitter of +-{reach:g} s keeps {clear:g} s clear of bucket edges")

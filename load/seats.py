@@ -58,6 +58,7 @@ class Run:
     strangers: float | None = None  # share of the CPUs that programs outside the run took; None: unknown
     clock_source: str = "unknown"
     clock_uncertainty_s: float = 0.0
+    buckets_known: bool = True  # the server's clock is known well enough to keep clear of bucket edges
     stream_started_at: float | None = None
     refusals: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)

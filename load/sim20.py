@@ -53,8 +53,7 @@ def _prepare(environment: Environment, runner: Runner | None = None, **_: Any) -
     if not isinstance(runner, LocalRunner):
         _refuse("sim20 runs in one process: no --master, --worker or --processes")
     try:
-        host = {"NEXMDM_BASE_URL": environment.host} if environment.host else {}
-        target = Target.from_env({**os.environ, **host})
+        target = Target.from_env(_environ(environment.host))
         profile = replace(
             SIM20,
             devices=options.num_users or SIM20.devices,
@@ -67,6 +66,15 @@ def _prepare(environment: Environment, runner: Runner | None = None, **_: Any) -
     options.run_time = None
     environment.host = target.base_url
     SimulatedDevice.driver = Driver(environment, profile, target, artifacts(profile.name), options.seed)
+
+
+def _environ(host: str | None) -> dict[str, str]:
+    """The environment with Locust's host in it. A host other than its own has another database, log and FCM."""
+    environ = dict(os.environ)
+    if host is not None and host.rstrip("/") != environ.get("NEXMDM_BASE_URL", host).rstrip("/"):
+        for name in ("DATABASE_URL", "NEXMDM_LOG_FILE", "NEXMDM_FCM_URL", "NEXMDM_BACKEND_PID"):
+            environ.pop(name, None)
+    return environ | ({"NEXMDM_BASE_URL": host} if host is not None else {})
 
 
 def _refuse(why: str) -> NoReturn:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import gevent
 from gevent.event import AsyncResult, Event
+from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
 from harness.budgets import Check, Status
@@ -52,6 +53,7 @@ class Simulation:
         self.collector = Collector(self.run, target, self.client)
         self.clock = clock.ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
         self.greenlets = Group()
+        self._entrance = BoundedSemaphore(profile.enrol_at_once)
         self._prepared = Event()
         self._settled = {"ready": 0, "done": 0}
         self._stream: AsyncResult[float | None] = AsyncResult()
@@ -85,7 +87,8 @@ class Simulation:
         seat = self.run.seats[number]
         try:
             try:
-                self._enrol(seat, transport, random.Random(f"{self.run.seed}/facts/{number}"))
+                with self._entrance:
+                    self._enrol(seat, transport, random.Random(f"{self.run.seed}/facts/{number}"))
             finally:
                 self._settled["ready"] += 1
             start = self._stream.get()
@@ -128,12 +131,15 @@ class Simulation:
             answer = call(seat.device)
         except TransportError as lost:
             error = str(lost)
-        body: Any = answer.json() if answer is not None and answer.status == 200 and kind != "apk" else {}
         status = answer.status if answer is not None else 0
+        deduplicated: bool | None = None
+        if answer is not None and status == 200 and kind in (HEARTBEAT, DUPLICATE):
+            try:
+                deduplicated = answer.json()["deduplicated"]
+            except (ValueError, LookupError, TypeError):
+                error = "the answer does not say whether it was deduplicated"  # None is what no check accepts
         when = sent if intended is None else intended
-        self.run.recorder.add(
-            Sample(kind, seat.alias, when, sent, self.clock.now(), status, body.get("deduplicated"), error)
-        )
+        self.run.recorder.add(Sample(kind, seat.alias, when, sent, self.clock.now(), status, deduplicated, error))
         if status != 200:
             self.run.refused(f"{seat.alias}: {kind} got {status or 'no answer'} {error}".strip())
         return answer
@@ -151,6 +157,8 @@ class Simulation:
         profile = run.profile
         start = self.clock.now() + 0.25
         clear = profile.edge_clear_s + self.clock.uncertainty_s
+        run.buckets_known = clear <= profile.reach_s
+        clear = clear if run.buckets_known else 0.0
         for number, seat in enumerate(run.seats):
             seat.beats = plan(profile, start, random.Random(f"{run.seed}/beats/{number}"), clear)
         run.stream_started_at = start

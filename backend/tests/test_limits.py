@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import asyncpg
 import pytest
@@ -43,7 +44,7 @@ async def test_subjects_and_rules_are_counted_apart(database_url: str) -> None:
 
 @pytest.mark.parametrize("windows_ago,passes", [(0, False), (1, False), (2, True)])
 async def test_a_full_window_weighs_on_the_next_and_no_longer(
-    database_url: str, connection: asyncpg.Connection[object], windows_ago: int, passes: bool
+    database_url: str, connection: asyncpg.Connection[Any], windows_ago: int, passes: bool
 ) -> None:
     # So many that whatever share of the previous window still overlaps is too much.
     await connection.execute(

@@ -113,7 +113,15 @@ def test_untested_operation() -> None:
 
 
 def test_fewer_examples_than_asked_for() -> None:
-    assert failed(good_run(), examples=11) == {"fuzz/examples": Status.INCONCLUSIVE}
+    tally = good_run()
+    tally.fuzzed["recordHeartbeat"] = 9
+    assert failed(tally) == {"fuzz/examples": Status.INCONCLUSIVE}
+
+
+def test_fewer_scenarios_than_asked_for() -> None:
+    tally = good_run()
+    tally.scenarios = 9
+    assert failed(tally) == {"fuzz/scenarios": Status.INCONCLUSIVE}
 
 
 def test_missing_phase() -> None:

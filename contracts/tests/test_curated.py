@@ -13,9 +13,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from contracts.expected import expect_no_echo, expect_problem, expect_success
-from contracts.run import CURATED
 from contracts.scrub import scrub
 from contracts.spec import ROOT
+from contracts.steps import CURATED
 from contracts.tests.stub import running
 from contracts.wire import NoAnswer, RawAnswer, RawRequest, send
 from harness.settings import Secrets

@@ -30,7 +30,6 @@ def test_red(tmp_path: Path, old: str, new: str, words: str) -> None:
     bad = tmp_path / "openapi.yaml"
     bad.write_text(text.replace(old, new, 1), encoding="utf-8")
     assert any(words in finding for finding in lint.findings(bad))
-    assert lint.main([str(bad)]) == 1
 
 
 def test_not_yaml(tmp_path: Path) -> None:
@@ -43,4 +42,3 @@ def test_linter_that_cannot_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(lint, "_redocly", lambda: tmp_path / "nothing.js")
     with pytest.raises(lint.LinterUnavailable):
         lint.redocly_findings(OPENAPI)
-    assert lint.main([]) == 2

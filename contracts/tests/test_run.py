@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from contracts import __main__ as command
-from contracts import fuzz, lint, run
-from contracts.run import Run
+from contracts import fuzz, lint, run, steps
 from contracts.spec import Json
+from contracts.steps import Order, Outcome
 from contracts.tests.stub import running
 from harness.budgets import Check, Status
 from harness.settings import Target
@@ -32,21 +32,20 @@ def result(folder: Path) -> Json:
     "status,code", [(Status.PASS, 0), (Status.FAIL, 1), (Status.INCONCLUSIVE, 2)], ids=["pass", "fail", "inconclusive"]
 )
 def test_exit_code(monkeypatch: pytest.MonkeyPatch, folder: Path, status: Status, code: int) -> None:
-    step = {"lint": lambda r: r.checks.append(Check("lint", "a step", status, "found"))}
-    monkeypatch.setattr(run, "STEPS", step)
+    monkeypatch.setattr(steps, "STEPS", {"lint": lambda _: Outcome([Check("lint", "a step", status, "found")])})
     assert command.main(["--only", "lint"]) == code
     assert result(folder)["exit_code"] == code
     assert (folder / "summary.md").is_file()
 
 
 def test_a_step_that_breaks_is_inconclusive(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    def breaks(_: Run) -> None:
+    def breaks(_: Order) -> Outcome:
         raise RuntimeError("out of ink")
 
-    monkeypatch.setattr(run, "STEPS", {"lint": breaks})
+    monkeypatch.setattr(steps, "STEPS", {"lint": breaks})
     assert command.main(["--only", "lint"]) == 2
     assert "out of ink" in result(folder)["reasons"][0]
-    assert "RuntimeError" in (folder / "broken.txt").read_text()
+    assert "RuntimeError" in (folder / "lint.broken.txt").read_text()
 
 
 def test_findings_fail(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -80,7 +79,7 @@ def test_code_that_was_not_looked_at_is_disabled_not_passed(monkeypatch: pytest.
 def test_random_seed_is_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
-    monkeypatch.setattr(run, "STEPS", {"lint": lambda r: r.checks.append(Check("lint", "a step", Status.PASS))})
+    monkeypatch.setattr(steps, "STEPS", {"lint": lambda _: Outcome([Check("lint", "a step", Status.PASS)])})
     assert command.main(["--only", "lint", "--seed", "random"]) == 0
     assert f"seed {result(folder)['seed']}" in capsys.readouterr().out
 

@@ -165,3 +165,9 @@ class TestVerdict:
     def test_pass_needs_no_reason(self) -> None:
         passed: Judgement = P95.judge([1.0] * 200)
         assert (judge([passed]).exit_code, judge([passed]).reasons) == (0, [])
+
+    def test_failures_come_first_among_the_reasons(self) -> None:
+        verdict = Verdict()
+        for status in (Status.INCONCLUSIVE, Status.PASS, Status.FAIL, Status.DISABLED):
+            verdict.add(status, status.value)
+        assert verdict.reasons == ["fail", "inconclusive"]

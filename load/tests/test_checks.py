@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -78,6 +79,7 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
         lambda r, _: setattr(r.seats[0], "results", [r.seats[0].results[0], {"replayed": True, "completed_at": "x"}]),
     ),
     "unintended dedupe": ("dedupe-answers", lambda r, _: _sample(r, deduplicated=True)),
+    "answer that does not say": ("dedupe-answers", lambda r, _: _sample(r, deduplicated=None)),
     "row missing": ("heartbeat-rows", lambda _, e: e.rows.pop()),
     "row twice": ("heartbeat-rows", lambda _, e: e.rows.append(e.rows[0])),
     "row out of nowhere": ("heartbeat-rows", lambda _, e: e.rows.append((e.rows[0][0], 1))),
@@ -131,6 +133,15 @@ def test_counters_of_a_shared_deployment_are_not_compared(seen: tuple[Run, Evide
     run, evidence = seen
     run.capabilities = ALL - {"process"}
     assert {one.id: one.status for one in examine(run, evidence, QUESTIONS)}["counters"] is Status.DISABLED
+
+
+def test_buckets_are_not_compared_with_a_clock_that_is_not_known(seen: tuple[Run, Evidence]) -> None:
+    run, evidence = seen
+    run.buckets_known, run.clock_uncertainty_s = False, math.inf
+    statuses = {one.id: one.status for one in examine(run, evidence, QUESTIONS)}
+    assert statuses["heartbeat-rows"] is Status.DISABLED
+    assert statuses["dedupe-answers"] is Status.DISABLED
+    assert statuses["counters"] is Status.PASS
 
 
 def test_row_that_may_or_may_not_be_there_is_inconclusive(seen: tuple[Run, Evidence]) -> None:

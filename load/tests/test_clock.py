@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from email.utils import formatdate
@@ -42,3 +43,9 @@ def test_elsewhere_the_date_header_is_asked() -> None:
 def test_clock_runs() -> None:
     clock = ServerClock(5.0, 0.0, "test")
     assert clock.now() <= clock.now()
+
+
+def test_server_without_a_clock_to_read_is_known_to_be_unknown() -> None:
+    clock = measure("http://nexmdm.test", None, lambda: Answer(200, {}, b"", 1.0, None))
+    assert clock.uncertainty_s == math.inf
+    assert clock.source.startswith("unknown")

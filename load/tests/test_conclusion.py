@@ -148,7 +148,7 @@ def test_few_samples_are_said_in_the_artifact(tmp_path: Path) -> None:
 def test_quick_look_says_so(tmp_path: Path) -> None:
     run = make_run([10.0] * 60, profile=Profile(duration_s=30.0))
     document = conclude(run, dispatched(), START + 60, tmp_path)
-    assert "quick look" in document["notes"][0]
+    assert document["notes"][0] == "A quick look: sim20 is 20 devices and 120 s."
     assert next(one for one in document["limits"] if one["name"] == "heartbeat p95")["min_n"] == 58
 
 

@@ -62,9 +62,11 @@ def test_dead_backend_is_inconclusive_and_leaves_artifacts(tmp_path: Path, comma
 
 def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
     url = dead_url()
-    done = run(*LOCUST, "--host", url, artifacts=tmp_path, **target("http://nowhere.test"))
+    other = {**target("http://nowhere.test"), "DATABASE_URL": "postgresql://nowhere.test/x", "NEXMDM_BACKEND_PID": "1"}
+    done = run(*LOCUST, "--host", url, artifacts=tmp_path, **other)
     assert done.returncode == 2
-    assert json.loads((tmp_path / "sim20" / "result.json").read_text())["facts"]["target"] == url
+    document = json.loads((tmp_path / "sim20" / "result.json").read_text())
+    assert (document["facts"]["target"], document["capabilities"]) == (url, [])
 
 
 def test_impossible_profile_is_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.profiles import SIM20, Profile
+from load.profiles import FLEET100, SIM20, Profile
 from load.schedule import Beat, bucket_of, plan
 
 STARTS = st.floats(1_700_000_000, 1_900_000_000)
@@ -78,3 +78,11 @@ def test_no_schedule_is_pretended_where_none_can_keep_clear() -> None:
 def test_profile_that_could_not_work_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("_s")):
         Profile(**wrong)  # type: ignore[arg-type]  # parametrised
+
+
+@given(STARTS, SEEDS)
+def test_fleet_posts_every_two_minutes_from_a_random_phase(start: float, seed: int) -> None:
+    planned = beats(start, seed, profile=FLEET100)
+    assert len(planned) in (4, 5)  # 600 s
+    assert not any(beat.duplicate for beat in planned)
+    assert all(116 - 1e-6 <= later.at - earlier.at <= 124 + 1e-6 for earlier, later in pairwise(planned))
