@@ -20,6 +20,7 @@ from nexmdm.logs import Event, emit
 from nexmdm.settings import Settings
 
 CONNECT_TIMEOUT_S = 3.0
+POOL_TIMEOUT_S = 10.0  # a crowd that enrols at once may queue for a while before it is turned away
 STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
 
 _CLASSES = (  # a server that cannot serve, or not us, whatever the statement was
@@ -65,7 +66,7 @@ class Database:
             async_creator=self.connect,
             pool_size=settings.db_pool_size,
             max_overflow=0,
-            pool_timeout=CONNECT_TIMEOUT_S,
+            pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,  # a restarted server must cost no caller an error
         )
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)

@@ -1,0 +1,101 @@
+"""An environment is made when it is missing, when its lock changed, and when the last attempt failed; else never.
+
+It deliberately installs nothing: the commands are recorded, and do what little the next step looks at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ci import environments
+
+
+class Commands:
+    """Stands for uv: remembers what was run, makes the files that count."""
+
+    def __init__(self) -> None:
+        self.ran: list[str] = []
+        self.broken = False
+
+    def __call__(self, command: Sequence[str]) -> None:
+        self.ran.append(" ".join(command[1:3]))
+        if self.broken:
+            raise SystemExit("uv pip ended with exit code 1")
+        if command[1] == "venv":
+            (Path(command[-1]) / "bin").mkdir(parents=True, exist_ok=True)
+            (Path(command[-1]) / "bin" / "python").touch()
+        elif command[1] == "build":
+            folder = Path(command[command.index("--out-dir") + 1])
+            folder.mkdir(parents=True)
+            (folder / "nexmdm_backend-1-py3-none-any.whl").touch()
+
+    def take(self) -> list[str]:
+        ran, self.ran = self.ran, []
+        return ran
+
+
+@pytest.fixture
+def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Commands:
+    recorded = Commands()
+    for name, path in {
+        "ROOT": tmp_path,
+        "ENVIRONMENTS": tmp_path / ".nox",
+        "LOCKS": tmp_path / "locks",
+        "BACKEND": tmp_path / "backend",
+        "BACKEND_LOCK": tmp_path / "backend" / "requirements.lock",
+    }.items():
+        monkeypatch.setattr(environments, name, path)
+    monkeypatch.setattr(environments, "_run", recorded)
+    monkeypatch.setattr(environments, "_uv", lambda: "uv")
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "backend" / "src" / "nexmdm").mkdir(parents=True)
+    (tmp_path / "locks" / "load.txt").write_text("locust==1\n")
+    (tmp_path / "backend" / "requirements.lock").write_text("fastapi==1\n")
+    (tmp_path / "backend" / "src" / "nexmdm" / "app.py").write_text("one\n")
+    return recorded
+
+
+def test_made_once_and_again_when_the_lock_changes(commands: Commands, tmp_path: Path) -> None:
+    executable = environments.ensure("load", say=lambda _: None)
+    assert executable == tmp_path / ".nox" / "load" / "bin" / "python"
+    assert commands.take() == ["venv --quiet", "pip install"]
+    assert environments.ensure("load", say=lambda _: None) == executable
+    assert commands.take() == []
+    (tmp_path / "locks" / "load.txt").write_text("locust==2\n")
+    environments.ensure("load", say=lambda _: None)
+    assert commands.take() == ["venv --quiet", "pip install"]
+
+
+def test_a_failed_attempt_is_not_taken_for_an_environment(commands: Commands) -> None:
+    environments.ensure("load", say=lambda _: None)
+    (environments.LOCKS / "load.txt").write_text("locust==2\n")
+    commands.broken = True
+    with pytest.raises(SystemExit):
+        environments.ensure("load", say=lambda _: None)
+    commands.broken = False
+    commands.take()
+    environments.ensure("load", say=lambda _: None)
+    assert commands.take() == ["venv --quiet", "pip install"]
+
+
+def test_the_wheel_follows_the_sources(commands: Commands, tmp_path: Path) -> None:
+    assert environments.ensure_backend(say=lambda _: None).name == "nexmdm"
+    assert commands.take() == ["venv --quiet", "pip install", "build --quiet", "pip install"]
+    environments.ensure_backend(say=lambda _: None)
+    assert commands.take() == []
+    (tmp_path / "backend" / "src" / "nexmdm" / "app.py").write_text("two\n")
+    environments.ensure_backend(say=lambda _: None)
+    assert commands.take() == ["build --quiet", "pip install"]
+    assert len(list((tmp_path / ".nox" / "wheels").iterdir())) == 1
+    (tmp_path / "backend" / "requirements.lock").write_text("fastapi==2\n")
+    environments.ensure_backend(say=lambda _: None)
+    assert commands.take()[:2] == ["venv --quiet", "pip install"]
+
+
+def test_a_command_that_fails_says_which() -> None:
+    with pytest.raises(SystemExit, match=r"^python.* -c ended with exit code 3$"):
+        environments._run([sys.executable, "-c", "raise SystemExit(3)"])

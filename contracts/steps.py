@@ -1,0 +1,190 @@
+"""The steps of the contract suite. Each takes the order and returns what it found; none decides about the run.
+
+A step may run beside the others: it writes files of its own names only.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree as ET
+
+from contracts import drift, fuzz, lint, valid_rate
+from contracts.coverage import Seen
+from contracts.scrub import scrub
+from contracts.spec import ROOT, Document
+from contracts.tally import Tally
+from harness import report
+from harness.budgets import Check, Judgement, Status
+from harness.settings import SECRETS, Target, backend_command
+
+CURATED: Final = {
+    "raw": ("contracts/test_raw_bytes.py", "contracts/test_raw_targets.py"),
+    "signature": ("contracts/test_signature.py",),
+}
+SHOWN: Final = 20
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a run was asked for."""
+
+    target: Target | None
+    folder: Path
+    examples: int
+    seed: int
+    say: Say
+    progress: Say
+    environ: Mapping[str, str]
+
+    def needs_target(self) -> Target:
+        if self.target is None:
+            raise LookupError("this step needs a target")
+        return self.target
+
+
+@dataclass
+class Outcome:
+    """What a step found. `seen`: operation -> status -> how often, by curated cases; `tally`: by the fuzzer."""
+
+    checks: list[Check] = field(default_factory=list)
+    judgements: list[Judgement] = field(default_factory=list)
+    facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    seen: Seen | None = None
+    tally: Tally | None = None
+
+    @classmethod
+    def doubt(cls, name: str, title: str, why: str) -> Outcome:
+        return cls([Check(name, title, Status.INCONCLUSIVE, why)])
+
+
+def run_lint(order: Order) -> Outcome:
+    title = "openapi.yaml is clean"
+    try:
+        faults = lint.findings()
+    except lint.LinterUnavailable as error:
+        return Outcome.doubt("lint", title, str(error))
+    return _faults(order, "lint", title, faults, f"openapi-spec-validator, Redocly {lint.REDOCLY_VERSION}, house rules")
+
+
+def run_drift(order: Order) -> Outcome:
+    title = "openapi.yaml says what the code does, both ways"
+    faults: list[str] = []
+    compared: list[str] = []
+    unseen: list[Check] = []
+    try:
+        if order.environ.get("NEXMDM_BACKEND_COMMAND"):
+            faults += drift.drift(Document.read(), drift.code_document(backend_command(order.environ)))
+            compared.append("the code's routes")
+        else:
+            why = "NEXMDM_BACKEND_COMMAND is not set: the code was not looked at"
+            unseen.append(Check("drift/code", title, Status.DISABLED, why))
+        if order.target is not None:
+            faults += drift.served_drift(order.target)
+            compared.append("the served document")
+    except drift.NothingToCompare as error:
+        return Outcome.doubt("drift", title, str(error))
+    outcome = _faults(order, "drift", title, faults, f"against {' and '.join(compared)}")
+    outcome.checks += unseen
+    return outcome
+
+
+def _faults(order: Order, name: str, title: str, faults: Sequence[str], clean: str) -> Outcome:
+    """A check that fails on any fault; all faults go to a file, since a summary shows only the first."""
+    if not faults:
+        return Outcome([Check(name, title, Status.PASS, clean)])
+    file = f"{name}.txt"
+    report.write_text(order.folder / file, "\n".join(faults) + "\n")
+    for fault in faults[:SHOWN]:
+        order.say(f"  {fault}")
+    shown = f"{len(faults)} in {file}: {'; '.join(faults[:3])}"[:600]
+    return Outcome([Check(name, title, Status.FAIL, shown)], files=[file])
+
+
+def run_raw(order: Order) -> Outcome:
+    return _pytest(order, "raw", "hostile bytes get their one right answer")
+
+
+def run_signature(order: Order) -> Outcome:
+    return _pytest(order, "signature", "the signature is compared and bound to timestamp and body")
+
+
+def _pytest(order: Order, name: str, title: str) -> Outcome:
+    """Curated cases in a pytest process of their own, judged by its report."""
+    environ = {**order.environ, **order.needs_target().as_env()}
+    junit, seen, output = (order.folder / f"{name}.{suffix}" for suffix in ("junit.xml", "seen.json", "txt"))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", *CURATED[name]]
+    with output.open("w", encoding="utf-8") as sink:
+        done = subprocess.run(command, cwd=ROOT, env=environ, stdout=sink, stderr=subprocess.STDOUT, check=False)
+    files = [path for path in (junit, output) if path.is_file()]
+    for path in files:
+        scrub(path, SECRETS)
+    if done.returncode not in (0, 1) or not junit.is_file():
+        tail = " ".join(output.read_text(encoding="utf-8").split())[-300:]
+        return Outcome.doubt(name, title, f"pytest exited with {done.returncode}: {tail}")
+    cases = list(ET.parse(junit).iter("testcase"))  # noqa: S314 - our own pytest wrote it
+    failed = [case.get("name", "?") for case in cases if case.find("failure") is not None]
+    # An error is a fixture that broke, a skip a case that did not run: neither says anything about the service.
+    void = [c.get("name", "?") for c in cases if c.find("error") is not None or c.find("skipped") is not None]
+    for case in failed[:SHOWN]:
+        order.say(f"  failed: {case}")
+    check = Check(name, title, Status.PASS, f"{len(cases)} cases")
+    if failed:
+        check = Check(name, title, Status.FAIL, f"{len(failed)} of {len(cases)} cases: {'; '.join(failed[:3])}"[:600])
+    elif void or not cases:
+        check = Check(name, title, Status.INCONCLUSIVE, f"{len(void)} did not run: {'; '.join(void[:3])}"[:600])
+    return Outcome(
+        [check],
+        facts={f"{name} cases": len(cases)},
+        files=[path.name for path in files],
+        seen=json.loads(seen.read_text(encoding="utf-8")) if seen.is_file() else None,
+    )
+
+
+def run_fuzz(order: Order) -> Outcome:
+    title = "Schemathesis: all phases, all checks, no finding"
+    try:
+        code, tally = fuzz.run(
+            order.needs_target(), order.folder, examples=order.examples, seed=order.seed, progress=order.progress
+        )
+    except fuzz.FuzzerBroken as error:
+        return Outcome.doubt("fuzz", title, str(error))
+    findings = list(dict.fromkeys(tally.failures))
+    detail = f"{tally.requests} requests, {tally.checks.total()} checks, seed {order.seed}"
+    check = Check("fuzz", title, Status.PASS, detail)
+    if code != 0:
+        faults = findings + tally.errors or ["a warning counts as a finding"]
+        # An error alone is Schemathesis' own, or a hook's.
+        status = Status.FAIL if findings or not tally.errors else Status.INCONCLUSIVE
+        for fault in faults[:SHOWN]:
+            order.say(f"  {fault}")
+        check = Check("fuzz", title, status, f"{detail}; {', '.join(fuzz.PARTS)}.txt: {'; '.join(faults[:3])}"[:600])
+    with_input = [op.id for op in Document.read().operations() if op.parameters or "requestBody" in op.definition]
+    return Outcome(
+        [check, *valid_rate.checks(tally, with_input, order.examples)],
+        valid_rate.valid_rates(tally, valid_rate.read_limits()),
+        {
+            "examples per operation": order.examples,
+            "requests": tally.requests,
+            "checks run": tally.checks.total(),
+            "findings": len(findings),
+        },
+        [name for part in fuzz.PARTS for name in fuzz.files(part) if (order.folder / name).is_file()],
+        tally=tally,
+    )
+
+
+STEPS: Final[dict[str, Callable[[Order], Outcome]]] = {
+    "lint": run_lint,
+    "drift": run_drift,
+    "signature": run_signature,
+    "raw": run_raw,
+    "fuzz": run_fuzz,
+}
