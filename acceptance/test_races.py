@@ -10,6 +10,7 @@ from acceptance.apks import apk, new_package, upload
 from acceptance.case import case
 from acceptance.concurrently import at_once
 from acceptance.system import System, new_alias
+from acceptance.workers import both, race
 from harness.waiting import eventually
 
 
@@ -17,9 +18,8 @@ from harness.waiting import eventually
 def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
     """Of 50 registrations on one single-use token exactly one gets a device, 49 get 401 token_exhausted (api.md)."""
     system, token = two_workers, two_workers.token()
-    answers = at_once(
-        [lambda: system.api.bearer(token["token"], "POST", "/v1/register", json={"agent_version": "1.4.2"})] * 50
-    )
+    body = {"agent_version": "1.4.2"}
+    answers = race(system, [lambda: system.api.bearer(token["token"], "POST", "/v1/register", json=body)] * 50)
     assert Counter(answer.status for answer in answers) == {200: 1, 401: 49}
     for answer in answers:
         if answer.status == 401:
@@ -37,11 +37,9 @@ def test_two_hundred_heartbeats_are_a_row_per_bucket(two_workers: System) -> Non
     before = system.db.row("select * from device_status where device_id = %s", device.device_id)
     started = time.monotonic()
     body = {"status": "warn"}
-    answers = [
-        answer
-        for _ in range(8)
-        for answer in at_once([lambda: system.api.bearer(device.token, "POST", "/v1/heartbeat", json=body)] * 25)
-    ]
+    posts = [lambda: system.api.bearer(device.token, "POST", "/v1/heartbeat", json=body)] * 25
+    with both(system):
+        answers = [answer for _ in range(8) for answer in at_once(posts)]
     took_s = time.monotonic() - started
     bodies = [accepted(answer) for answer in answers]
     rows = system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id)
@@ -58,7 +56,7 @@ def test_twenty_posts_of_one_command_are_one_message(two_workers: System) -> Non
     """20 simultaneous posts of one signed command: one row, one message, 20 equal answers (000 A: idempotency)."""
     system, device = two_workers, two_workers.device()
     raw, stamp = json.dumps({"device_id": device.device_id, "action": "ping"}).encode(), int(time.time())
-    answers = at_once([lambda: system.api.command(raw=raw, timestamp=stamp)] * 20)
+    answers = race(system, [lambda: system.api.command(raw=raw, timestamp=stamp)] * 20)
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert sum("idempotent-replay" not in answer.headers for answer in answers) == 1
@@ -76,7 +74,7 @@ def test_twenty_results_are_one_completion(two_workers: System) -> None:
     system, device = two_workers, two_workers.device()
     request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
     system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
-    bodies = [accepted(answer) for answer in at_once([lambda: device.complete(request_id)] * 20)]
+    bodies = [accepted(answer) for answer in race(system, [lambda: device.complete(request_id)] * 20)]
     assert Counter(body["replayed"] for body in bodies) == {False: 1, True: 19}
     assert len({body["completed_at"] for body in bodies}) == 1
     steps = system.db.rows("select status from dispatch_transitions where request_id = %s", request_id)
@@ -90,7 +88,7 @@ def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
     system, alias = two_workers, new_alias()
     tokens = [system.token(aliases=[alias])["token"] for _ in range(10)]
     post = partial(system.api.bearer, method="POST", path="/v1/register", json={"agent_version": "1.4.2"})
-    bodies = [accepted(answer) for answer in at_once([partial(post, token) for token in tokens])]
+    bodies = [accepted(answer) for answer in race(system, [partial(post, token) for token in tokens])]
     assert len({body["device_id"] for body in bodies}) == 1
     beats = [system.api.bearer(body["device_token"], "POST", "/v1/heartbeat", json={"status": "ok"}) for body in bodies]
     assert Counter(answer.status for answer in beats) == {200: 1, 401: 9}
@@ -103,7 +101,7 @@ def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
 def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     """Eight simultaneous uploads of one version: one 201, seven 409, one row, whole bytes (api.md)."""
     system, package, content = two_workers, new_package(), apk(200_000)
-    answers = at_once([lambda: upload(system.api, content, package_name=package, version_code=3)] * 8)
+    answers = race(system, [lambda: upload(system.api, content, package_name=package, version_code=3)] * 8)
     assert Counter(answer.status for answer in answers) == {201: 1, 409: 7}
     assert system.db.value("select count(*) from apk_versions where package_name = %s", package) == 1
     stored = system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})

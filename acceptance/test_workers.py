@@ -3,42 +3,16 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from acceptance.answers import accepted, refused
-from acceptance.api import Api
 from acceptance.case import case
 from acceptance.system import Enrolled, FreshBackend, System
+from acceptance.workers import only, web_processes
 from harness.client import Answer
 from harness.waiting import eventually
-
-
-def web_processes(system: System) -> list[int]:
-    """The process ids of the live web workers, from their own log lines."""
-    ended = {line["pid"] for line in system.logs.tap.since(0) if line["event"] == "service.stop"}
-    return [
-        line["pid"]
-        for line in system.logs.tap.since(0)
-        if line["event"] == "service.start" and line["role"] == "web" and line["pid"] not in ended
-    ]
-
-
-@contextmanager
-def only(system: System, pid: int) -> Iterator[Api]:
-    """The client on new connections while every web worker but one is frozen: that one has to answer."""
-    others = [one for one in web_processes(system) if one != pid]
-    for other in others:
-        os.kill(other, signal.SIGSTOP)
-    try:
-        system.api.reconnect()
-        yield system.api
-    finally:
-        for other in others:
-            os.kill(other, signal.SIGCONT)
 
 
 def beat_of_each(system: System, device: Enrolled) -> list[Answer]:
