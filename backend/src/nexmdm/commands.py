@@ -124,6 +124,9 @@ async def send_command(
         prior = await session.get(Command, request_id)
         if prior is None and await _insert_command(session, request_id, command, params, content_hash, ttl_s):
             dispatches = await _insert_dispatches(session, request_id, command, content_hash)
+            # Before the commit, which wakes the dispatcher: the chain of a dispatch begins with this line. Should the
+            # commit fail, the ERROR line of the outage has the same request_id.
+            _log_requests(request_id, command.action, dispatches)
             await session.commit()
         else:
             operation.name = "idempotency_hit"
@@ -132,15 +135,18 @@ async def send_command(
             return await _first_answer(session, prior, content_hash), True
     metrics.dispatch_write.observe(perf_counter() - started)
     metrics.dispatches.labels("queued").inc(len(dispatches))
+    return Accepted(request_id=request_id, dispatches=dispatches), False
+
+
+def _log_requests(command_request_id: str, action: str, dispatches: list[DispatchRef]) -> None:
     for dispatch in dispatches:
         emit(
             Event.DISPATCH_REQUEST,
             dispatch_request_id=dispatch.request_id,
-            command_request_id=request_id,
+            command_request_id=command_request_id,
             device_id=str(dispatch.device_id),
-            action=command.action,
+            action=action,
         )
-    return Accepted(request_id=request_id, dispatches=dispatches), False
 
 
 async def _insert_command(

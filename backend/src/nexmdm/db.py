@@ -1,7 +1,8 @@
 """The database of one process: engine, sessions, and what counts as "unavailable". It holds no table and no rule.
 
 A session commits before the answer is sent (`scope="function"`), so a client that has its answer reads its own writes.
-A rule that logs or counts what it wrote commits first, so that no line speaks of what never was.
+A rule that logs or counts what it wrote commits first, so that no line speaks of what never was; `commands` says why
+it logs the request itself before.
 """
 
 from __future__ import annotations
