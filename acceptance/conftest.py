@@ -3,7 +3,6 @@
 Does not assert anything about the product, and starts no backend itself: stacks.py does.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -19,7 +18,7 @@ from acceptance.database import Database
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.results import Results
-from acceptance.stacks import Stacks, capabilities, given_target, migrate, sweep_artifacts
+from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness.fcm import FcmControl
 from harness.postgres import Postgres
@@ -65,10 +64,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     elif given is not None or config.option.collectonly:
         postgres = None
     else:
-        url = os.environ.get("DATABASE_URL")
-        postgres = Postgres.attach(url) if url else Postgres.start()
-        config.stash[POSTGRES] = postgres
-        postgres.template(migrate)
+        try:
+            postgres = config.stash[POSTGRES] = prepared_postgres()
+        except StackError as error:
+            pytest.exit(f"nothing to test with: {error}", returncode=2)
     name = worker["workerid"] if worker else "main"
     config.stash[STACKS] = Stacks(given, postgres, folder() / "logs" / name)
 
@@ -111,6 +110,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         results.complaints += sweep_artifacts(folder())
         code = results.write(folder(), capabilities() - {"stack"})
         session.exitstatus = code if int(session.exitstatus) in (0, 1) else 2
+    elif int(session.exitstatus) not in (0, 1):
+        session.exitstatus = 2  # no case ran: nothing can be said
     terminal = config.pluginmanager.getplugin("terminalreporter")
     for complaint in results.complaints[:20]:
         terminal.write_line(f"SWEEP {complaint}", red=True)

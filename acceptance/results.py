@@ -17,7 +17,7 @@ import pytest
 from acceptance.case import DISABLED
 from acceptance.contract import Contract
 from harness.budgets import Check, Status, Verdict, judge
-from harness.report import Envelope, write_result
+from harness.report import Envelope, write_json, write_result
 
 # A case keeps the worst outcome among its parameter sets.
 SEVERITY = {"passed": 0, "disabled": 1, "skipped": 2, "failed": 3}
@@ -124,6 +124,23 @@ class Results:
             )
         return "\n".join(lines) + "\n"
 
+    def lines(self) -> list[dict[str, Any]]:
+        """The cases as log lines of the service's own format, told apart by their acceptance.* event."""
+        return [
+            {
+                "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+                "level": "INFO",
+                "event": "acceptance.case",
+                "request_id": str(uuid.uuid4()),
+                "route": "acceptance",
+                "case": one.case_id,
+                "test": one.test,
+                "outcome": one.outcome,
+                "duration_ms": round(one.duration_ms, 1),
+            }
+            for one in self.cases.values()
+        ]
+
     def write(self, folder: Path, capabilities: frozenset[str]) -> int:
         """Every artifact of the run; returns the exit code: 0 pass, 1 the product failed, 2 nothing can be said."""
         counted = Counter(one.outcome for one in self.cases.values())
@@ -150,23 +167,6 @@ class Results:
         )
         with (folder / "summary.md").open("a", encoding="utf-8") as summary:
             summary.write(self.table())
-        (folder / "matrix.json").write_text(json.dumps(self.matrix(), indent=1) + "\n", encoding="utf-8")
-        (folder / "log.jsonl").write_text(
-            "".join(json.dumps(_line(one)) + "\n" for one in self.cases.values()), encoding="utf-8"
-        )
+        write_json(folder / "matrix.json", self.matrix(), "matrix")
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.lines()), encoding="utf-8")
         return int(document["exit_code"])
-
-
-def _line(one: CaseResult) -> dict[str, Any]:
-    """The case as a log line of the service's own format, told apart by its acceptance.* event."""
-    return {
-        "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        "level": "INFO",
-        "event": "acceptance.case",
-        "request_id": str(uuid.uuid4()),
-        "route": "acceptance",
-        "case": one.case_id,
-        "test": one.test,
-        "outcome": one.outcome,
-        "duration_ms": round(one.duration_ms, 1),
-    }

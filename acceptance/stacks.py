@@ -11,8 +11,8 @@ import psycopg
 
 from acceptance import log_lines
 from acceptance.system import System
-from harness.postgres import Postgres
-from harness.processes import bare_environment, run_to_end
+from harness.postgres import Postgres, PostgresError
+from harness.processes import CommandNotFoundError, bare_environment, run_to_end
 from harness.settings import SECRETS, Target, backend_command
 from harness.stack import Stack
 
@@ -28,13 +28,35 @@ def capabilities() -> frozenset[str]:
     return frozenset({"database", "logs", "fcm", "process", "stack"}) if given is None else given.capabilities
 
 
-def migrate(url: str) -> None:
+class StackError(Exception):
+    """The run has nothing to test with: no PostgreSQL, no `nexmdm` command, or its migrations fail."""
+
+
+def prepared_postgres() -> Postgres:
+    """The server of DATABASE_URL, or one of our own, with a template database at the newest migration."""
+    url = os.environ.get("DATABASE_URL")
+    try:
+        postgres = Postgres.attach(url) if url else Postgres.start()
+    except PostgresError as error:
+        raise StackError(str(error)) from error
+    try:
+        postgres.template(_migrate)
+    except Exception:
+        postgres.stop()
+        raise
+    return postgres
+
+
+def _migrate(url: str) -> None:
     """Bring a database to the newest migration with the backend's own command."""
-    code, said = run_to_end(
-        [backend_command(), "migrate"], env=bare_environment({"NEXMDM_DATABASE_URL": url}), within_s=60.0
-    )
+    try:
+        code, said = run_to_end(
+            [backend_command(), "migrate"], env=bare_environment({"NEXMDM_DATABASE_URL": url}), within_s=60.0
+        )
+    except (CommandNotFoundError, TimeoutError) as error:
+        raise StackError(str(error)) from error
     if code:
-        raise RuntimeError(f"`nexmdm migrate` ended with exit code {code}: {SECRETS.mask(said[-2000:])}")
+        raise StackError(f"`nexmdm migrate` ended with exit code {code}: {SECRETS.mask(said[-2000:])}")
 
 
 class Stacks:

@@ -177,13 +177,14 @@ def test_a_command_that_outlives_its_time_expires(fresh_backend: FreshBackend) -
 
 @case("fcm/008")
 def test_a_result_may_overtake_the_send(
-    system: System, api: Api, device: NewDevice, logs: Logs, fcm: FcmControl, db: Database
+    system: System, device: NewDevice, logs: Logs, fcm: FcmControl, db: Database
 ) -> None:
     """A device that answers before FCM's answer is stored completes its dispatch; the send is still recorded (001)."""
     one = device()
-    fcm.script([{"status": 200, "delay_s": 0.5}], token=one.fcm_token)
+    fcm.script([{"status": 200, "delay_s": 1.0}], token=one.fcm_token)
     request_id = system.ping(one)
-    eventually(ended(api, request_id, "sending"), within_s=5.0)
+    sending = "select status = 'sending' from fcm_dispatches where request_id = %s"
+    eventually(lambda: db.value(sending, request_id), within_s=5.0)
     accepted(one.complete(request_id))
     logs.wait("dispatch.sent", dispatch_request_id=request_id)
     row = db.row("select * from fcm_dispatches where request_id = %s", request_id)

@@ -1,14 +1,16 @@
 """Dependencies that are away: 503 with Retry-After, an ERROR line, and recovery without a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
 
 from acceptance.answers import accepted, refused
 from acceptance.case import case
+from acceptance.concurrently import at_once
 from acceptance.operations import CALLS, call
 from acceptance.system import FreshBackend, System
+from harness.client import Answer
 from harness.postgres import Postgres
 from harness.waiting import eventually
 
@@ -93,3 +95,23 @@ def test_pending_migrations_show_in_readiness(fresh_backend: FreshBackend) -> No
         system.logs.expect(answer, "http.request", status=503)
         owner.execute("insert into alembic_version values (%s)", (head,))
     accepted(system.api.request("GET", "/readyz"))
+
+
+@case("outages/005")
+def test_a_frozen_database_is_a_503_and_no_hanging_request(fresh_backend: FreshBackend) -> None:
+    """With a PostgreSQL that hangs requests end as a 503 in bounded time, and work again afterwards (api.md)."""
+    system: System = fresh_backend(own_postgres=True)
+    device = system.device()
+    accepted(device.heartbeat())
+    postgres = system.running.postgres
+    calls: list[Callable[[], Answer]] = [device.heartbeat, lambda: system.api.admin("GET", "/v1/devices")]
+    postgres.pause()
+    try:
+        answers = at_once(calls)
+    finally:
+        postgres.resume()
+    for answer in answers:
+        refused(answer, 503, "dependency_unavailable")
+        assert answer.elapsed_ms < 12_000, "connecting and a statement have limits of their own"
+        system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
+    eventually(lambda: device.heartbeat().status == 200, within_s=10.0)

@@ -107,3 +107,25 @@ def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     stored = system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})
     assert stored.body == content
     system.logs.wait("apk.upload", package_name=package)
+
+
+@case("races/007")
+def test_a_revocation_and_a_registration_race(two_workers: System) -> None:
+    """Of a revocation and a registration of one token that race, one wins and the other is told so (api.md)."""
+    system, won = two_workers, []
+    for _ in range(5):
+        token = system.token()
+        register = partial(system.api.bearer, token["token"], "POST", "/v1/register", json={"agent_version": "1.4.2"})
+        revoke = partial(system.api.admin, "DELETE", f"/v1/enroll-tokens/{token['token_id']}")
+        revoked, registered = at_once([revoke, register])
+        won.append("revocation" if revoked.status == 200 else "registration")
+        if revoked.status == 200:
+            refused(registered, 401, "token_revoked")
+            system.logs.expect(revoked, "sec.token.revoke", token_id=token["token_id"])
+        else:
+            refused(revoked, 409, "token_not_active")
+            system.logs.expect(registered, "register.success", token_id=token["token_id"])
+        row = system.db.row("select * from enrollment_tokens where token_id = %s", token["token_id"])
+        assert (row["uses_consumed"], row["revoked_at"] is None) == ((0, False) if revoked.status == 200 else (1, True))
+        devices = system.db.value("select count(*) from devices where alias = %s", token["alias"])
+        assert devices == row["uses_consumed"], won

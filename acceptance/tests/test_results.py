@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 
 from acceptance import case as cases
+from acceptance import log_lines
 from acceptance.results import Results
 from harness.budgets import Status
 
@@ -58,6 +59,12 @@ def test_one_bad_report_fails_the_case_and_the_run(bad: pytest.TestReport) -> No
     assert found.cases["noun/001"].outcome != "passed"
     assert found.verdict().status is Status.FAIL
     assert found.operations()["getHealth"]["200"] == [], "a failed case proves nothing"
+
+
+def test_each_case_is_a_log_line_of_the_service_s_format() -> None:
+    [line] = results(report(), report(when="teardown")).lines()
+    assert log_lines.faults(line) == []
+    assert (line["case"], line["outcome"]) == ("noun/001", "passed")
 
 
 def test_a_complaint_of_the_sweep_fails_the_run() -> None:
