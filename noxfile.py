@@ -54,7 +54,15 @@ def run(session: nox.Session, program: Path, *arguments: str, env: dict[str, str
     # Where nox alone was interrupted it has to pass that on; only the launcher takes SIGTERM after SIGINT calmly.
     first_s = 0.3 if arguments[:2] == ("-m", "harness") else PATIENCE_S
     then_s = PATIENCE_S
-    session.run(str(program), *arguments, env=env, external=True, interrupt_timeout=first_s, terminate_timeout=then_s)
+    session.run(
+        str(program),
+        *arguments,
+        env=env,
+        external=True,
+        stderr=sys.stderr,  # nox would merge it into stdout, which belongs to the one JSON line of `up`
+        interrupt_timeout=first_s,
+        terminate_timeout=then_s,
+    )
 
 
 def backend_env(session: nox.Session) -> dict[str, str]:

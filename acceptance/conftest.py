@@ -42,6 +42,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """A given target has one database, so one process asks it: what others do would show in digests and deltas."""
     if given_target() is not None and getattr(config.option, "numprocesses", None):
         config.option.numprocesses = 0
+    config.option.maxschedchunk = 1  # a case that starts a backend takes seconds: nobody may sit on a queue of them
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin that writes the file reads the option
@@ -90,6 +91,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     cases.check(items)
     cases.disable(items, capabilities())
+    items.sort(key=lambda item: "stack" not in cases.needs(item))  # the slow ones first, so that no worker ends alone
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
