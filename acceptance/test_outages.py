@@ -84,9 +84,9 @@ def test_commands_need_an_fcm_configuration(fresh_backend: FreshBackend) -> None
 
 
 @case("outages/004")
-def test_pending_migrations_show_in_readiness(fresh_backend: FreshBackend) -> None:
+def test_pending_migrations_show_in_readiness(two_workers: System) -> None:
     """A database that is not at the newest migration is a 503 migrations_pending on /readyz, until it is (api.md)."""
-    system: System = fresh_backend()
+    system = two_workers
     head = system.db.value("select version_num from alembic_version")
     with psycopg.connect(system.target.database_url or "", autocommit=True) as owner:
         owner.execute("delete from alembic_version")

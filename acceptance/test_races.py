@@ -3,7 +3,12 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+
+import psycopg
 
 from acceptance.answers import accepted, refused
 from acceptance.apks import apk, new_package, upload
@@ -11,7 +16,10 @@ from acceptance.case import case
 from acceptance.concurrently import at_once
 from acceptance.system import System, new_alias
 from acceptance.workers import both, race
+from harness.client import Answer
 from harness.waiting import eventually
+
+Race = Callable[[], list[Answer]]
 
 
 @case("races/001")
@@ -88,13 +96,28 @@ def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
     system, alias = two_workers, new_alias()
     tokens = [system.token(aliases=[alias])["token"] for _ in range(10)]
     post = partial(system.api.bearer, method="POST", path="/v1/register", json={"agent_version": "1.4.2"})
-    bodies = [accepted(answer) for answer in race(system, [partial(post, token) for token in tokens])]
+    with held_back(system, "devices", 10) as start:
+        answers = start(lambda: race(system, [partial(post, token) for token in tokens]))
+    bodies = [accepted(answer) for answer in answers.result()]
     assert len({body["device_id"] for body in bodies}) == 1
     beats = [system.api.bearer(body["device_token"], "POST", "/v1/heartbeat", json={"status": "ok"}) for body in bodies]
     assert Counter(answer.status for answer in beats) == {200: 1, 401: 9}
-    row = system.db.row("select token_version from devices where alias = %s", alias)
-    assert row["token_version"] == 10
+    assert system.db.value("select token_version from devices where alias = %s", alias) == 10
     system.logs.wait("register.success", alias=alias, reenrolled=False)
+
+
+@contextmanager
+def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Race], Future[list[Answer]]]]:
+    """Starts a race in the block and lets its writers go at the end, when all of them wait for the table at once.
+
+    So each transaction began before any could write: who is first by the clock is not who is first in the table.
+    """
+    waiting = f"select count(*) from pg_locks where relation = '{table}'::regclass and not granted"
+    with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
+        owner.execute(f"lock table {table} in share mode".encode())
+        yield pool.submit
+        eventually(lambda: system.db.value(waiting) == writers, within_s=4.0)
+        owner.commit()
 
 
 @case("races/006")

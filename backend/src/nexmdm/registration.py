@@ -144,7 +144,8 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
             "token_version": Device.token_version + 1,
             "fcm_token_dead_at": None,
             "retired_at": None,
-            "updated_at": func.now(),
+            # now() is when the transaction began: a racer that began later may have stored the row before us.
+            "updated_at": func.greatest(func.now(), Device.registered_at),
         },
     ).returning(col(Device.device_id), col(Device.token_version))
     row = (await session.execute(reenrolment)).one()
