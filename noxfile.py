@@ -4,6 +4,7 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
+    nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
     nox -s spec         the lint of openapi.yaml alone
     nox -s backend      the backend's own tests; e.g. `-- backend/tests/test_ingest.py`
@@ -38,6 +39,8 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
+SOME_FAULTS = ("--sample", "10")
+FAULT_FINDERS = {"acceptance": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
@@ -88,6 +91,7 @@ def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
     for name in ("lint", "spec", "harness", "backend", "contract", "acceptance"):
         session.notify(name, posargs=[])
+    session.notify("faults", posargs=SOME_FAULTS)
     session.notify("sim20", posargs=QUICK_SIM)
 
 
@@ -104,6 +108,15 @@ def acceptance(session: nox.Session) -> None:
     """The curated acceptance cases, on two workers with a database each."""
     arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests")
     python(session, "acceptance", *arguments[:2], "-n", "2", *arguments[2:], env=backend_env(session))
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Seeded faults: the suites against broken backends, each of which its named case has to catch."""
+    pythons = {name: environments.ensure(group, say=session.log) for name, group in FAULT_FINDERS.items()}
+    inner = ["--", str(pythons["acceptance"]), "-m", "faults", *(f"--python={n}={p}" for n, p in pythons.items())]
+    env = backend_env(session)
+    python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
 
 
 @nox.session
@@ -153,7 +166,7 @@ def lint(session: nox.Session) -> None:
     # Each part is checked against the very versions that it runs with.
     for python_of_part, *paths in (
         (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
-        (environments.ensure("acceptance", say=session.log), "acceptance"),
+        (environments.ensure("acceptance", say=session.log), "acceptance", "faults"),
         (environments.ensure("contracts", say=session.log), "contracts"),
         (environments.ensure("load", say=session.log), "load"),
         (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests"),

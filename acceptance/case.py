@@ -78,3 +78,14 @@ def check(items: Iterable[pytest.Item]) -> None:
                 raise pytest.UsageError(f"{item.nodeid} has no @case")
         elif owner.setdefault(found.case_id, name) != name:
             raise pytest.UsageError(f"{found.case_id} stands on {owner[found.case_id]} and on {name}")
+
+
+def pick(items: Iterable[pytest.Item], wanted: Iterable[str]) -> list[pytest.Item]:
+    """The tests of these cases. Raises pytest.UsageError for an id that no test has."""
+    by_id: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if found := of(item):
+            by_id.setdefault(found.case_id, []).append(item)
+    if unknown := [case_id for case_id in wanted if case_id not in by_id]:
+        raise pytest.UsageError(f"no such case: {', '.join(unknown)}")
+    return [item for case_id in dict.fromkeys(wanted) for item in by_id[case_id]]

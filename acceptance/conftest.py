@@ -37,6 +37,11 @@ def folder() -> Path:
 # --- the run -------------------------------------------------------------------------------------------------------
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--case register/004`, as often as wanted: these cases and no others."""
+    parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """A given target has one database, so one process asks it: what others do would show in digests and deltas."""
@@ -88,8 +93,10 @@ def pytest_testnodedown(node: Any) -> None:
     SECRETS.add(*told.get("secrets", []))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     cases.check(items)
+    if wanted := config.option.case:
+        items[:] = cases.pick(items, wanted)
     cases.disable(items, capabilities())
     items.sort(key=lambda item: "stack" not in cases.needs(item))  # the slow ones first, so that no worker ends alone
 
@@ -149,6 +156,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         )
         report.user_properties = [("case", found.case_id), ("requirement", found.requirement), ("seen", " ".join(seen))]
         if report.failed:
+            report.user_properties.append(("why", SECRETS.mask(failure.why(report))))
             report.longrepr = SECRETS.mask(str(report.longrepr))
             report.sections += failure.sections(found, systems, folder())
     return report

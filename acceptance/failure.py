@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pytest
+
 from acceptance.case import Case
 from acceptance.system import System
 from harness.fcm import FcmError
@@ -14,6 +16,12 @@ from harness.settings import SECRETS
 
 LAST_REQUESTS = 8
 LAST_LINES = 40
+
+
+def why(report: pytest.TestReport) -> str:
+    """The exception in one line, as pytest puts it."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return " ".join((crash.message if crash else str(report.longrepr)).split())[:300]
 
 
 def sections(case: Case, systems: Iterable[System], folder: Path) -> Iterator[tuple[str, str]]:

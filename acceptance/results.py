@@ -41,7 +41,9 @@ def outcome(report: pytest.TestReport) -> tuple[str, str]:
         reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
         reason = reason.removeprefix("Skipped: ")
         return ("disabled" if reason.startswith(DISABLED) else "skipped"), reason
-    return ("failed", f"during {report.when}") if report.failed else ("passed", "")
+    if report.failed:
+        return "failed", f"during {report.when}: {dict(report.user_properties).get('why', '')}"
+    return "passed", ""
 
 
 class Results:

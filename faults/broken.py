@@ -1,0 +1,47 @@
+"""A backend with one behaviour broken: a copy of the installed package, changed, and a command that runs it.
+
+It deliberately touches neither the installed package nor the sources.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from faults.fault import Fault
+from harness.processes import bare_environment, run_to_end
+from harness.settings import HarnessError
+
+_COMMAND = """#!{python}
+import sys
+
+sys.path.insert(0, {folder!r})
+sys.argv[0] = "nexmdm"
+from nexmdm.cli import app
+
+app()
+"""
+
+
+def installed(command: str) -> Path:
+    """The folder of the package that this `nexmdm` command runs. HarnessError when it has none."""
+    python = Path(command).with_name("python")
+    code, said = run_to_end(
+        [str(python), "-c", "import nexmdm; print(nexmdm.__path__[0])"], env=bare_environment({}), within_s=30.0
+    )
+    if code:
+        raise HarnessError(f"{command} runs no nexmdm package: {said.strip()[-300:]}")
+    return Path(said.strip())
+
+
+def build(command: str, package: Path, fault: Fault | None, folder: Path) -> Path:
+    """The command of a broken backend (None: an equal copy, the control). CatalogueError when the fault is stale."""
+    copy = folder / "nexmdm"
+    # With the byte code of the unchanged modules: its stamps are those of the sources, which keep their times.
+    shutil.copytree(package, copy)
+    if fault is not None:
+        fault.apply(copy)
+    script = folder / "nexmdm-command"
+    script.write_text(_COMMAND.format(python=Path(command).with_name("python"), folder=str(folder)), encoding="utf-8")
+    script.chmod(0o755)
+    return script

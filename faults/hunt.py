@@ -1,0 +1,150 @@
+"""Runs the suites against broken backends, several at a time, and says of each fault what killed it.
+
+First the control: the same checks against an equal copy that nothing was done to. A check that is red there proves
+nothing when it is red for a fault. It deliberately writes no report: report.py does.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from faults import suites
+from faults.broken import build, installed
+from faults.fault import CatalogueError, Fault
+from faults.suites import Run
+from harness.processes import Child, workspace
+from harness.waiting import eventually
+
+KILLED: Final = "killed"
+ANOTHER: Final = "killed by another"
+SURVIVED: Final = "survived"
+VOID: Final = "void"
+# A backend that does not start, or a fixture that breaks, says nothing about the case that met it.
+_NO_PROOF: Final = re.compile(r"^during (setup|teardown)|\b(Backend|Postgres|Fcm|Stack|CommandNotFound)Error\b")
+_WITHIN_S: Final = 240.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of one fault. `by`: the failed checks; `said`: what the named one, or the trouble, said."""
+
+    fault: Fault
+    verdict: str
+    by: tuple[str, ...]
+    said: str
+    took_s: float
+
+
+@dataclass
+class _Job:
+    """One run of a suite. `whole`: the named check stayed green, so all of the suite is asked."""
+
+    fault: Fault
+    whole: bool
+    folder: Path
+    child: Child
+    begun: float
+
+    def expired(self) -> bool:
+        return time.monotonic() - self.begun > _WITHIN_S
+
+
+class Hunt:
+    """One hunt over a list of faults."""
+
+    def __init__(self, command: str, pythons: dict[str, str], jobs: int, output: Path) -> None:
+        """command: the sound `nexmdm`; pythons: by suite; output: where each run's own words are kept."""
+        self._command, self._pythons, self._jobs, self._output = command, pythons, jobs, output
+        self._package = installed(command)
+
+    def control(self, faults: Sequence[Fault]) -> list[str]:
+        """Every named check that is not green against a sound copy: the hunt would prove nothing."""
+        trouble: list[str] = []
+        for suite in suites.NAMES:
+            named = sorted({fault.caught_by for fault in faults if fault.suite == suite})
+            if named:
+                job = self._start(None, suite, named, whole=False, jobs=self._jobs)
+                run = self._end(job, suite, f"control-{suite}")
+                not_green = [f"{name} is not green" for name in named if name not in run.passed]
+                trouble += [run.void] if run.void else not_green
+        return trouble
+
+    def run(self, faults: Sequence[Fault]) -> Iterator[Finding]:
+        """A finding per fault, in the order in which they end. Suites that measure time have the machine alone."""
+        together = [fault for fault in faults if fault.suite == "acceptance"]
+        alone = [fault for fault in faults if fault.suite != "acceptance"]
+        yield from self._pool(together, self._jobs)
+        yield from self._pool(alone, 1)
+
+    def _pool(self, faults: Sequence[Fault], jobs: int) -> Iterator[Finding]:
+        waiting = [(fault, False) for fault in reversed(faults)]
+        running: list[_Job] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    fault, whole = waiting.pop()
+                    try:
+                        named = [] if whole else [fault.caught_by]
+                        running.append(self._start(fault, fault.suite, named, whole=whole, jobs=1))
+                    except CatalogueError as error:
+                        yield Finding(fault, VOID, (), str(error), 0.0)
+                eventually(lambda: any(job.child.poll() is not None or job.expired() for job in running), math.inf)
+                for job in [job for job in running if job.child.poll() is not None or job.expired()]:
+                    running.remove(job)
+                    finding = self._judge(job)
+                    if finding is None:
+                        waiting.append((job.fault, True))
+                    else:
+                        yield finding
+        finally:
+            for job in running:
+                job.child.stop(5.0)
+
+    def _start(self, fault: Fault | None, suite: str, named: Sequence[str], *, whole: bool, jobs: int) -> _Job:
+        folder = workspace("fault")
+        command = build(self._command, self._package, fault, folder)
+        settings = {"NEXMDM_BACKEND_COMMAND": str(command), "NEXMDM_ARTIFACTS": str(folder / "artifacts"), "CI": ""}
+        with (folder / "output.txt").open("wb") as output:
+            child = Child(
+                suites.command(suite, named, self._pythons, jobs),
+                env=os.environ | settings,
+                stdout=output,
+                stderr=output,
+            )
+        any_fault = fault or Fault("control", "nothing", "200", "", "", "", "", suite=suite)
+        return _Job(any_fault, whole, folder, child, time.monotonic())
+
+    def _end(self, job: _Job, suite: str, name: str) -> Run:
+        try:
+            eventually(lambda: job.child.poll() is not None or job.expired(), math.inf)
+        finally:
+            job.child.stop(10.0)
+        run = suites.read(job.folder / "artifacts", suite)
+        self._output.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(job.folder / "output.txt", self._output / f"{name.replace('/', '.')}.txt")
+        shutil.rmtree(job.folder, ignore_errors=True)
+        return run
+
+    def _judge(self, job: _Job) -> Finding | None:
+        """None: the named check stayed green, and the whole suite has to be asked."""
+        fault, took_s = job.fault, time.monotonic() - job.begun
+        run = self._end(job, fault.suite, fault.id)
+        if run.void:
+            return Finding(fault, VOID, (), run.void, took_s)
+        by, said = tuple(sorted(run.failed)), run.failed.get(fault.caught_by, "")
+        if fault.caught_by in run.failed:
+            verdict = VOID if _NO_PROOF.search(said) else KILLED
+            return Finding(fault, verdict, by, said, took_s)
+        if fault.caught_by not in run.passed:
+            return Finding(fault, VOID, by, f"{fault.caught_by} did not run", took_s)
+        if not job.whole:
+            return None
+        return Finding(fault, ANOTHER if by else SURVIVED, by, "; ".join(run.failed.values())[:300], took_s)
