@@ -1,6 +1,6 @@
 """The log lines that the current case has caused.
 
-Does not judge them by their schemas: the sweep at the end of a run does, for all of them (log_lines.py).
+Does not judge them by their schemas: the sweep at the end of a run does, for all of them (harness/log_contract.py).
 """
 
 from typing import Any

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psycopg
 
-from acceptance import log_lines
 from acceptance.system import System
+from harness import log_contract
+from harness.leaks import Search
 from harness.postgres import Postgres, PostgresError
 from harness.processes import CommandNotFoundError, bare_environment, run_to_end
 from harness.settings import SECRETS, Target, backend_command
@@ -116,32 +117,23 @@ class Stacks:
 def sweep_log(system: System) -> list[str]:
     """Every line is as its schema says, and none holds a secret."""
     tap = system.logs.tap
-    return [
-        SECRETS.mask(f"{tap.path.parent.name}: {text}")
-        for text in [
-            *log_lines.judge(tap.since(0)),
-            *log_lines.leaks(tap.path.read_text(encoding="utf-8"), SECRETS.known()),
-        ]
-    ]
+    found = [*log_contract.judge(tap.since(0)), *_secrets().text(tap.path.read_text(encoding="utf-8"))]
+    return [SECRETS.mask(f"{tap.path.parent.name}: {text}") for text in found]
 
 
 def sweep_rows(system: System) -> list[str]:
-    """No table holds a token in clear."""
+    """No table holds a secret in clear."""
     try:
-        return [
-            f"a token stands in clear in table {table}"
-            for table in system.db.tables()
-            if system.db.value(f"select count(*) from {table} t where t::text ~ %s", log_lines.ISSUED)  # noqa: S608 - names of the catalogue
-        ]
+        with psycopg.connect(system.db.url) as connection:
+            return _secrets().tables(connection)
     except psycopg.OperationalError:
         return []  # the case has left the database down
 
 
 def sweep_artifacts(folder: Path) -> list[str]:
-    """No file that the run left behind holds a secret; logs are swept where they were written."""
-    return [
-        f"{path.name}: {text}"
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        for text in log_lines.leaks(path.read_text(encoding="utf-8", errors="replace"), SECRETS.known())
-    ]
+    """No file that the run left behind holds a secret of any of its processes."""
+    return _secrets().files(folder)
+
+
+def _secrets() -> Search:
+    return Search(SECRETS.known())

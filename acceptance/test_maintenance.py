@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from acceptance import log_lines
 from acceptance.answers import accepted
 from acceptance.apks import new_package, upload
 from acceptance.case import case
 from acceptance.system import FreshBackend, Nexmdm, System
+from harness import log_contract
 from harness.waiting import eventually
 
 
@@ -59,7 +59,7 @@ def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) ->
     assert system.db.value("select count(*) from apk_download_events") == 1
     assert system.db.value("select count(*) from devices") == 2
     lines = [json.loads(line) for line in said.splitlines()]
-    assert not list(log_lines.judge(lines)), "the command logs like every process of the service"
+    assert not list(log_contract.judge(lines)), "the command logs like every process of the service"
     cleaned = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
     assert cleaned == {"device_heartbeats": 1, "fcm_dispatches": 1, "apk_download_events": 1}
 

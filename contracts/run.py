@@ -17,6 +17,7 @@ from contracts import lint, steps
 from contracts.coverage import matrix
 from contracts.spec import Document
 from contracts.steps import CURATED, Order, Outcome
+from contracts.sweep import Sweep
 from harness import report
 from harness.budgets import Check, Status, Verdict, judge
 from harness.settings import SECRETS
@@ -34,15 +35,16 @@ def execute(order: Order, names: Sequence[str]) -> Verdict:
             old.unlink()
     if order.target is not None:
         SECRETS.add(order.target.admin_key, order.target.hmac_secret)
+    sweep = Sweep(order.target, order.folder)
     longest_first = sorted(names, key=lambda name: name != "fuzz")
     with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
         running = {name: pool.submit(_run_step, order, name) for name in longest_first}
     outcomes = {name: running[name].result() for name in names}
-    checks = [check for outcome in outcomes.values() for check in outcome.checks]
     judgements = [judged for outcome in outcomes.values() for judged in outcome.judgements]
-    verdict = judge(judgements, checks)
     files = [file for outcome in outcomes.values() for file in outcome.files]
     files += _write_coverage(order, outcomes)
+    checks = [check for outcome in outcomes.values() for check in outcome.checks] + sweep.checks()
+    verdict = judge(judgements, checks)
     envelope = report.Envelope(
         SUITE,
         begun,

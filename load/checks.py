@@ -6,8 +6,11 @@ is absent is disabled or inconclusive, as the evidence says; it never passes.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 
+from harness import log_contract
+from harness.leaks import Search
 from load.evidence import Evidence
 from load.examine import Found, Question, Undecided
 from load.recorder import DUPLICATE
@@ -178,10 +181,18 @@ def _answers(run: Run, _: Evidence) -> Found:
     return Found([f"{n} times {what}" for what, n in bad.items()], f"{len(samples)} answers to devices and admin")
 
 
-def _secrets(run: Run, evidence: Evidence) -> Found:
-    texts = [str(line) for line in evidence.lines or []]
-    hits = sum(any(secret in text for text in texts) for secret in run.secrets)
-    return Found([f"{hits} of them"] if hits else [], f"{len(run.secrets)} tokens and keys searched for")
+def _lines(_: Run, evidence: Evidence) -> Found:
+    lines = evidence.lines or []
+    return Found(list(log_contract.judge(lines)), f"{len(lines)} log lines")
+
+
+def _log_secrets(run: Run, evidence: Evidence) -> Found:
+    text = "\n".join(json.dumps(line) for line in evidence.lines or [])
+    return Found(Search(run.secrets).text(text), f"{len(run.secrets)} tokens and keys searched for")
+
+
+def _table_secrets(run: Run, evidence: Evidence) -> Found:
+    return Found(evidence.leaks or [], f"{len(run.secrets)} tokens and keys searched for")
 
 
 QUESTIONS = (
@@ -197,5 +208,7 @@ QUESTIONS = (
     Question("downloads", "one apk_download_events row per download, source enrollment", ("downloads",), _downloaded),
     Question("log-errors", "no error in the log", ("lines",), _quiet),
     Question("answers-5xx", "no 5xx answer", (), _answers),
-    Question("log-secrets", "no token and no key in the log", ("lines",), _secrets),
+    Question("log-lines", "every log line is as its schema says", ("lines",), _lines),
+    Question("log-secrets", "no token and no key in the log", ("lines",), _log_secrets),
+    Question("table-secrets", "no token and no key in a table", ("leaks",), _table_secrets),
 )

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.budgets import Status
 from harness.client import Client
 from harness.fcm import FcmControl
+from harness.leaks import Search
 from harness.logs import LogTap
 from harness.settings import Target
 from harness.waiting import eventually
@@ -29,6 +30,7 @@ _NEEDS = {
     "downloads": "needs DATABASE_URL",
     "inbox": "needs NEXMDM_FCM_URL, the control of a fake FCM",
     "lines": "needs NEXMDM_LOG_FILE",
+    "leaks": "needs DATABASE_URL",
 }
 _FINAL = {"completed", "failed", "expired"}
 
@@ -45,6 +47,7 @@ class Evidence:
     rows: list[tuple[str, int]] | None = None  # (device_id, bucket number) per row of device_heartbeats
     downloads: list[tuple[str | None, str]] | None = None  # (token_id, source) per row of apk_download_events
     lines: list[dict[str, Any]] | None = None
+    leaks: list[str] | None = None  # tables that hold a secret in clear
     inbox: list[dict[str, Any]] | None = None
     absent: dict[str, tuple[Status, str]] = field(default_factory=dict)
 
@@ -112,6 +115,7 @@ class Collector:
         part("metrics", True, self._metrics)
         part("rows", "database" in has, self._rows)
         part("downloads", "database" in has, self._downloads)
+        part("leaks", "database" in has, self._leaks)
         part("inbox", "fcm" in has, self._inbox)
         part("lines", "logs" in has, lambda: self._log.since(self._mark) if self._log else [])
         return evidence
@@ -174,6 +178,10 @@ class Collector:
                 (self._run.package_name,),
             )
             return [(token_id, source) for token_id, source in rows]
+
+    def _leaks(self) -> list[str]:
+        with self._connect() as connection:
+            return Search(self._run.secrets).tables(connection)
 
     def _inbox(self) -> list[dict[str, Any]]:
         assert self._target.fcm_url is not None

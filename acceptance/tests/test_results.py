@@ -6,8 +6,8 @@ from typing import Any, Literal
 import pytest
 
 from acceptance import case as cases
-from acceptance import log_lines
 from acceptance.results import Results
+from harness import log_contract
 from harness.budgets import Status
 
 When = Literal["setup", "call", "teardown"]
@@ -63,7 +63,7 @@ def test_one_bad_report_fails_the_case_and_the_run(bad: pytest.TestReport) -> No
 
 def test_each_case_is_a_log_line_of_the_service_s_format() -> None:
     [line] = results(report(), report(when="teardown")).lines()
-    assert log_lines.faults(line) == []
+    assert log_contract.faults(line) == []
     assert (line["case"], line["outcome"]) == ("noun/001", "passed")
 
 

@@ -22,7 +22,8 @@ ALL = frozenset({"database", "logs", "fcm", "process"})
 
 
 def line(event: str, **fields: Any) -> dict[str, Any]:
-    return {"ts": fields.pop("ts", "2026-11-20T10:00:00Z"), "level": "INFO", "event": event, "route": "x", **fields}
+    head = {"ts": "2026-11-20T10:00:00Z", "level": "INFO", "event": event, "route": "worker:dispatch"}
+    return {**head, **fields}
 
 
 @pytest.fixture
@@ -39,12 +40,15 @@ def seen(simulated: dict[str, Outcome]) -> tuple[Run, Evidence]:
     evidence.lines = []
     for seat in run.seats:
         who = {"dispatch_request_id": seat.command_id, "device_id": seat.device_id}
+        ping = {**who, "action": "ping", "request_id": f"{run.tag}-1"}
+        sent = {"attempt": 1, "http_code": 200, "fcm_message_id": "m", "latency_ms": 1.5}
         evidence.lines += [
-            line("dispatch.request", ts="2026-11-20T10:00:01Z", request_id=f"{run.tag}-1", **who),
-            line("dispatch.sent", ts="2026-11-20T10:00:02Z", request_id=f"{run.tag}-1", **who),
-            line("action_result.ingest", ts="2026-11-20T10:00:03Z", request_id=f"{seat.alias}-9", **who),
-            line("http.request", request_id=f"{run.tag}-1", status=200),
+            line("dispatch.request", ts="2026-11-20T10:00:01Z", **ping, command_request_id=seat.command_id),
+            line("dispatch.sent", ts="2026-11-20T10:00:02Z", **ping, **sent),
+            line("action_result.ingest", ts="2026-11-20T10:00:03Z", **who, request_id=f"{seat.alias}-9", outcome="ok"),
+            line("http.request", request_id=f"{run.tag}-1", status=200, method="POST", duration_ms=1.5, ip="127.0.0.1"),
         ]
+    evidence.leaks = []
     return run, evidence
 
 
@@ -101,6 +105,9 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "5xx in the log": ("log-errors", lambda _, e: e.lines[3].update(status=503)),
     "5xx answer": ("answers-5xx", lambda r, _: _sample(r, status=500)),
     "token in the log": ("log-secrets", lambda r, e: e.lines[0].update(note=f"Bearer {r.secrets[-1]}")),
+    "line without its domain field": ("log-lines", lambda _, e: e.lines[1].pop("attempt")),
+    "line of an unknown event": ("log-lines", lambda _, e: e.lines[3].update(event="http.reqest")),
+    "token in a row": ("table-secrets", lambda _, e: e.leaks.append("table devices: a secret in clear in 1 rows")),
     "listing without its members": ("dispatches", lambda _, e: e.dispatches[0].pop("status")),
 }
 
@@ -118,7 +125,7 @@ def test_every_check_has_been_seen_failing() -> None:
     assert {check for check, _ in SPOILS.values()} == {question.id for question in QUESTIONS}
 
 
-@pytest.mark.parametrize("part", ["devices", "dispatches", "metrics", "rows", "downloads", "lines", "inbox"])
+@pytest.mark.parametrize("part", ["devices", "dispatches", "metrics", "rows", "downloads", "lines", "leaks", "inbox"])
 def test_absent_evidence_never_passes(seen: tuple[Run, Evidence], part: str) -> None:
     run, evidence = seen
     setattr(evidence, part, None)

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from harness import log_contract
 from load.tests.conftest import Outcome
 
 Simulated = dict[str, Outcome]
@@ -21,7 +22,8 @@ def test_good_backend_passes(simulated: Simulated) -> None:
 def test_what_could_not_be_looked_at_is_disabled_and_not_passed(simulated: Simulated) -> None:
     outcome = simulated[""]
     disabled = {check["id"] for check in outcome.document["checks"] if check["status"] == "disabled"}
-    assert disabled == {"heartbeat-rows", "downloads", "chains", "log-errors", "log-secrets"}
+    looks_inside = {"heartbeat-rows", "downloads", "table-secrets", "chains", "log-errors", "log-lines", "log-secrets"}
+    assert disabled == looks_inside
 
 
 def test_every_planned_beat_was_sent_at_its_time(simulated: Simulated) -> None:
@@ -41,6 +43,14 @@ def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
         assert times[0] < times[1] < times[3]
         assert row["heartbeat_ms"]
     assert json.loads((outcome.directory / "timelines.json").read_text())["devices"][0]["device_id"]
+
+
+def test_its_own_events_are_as_their_schemas_say(simulated: Simulated) -> None:
+    lines = [json.loads(line) for line in (simulated[""].directory / "log.jsonl").read_text().splitlines()]
+    assert {line["event"] for line in lines} == {
+        f"acceptance.{name}" for name in ("phase", "limit", "check", "verdict")
+    }
+    assert list(log_contract.judge(lines)) == []
 
 
 @pytest.mark.parametrize(
