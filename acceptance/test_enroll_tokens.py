@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ import pytest
 from acceptance.answers import accepted, pointers, refused
 from acceptance.api import Api
 from acceptance.case import case
-from acceptance.concurrently import at_once
 from acceptance.database import Database
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.system import FreshBackend, System, Tokens, Unchanged, new_alias
+from acceptance.workers import race
 from harness.waiting import eventually
 
 
@@ -157,7 +158,8 @@ def test_issuing_tokens_is_limited_per_admin(fresh_backend: FreshBackend) -> Non
     with system.metrics.moves(
         {'nexmdm_rate_limited_total{rule="token_create"}': 30, "nexmdm_enroll_tokens_issued_total": 10}
     ):
-        answers = at_once([lambda: system.api.admin("POST", "/v1/enroll-tokens", json={"aliases": [new_alias()]})] * 40)
+        issue = partial(system.api.admin, "POST", "/v1/enroll-tokens")
+        answers = race(system, [partial(issue, json={"aliases": [new_alias()]}) for _ in range(40)])
     assert Counter(answer.status for answer in answers) == {200: 10, 429: 30}
     assert system.db.value("select count(*) from enrollment_tokens") == 10
     with system.unchanged():

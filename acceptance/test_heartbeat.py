@@ -105,6 +105,7 @@ def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs:
     answer = beat(api, one, status="ok", fcm_token="fcm:renewed-0123456789")
     accepted(answer)
     accepted(beat(api, one))
+    accepted(beat(api, one, status="ok", agent_version="1.5.0"))  # writes the same row
     logs.expect(answer, "heartbeat.ingest", device_id=one.device_id)
     row = db.row("select * from devices where device_id = %s", one.device_id)
     assert (row["fcm_token"], row["fcm_token_dead_at"]) == ("fcm:renewed-0123456789", None)
@@ -185,3 +186,13 @@ def test_whole_numbers_may_be_written_as_floats(api: Api, device: NewDevice, log
     logs.expect(answer, "heartbeat.ingest", device_id=one.device_id)
     row = db.row("select * from device_heartbeats where device_id = %s", one.device_id)
     assert (row["battery_pct"], row["uptime_s"], row["temp_c"]) == (50, 298, 30)
+
+
+@case("heartbeat/008")
+def test_a_fleet_does_not_march_in_step(api: Api, somebody: Enrolled, logs: Logs) -> None:
+    """next_heartbeat_s varies from answer to answer, by a tenth of the interval at most (api.md: jittered)."""
+    answers = [beat(api, somebody) for _ in range(8)]
+    pauses = [accepted(answer)["next_heartbeat_s"] for answer in answers]
+    assert len(set(pauses)) > 1, pauses
+    assert max(pauses) - min(pauses) <= 0.2 * 120, pauses
+    logs.expect(answers[-1], "http.request", status=200)

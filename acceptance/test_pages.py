@@ -10,7 +10,7 @@ from acceptance.api import Api
 from acceptance.apks import upload
 from acceptance.case import case
 from acceptance.logs import Logs
-from acceptance.system import System, Unchanged, new_alias
+from acceptance.system import System, Tokens, Unchanged, new_alias
 
 LISTS = ["/v1/devices", "/v1/enroll-tokens", "/admin/dispatches", "/v1/apk/builds"]
 
@@ -94,3 +94,19 @@ def test_a_page_that_cannot_be_is_refused(
         answer = api.admin("GET", path, params=query)
     assert pointers(refused(answer, 422, "validation_error")) == {pointer}
     logs.expect(answer, "http.request", status=422)
+
+
+@case("pages/003")
+def test_a_batch_of_one_moment_is_paged_too(api: Api, tokens: Tokens, logs: Logs) -> None:
+    """Rows of the same moment are each on one page, and a full page that is the last has no cursor (openapi: Paging)."""
+    batch = tokens(5)
+    read: list[str] = []
+    cursor: dict[str, str] = {}
+    while len(read) < len(batch):
+        page = api.admin("GET", "/v1/enroll-tokens", params={**cursor, "limit": 2})
+        logs.expect(page, "http.request", status=200)
+        read += [item["token_id"] for item in accepted(page)["items"]]
+        cursor = {"cursor": page.json()["next_cursor"] or ""}
+    assert sorted(read[:5]) == sorted(token["token_id"] for token in batch)
+    only = accepted(api.admin("GET", "/v1/enroll-tokens", params={"alias": batch[0]["alias"], "limit": 1}))
+    assert (len(only["items"]), only["next_cursor"]) == (1, None)

@@ -21,6 +21,11 @@ from harness.waiting import eventually
 
 Race = Callable[[], list[Answer]]
 
+BEAT = """
+    insert into device_heartbeats (device_id, bucket, ts, status)
+    values (%s, date_bin('10 seconds', now(), timestamptz 'epoch'), now(), 'ok')
+"""
+
 
 @case("races/001")
 def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
@@ -41,22 +46,26 @@ def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
 def test_two_hundred_heartbeats_are_a_row_per_bucket(two_workers: System) -> None:
     """200 heartbeats of one device in 2 s leave at most two rows; last_seen has moved; none is lost (000 A; api.md)."""
     system, device = two_workers, two_workers.device()
-    accepted(device.heartbeat(status="ok"))
-    before = system.db.row("select * from device_status where device_id = %s", device.device_id)
-    started = time.monotonic()
     body = {"status": "warn"}
     posts = [lambda: system.api.bearer(device.token, "POST", "/v1/heartbeat", json=body)] * 25
-    with both(system):
-        answers = [answer for _ in range(8) for answer in at_once(posts)]
+    with both(system), ThreadPoolExecutor(1) as pool:
+        eventually(lambda: system.db.value("select extract(epoch from now()) % 10 < 6"), within_s=6.0)
+        before, started = system.db.value("select now()"), time.monotonic()
+        # The first row of the bucket is what both workers want to write: neither has it, and each has to wait.
+        with unfinished(system, BEAT, device.device_id) as wait_for:
+            first = pool.submit(at_once, posts)
+            wait_for(2)
+        answers = first.result() + [answer for _ in range(7) for answer in at_once(posts)]
     took_s = time.monotonic() - started
     bodies = [accepted(answer) for answer in answers]
     rows = system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id)
     assert rows <= 1 + int(took_s // 10 + 1), f"{rows} rows in {took_s:.1f} s"
-    assert sum(not body["deduplicated"] for body in bodies) == rows - 1
+    assert sum(not body["deduplicated"] for body in bodies) == rows
     after = system.db.row("select * from device_status where device_id = %s", device.device_id)
-    assert after["last_seen"] > before["last_seen"]
+    assert after["last_seen"] > before
     assert after["last_status"] == "warn"
-    system.logs.expect(answers[-1], "heartbeat.dedup_hit", device_id=device.device_id)
+    duplicate = next(answer for answer in answers if answer.json()["deduplicated"])
+    system.logs.expect(duplicate, "heartbeat.dedup_hit", device_id=device.device_id)
 
 
 @case("races/003")
@@ -135,20 +144,54 @@ def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
 @case("races/007")
 def test_a_revocation_and_a_registration_race(two_workers: System) -> None:
     """Of a revocation and a registration of one token that race, one wins and the other is told so (api.md)."""
-    system, won = two_workers, []
-    for _ in range(5):
+    system = two_workers
+    for first in ("revocation", "registration"):
         token = system.token()
-        register = partial(system.api.bearer, token["token"], "POST", "/v1/register", json={"agent_version": "1.4.2"})
-        revoke = partial(system.api.admin, "DELETE", f"/v1/enroll-tokens/{token['token_id']}")
-        revoked, registered = at_once([revoke, register])
-        won.append("revocation" if revoked.status == 200 else "registration")
-        if revoked.status == 200:
+        calls: dict[str, Callable[[], Answer]] = {
+            "revocation": partial(system.api.admin, "DELETE", f"/v1/enroll-tokens/{token['token_id']}"),
+            "registration": partial(
+                system.api.bearer, token["token"], "POST", "/v1/register", json={"agent_version": "1.4.2"}
+            ),
+        }
+        answers: dict[str, Future[Answer]] = {}
+        # Both have begun, and neither knows of the other, when the row is let go: it serves who came first.
+        with ThreadPoolExecutor(2) as pool:
+            with unfinished(
+                system, "select from enrollment_tokens where token_id = %s for update", token["token_id"]
+            ) as wait_for:
+                for number, name in enumerate(sorted(calls, key=lambda name: name != first), 1):
+                    answers[name] = pool.submit(calls[name])
+                    wait_for(number)
+            revoked, registered = answers["revocation"].result(), answers["registration"].result()
+        if first == "revocation":
+            accepted(revoked)
             refused(registered, 401, "token_revoked")
             system.logs.expect(revoked, "sec.token.revoke", token_id=token["token_id"])
         else:
+            accepted(registered)
             refused(revoked, 409, "token_not_active")
             system.logs.expect(registered, "register.success", token_id=token["token_id"])
         row = system.db.row("select * from enrollment_tokens where token_id = %s", token["token_id"])
-        assert (row["uses_consumed"], row["revoked_at"] is None) == ((0, False) if revoked.status == 200 else (1, True))
+        assert (row["uses_consumed"], row["revoked_at"] is None) == ((0, False) if first == "revocation" else (1, True))
         devices = system.db.value("select count(*) from devices where alias = %s", token["alias"])
-        assert devices == row["uses_consumed"], won
+        assert devices == row["uses_consumed"]
+
+
+@contextmanager
+def unfinished(system: System, statement: str, *values: object) -> Iterator[Callable[[int], None]]:
+    """A transaction that others run into in the block, and that is undone at its end.
+
+    Yields a function that returns when so many sessions wait for one another or for this one.
+    """
+    waiting = (
+        "select count(*) from pg_stat_activity where datname = current_database()"
+        " and cardinality(pg_blocking_pids(pid)) > 0"
+    )
+
+    def wait_for(sessions: int) -> None:
+        eventually(lambda: system.db.value(waiting) == sessions, within_s=4.0)
+
+    with psycopg.connect(system.target.database_url or "") as other:
+        other.execute(statement.encode(), values)
+        yield wait_for
+        other.rollback()

@@ -37,6 +37,7 @@ def test_a_valid_token_makes_a_device(api: Api, tokens: Tokens, logs: Logs, db: 
     assert re.fullmatch(f"nxd_{uuid.UUID(device_id).hex}_[A-Za-z0-9_-]{{43}}", body["device_token"])
     row = db.row("select * from devices where device_id = %s", device_id)
     assert row["token_hash"].startswith("$2b$")
+    assert int(row["token_hash"][4:6]) >= 10, "a cheap hash"
     assert body["device_token"][-43:] not in str(row)
     assert {name: row[name] for name in FACTS} == FACTS
     assert (row["alias"], row["token_version"], row["retired_at"]) == (token["alias"], 1, None)
@@ -60,6 +61,7 @@ def test_a_fresh_token_for_a_known_alias_enrols_the_same_device_again(
     assert again.token != first.token
     logs.expect(again.answer, "register.success", device_id=first.device_id, alias=first.alias, reenrolled=True)
     refused(first.heartbeat(), 401, "token_invalid")
+    refused(first.heartbeat(), 401, "token_invalid")  # not from memory this time: nobody remembers it any more
     accepted(again.heartbeat())
     assert db.value("select token_version from devices where alias = %s", first.alias) == 2
 

@@ -68,3 +68,22 @@ def test_a_signature_is_good_for_five_minutes(age_s: int, api: Api, device: NewD
     answer = api.command({"device_id": one.device_id, "action": "ping"}, timestamp=int(time.time()) - age_s)
     accepted(answer)
     logs.expect(answer, "dispatch.request", device_id=one.device_id)
+
+
+@case("command/010")
+@pytest.mark.parametrize("part", ["body", "timestamp"])
+def test_a_signature_that_was_good_signs_nothing_else(
+    part: str, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged, fcm: FcmControl
+) -> None:
+    """A captured signature is refused with another body and with another timestamp (001: HMAC; harness.md)."""
+    one, other, stamp = device(), device(), int(time.time())
+    raw = json.dumps({"device_id": one.device_id, "action": "ping"}).encode()
+    accepted(api.command(raw=raw, timestamp=stamp))
+    captured = api.sign(stamp, raw)
+    if part == "body":
+        raw = raw.replace(one.device_id.encode(), other.device_id.encode())
+    with unchanged():
+        answer = api.command(raw=raw, timestamp=stamp + (part == "timestamp"), signature=captured)
+    refused(answer, 403, "signature_invalid")
+    logs.expect(answer, "sec.auth.fail", code="signature_invalid")
+    assert fcm.inbox(other.fcm_token) == []
