@@ -1,4 +1,4 @@
-"""What holds for every operation: who is let in first, framework answers, body rules."""
+"""What holds for every operation: framework answers, body rules. Who is let in is in test_authorisation.py."""
 
 from collections.abc import Callable
 
@@ -6,23 +6,15 @@ import pytest
 
 from acceptance.answers import accepted, refused
 from acceptance.api import Api
+from acceptance.authorisation import TABLE
 from acceptance.case import case
-from acceptance.contract import Contract, Operation
 from acceptance.logs import Logs
+from acceptance.operations import CALLS, NOTHING
 from acceptance.system import System, Unchanged
 from harness.client import Answer
 
-UNKNOWN = "01890000-0000-7000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}
 Sender = Callable[[bytes, dict[str, str]], Answer]
-
-
-def path_of(operation: Operation) -> str:
-    return (
-        operation.template.replace("{device_id}", UNKNOWN)
-        .replace("{token_id}", UNKNOWN)
-        .replace("{request_id}", "some-dispatch")
-    )
 
 
 def senders(system: System) -> dict[str, Sender]:
@@ -41,55 +33,24 @@ def senders(system: System) -> dict[str, Sender]:
     }
 
 
-@case("errors/001")
-@pytest.mark.parametrize(
-    "keys",
-    [[], ["wrong-admin-key-0123456789"], [""], ["{key}", "{key}"]],
-    ids=["missing", "wrong", "empty", "two headers"],
-)
-def test_admin_operations_are_for_admins(
-    keys: list[str], system: System, api: Api, logs: Logs, unchanged: Unchanged
-) -> None:
-    """Every admin operation without exactly one right X-Admin is a 403 admin_required (000 A: 403)."""
-    operations = [one for one in api.contract.operations if one.operation_id in admin_only(api.contract)]
-    assert len(operations) >= 13
-    headers = [*JSON.items(), *(("X-Admin", key.format(key=system.target.admin_key)) for key in keys)]
-    with unchanged():
-        answers = [
-            api.request(one.method, path_of(one), headers=headers, content=b"{")
-            for one in operations
-            if one.method == "POST"
-        ]
-        answers += [
-            api.request(one.method, path_of(one), headers=headers[1:]) for one in operations if one.method != "POST"
-        ]
-    for answer in answers:
-        refused(answer, 403, "admin_required")
-        logs.expect(answer, "sec.auth.fail", code="admin_required")
-
-
-def admin_only(contract: Contract) -> set[str]:
-    return {
-        contract.document["paths"][one.template][one.method.lower()]["operationId"]
-        for one in contract.operations
-        if contract.document["paths"][one.template][one.method.lower()].get("security") == [{"adminKey": []}]
-    }
-
-
 @case("errors/002")
-def test_credentials_are_judged_before_the_body(api: Api, logs: Logs, unchanged: Unchanged) -> None:
-    """A request with wrong credentials and a broken body is told about the credentials only (api.md)."""
+def test_credentials_are_judged_before_the_rest(api: Api, logs: Logs, unchanged: Unchanged) -> None:
+    """Without credentials a request is told that they are missing, whatever else of it is broken (api.md)."""
+    broken = dict.fromkeys(NOTHING, "~~")
+    cells = {name: TABLE["no credential"][one.caller] for name, one in CALLS.items() if one.caller != "open"}
     with unchanged():
-        for path in ("/v1/register", "/v1/heartbeat", "/v1/action-result"):
-            answer = api.request("POST", path, content=b"{", headers=JSON)
-            refused(answer, 401, "token_missing")
-            logs.expect(answer, "sec.auth.fail", code="token_missing")
-        refused(
-            api.request("POST", "/admin/command", content=b"{", headers={"Content-Type": "text/plain"}),
-            403,
-            "admin_required",
-        )
-        refused(api.admin("POST", "/admin/command", content=b"{", headers=JSON), 403, "signature_missing")
+        answers = {
+            name: api.request(one.method, one.path.format(**broken), content=b"{" if one.body else None)
+            for name, one in CALLS.items()
+            if name in cells
+        }
+        unsigned = api.admin("POST", "/admin/command", content=b"{", headers=JSON)
+    for name, answer in answers.items():
+        status, code = cells[name].split()
+        assert answer.status == int(status), f"{name}: {answer.status}"
+        logs.expect(answer, "sec.auth.fail", code=code)
+    refused(unsigned, 403, "signature_missing")
+    logs.expect(unsigned, "sec.auth.fail", code="signature_missing")
 
 
 @case("errors/003")
@@ -204,7 +165,7 @@ def test_an_unknown_path_is_refused(path: str, api: Api, logs: Logs, unchanged: 
 @case("errors/008")
 def test_a_wrong_method_is_told_the_right_ones(api: Api, logs: Logs, unchanged: Unchanged) -> None:
     """A method that a path does not have is a 405 with a complete Allow, on every path (api.md)."""
-    paths = {path_of(one): api.contract.allowed(path_of(one)) for one in api.contract.operations}
+    paths = {path: api.contract.allowed(path) for path in (one.path.format(**NOTHING) for one in CALLS.values())}
     with unchanged():
         answers = {
             (method, path): api.request(method, path)

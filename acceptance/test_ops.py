@@ -3,7 +3,6 @@
 import json
 import re
 
-import pytest
 import yaml
 
 from acceptance.answers import accepted, refused
@@ -109,14 +108,3 @@ def test_the_docs_page_works_offline(api: Api, logs: Logs) -> None:
         assert operation.operation_id in page or operation.template in page, operation.operation_id
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?(?:https?:)?//""", page)
     logs.expect(answer, "http.request", status=200)
-
-
-@case("ops/007")
-@pytest.mark.parametrize("key", [None, "", "wrong-admin-key-0123456789"], ids=["missing", "empty", "wrong"])
-def test_metrics_are_for_admins(key: str | None, api: Api, logs: Logs, metrics: Metrics, unchanged: Unchanged) -> None:
-    """GET /metrics without the admin key is a 403, logged and counted (000 A: 403)."""
-    with unchanged(), metrics.moves({'nexmdm_auth_failures_total{code="admin_required"}': 1}):
-        answer = api.request("GET", "/metrics", headers={} if key is None else {"X-Admin": key})
-    refused(answer, 403, "admin_required")
-    logs.expect(answer, "sec.auth.fail", code="admin_required")
-    assert b"nexmdm_" not in answer.body
