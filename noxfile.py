@@ -1,11 +1,13 @@
 """Every entry point of the repository. `nox -l` lists them; `nox -s NAME -- ARGUMENTS` hands arguments through.
 
     nox                 the same as `nox -s tests`
-    nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance, sim20
+    nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
+                        coverage, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
+    nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs
     nox -s spec         the lint of openapi.yaml alone
     nox -s backend      the backend's own tests; e.g. `-- backend/tests/test_ingest.py`
     nox -s harness      the tests of the harness: every helper must fail when it should
@@ -89,7 +91,7 @@ def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
-    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance"):
+    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage"):
         session.notify(name, posargs=[])
     session.notify("faults", posargs=SOME_FAULTS)
     session.notify("sim20", posargs=QUICK_SIM)
@@ -128,6 +130,12 @@ def contract(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """The coverage gate, over what the last runs of acceptance and contract have seen."""
+    python(session, "contracts", "-m", "ci.coverage", *session.posargs)
+
+
+@nox.session
 def spec(session: nox.Session) -> None:
     """Lint openapi.yaml."""
     python(session, "contracts", "-m", "contracts", "--only", "lint", *session.posargs)
@@ -144,7 +152,7 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
-    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", "harness/tests", "ci/tests"))
+    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", "harness/tests", "ci/tests", "faults/tests"))
     for suite in () if session.posargs else ("load", "contracts", "acceptance"):
         python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
 
@@ -163,6 +171,7 @@ def lint(session: nox.Session) -> None:
     run(session, tools / "lint-imports", env={"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'backend' / 'src'}"})
     run(session, tools / "shellcheck", ".ci/run")
     run(session, tools / "pre-commit", "validate-config")
+    run(session, executable, "-m", "ci.cases", *([] if fix else ["--check"]))
     # Each part is checked against the very versions that it runs with.
     for python_of_part, *paths in (
         (environments.ensure("harness-tests", say=session.log), "harness", "ci"),

@@ -1,4 +1,4 @@
-"""The mark that makes a test a case: a stable id, its requirement, and what it needs of the target.
+"""The mark that makes a test a case: a stable id, its requirement, what it proves, and what it needs of the target.
 
 Does not run or judge anything: conftest.py reads the mark, results.py writes it down.
 """
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 ID = re.compile(r"[a-z]+(-[a-z]+)*/[0-9]{3}")
+PAIR = re.compile(r"([a-z][A-Za-z]*|\*) [1-5][0-9]{2}")
 DISABLED = "disabled: this run was not given "
 # A case needs what its fixtures look into; nothing is declared twice.
 NEEDS = {
@@ -30,18 +31,25 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Case:
     case_id: str
     requirement: str
+    proves: tuple[str, ...] = ()
 
 
-def case(case_id: str) -> Callable[[F], F]:
-    """Marks a test function as the case with this id; the first line of its docstring is the requirement."""
+def case(case_id: str, *proves: str) -> Callable[[F], F]:
+    """Marks a test function as the case with this id; the first line of its docstring is the requirement.
+
+    proves: the documented answers that the case is about, such as "registerDevice 401", or "* 503" for that status of
+    every operation that it calls. What it merely needs on its way is not named: the coverage gate counts these alone.
+    """
     if not ID.fullmatch(case_id):
         raise ValueError(f"{case_id!r} is not noun/NNN")
+    if wrong := [pair for pair in proves if not PAIR.fullmatch(pair)]:
+        raise ValueError(f"{case_id}: {', '.join(wrong)} is not `operationId status`")
 
     def mark(function: F) -> F:
         requirement = (function.__doc__ or "").strip().partition("\n")[0]
         if not requirement:
             raise ValueError(f"{case_id}: the first line of the docstring has to state the requirement")
-        marked: F = pytest.mark.case(Case(case_id, requirement))(function)
+        marked: F = pytest.mark.case(Case(case_id, requirement, proves))(function)
         return marked
 
     return mark

@@ -154,7 +154,12 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         seen = sorted(
             {f"{one.operation}={one.answer.status}" for system in systems for one in system.api.judged if one.operation}
         )
-        report.user_properties = [("case", found.case_id), ("requirement", found.requirement), ("seen", " ".join(seen))]
+        report.user_properties = [
+            ("case", found.case_id),
+            ("requirement", found.requirement),
+            ("proves", ", ".join(found.proves)),
+            ("seen", " ".join(seen)),
+        ]
         if report.failed:
             report.user_properties.append(("why", SECRETS.mask(failure.why(report))))
             report.longrepr = SECRETS.mask(str(report.longrepr))

@@ -28,11 +28,27 @@ class CaseResult:
     case_id: str
     requirement: str
     test: str
+    declared: tuple[str, ...] = ()
     outcome: str = "passed"
     reason: str = ""
     duration_ms: float = 0.0
     tests: int = 0
     seen: set[tuple[str, int]] = field(default_factory=set)
+
+    @property
+    def proved(self) -> set[tuple[str, int]]:
+        """The (operation, status) that it declares and has seen."""
+        return {pair for pair in self.seen for one in self.declared if _covers(one, pair)}
+
+    @property
+    def unseen(self) -> list[str]:
+        """What it declares and has not seen: after a whole run, a claim without a proof."""
+        return [one for one in self.declared if not any(_covers(one, pair) for pair in self.seen)]
+
+
+def _covers(declared: str, pair: tuple[str, int]) -> bool:
+    operation, _, status = declared.partition(" ")
+    return operation in ("*", pair[0]) and status == str(pair[1])
 
 
 def outcome(report: pytest.TestReport) -> tuple[str, str]:
@@ -58,9 +74,9 @@ class Results:
         told = dict(report.user_properties)
         if "case" not in told:
             return
-        found = self.cases.setdefault(
-            str(told["case"]), CaseResult(str(told["case"]), str(told["requirement"]), report.nodeid.partition("[")[0])
-        )
+        case_id, test = str(told["case"]), report.nodeid.partition("[")[0]
+        declared = tuple(filter(None, str(told.get("proves", "")).split(", ")))
+        found = self.cases.setdefault(case_id, CaseResult(case_id, str(told["requirement"]), test, declared))
         verdict, reason = outcome(report)
         if SEVERITY[verdict] > SEVERITY[found.outcome]:
             found.outcome, found.reason = verdict, reason
@@ -72,13 +88,13 @@ class Results:
         }
 
     def operations(self) -> dict[str, dict[str, list[str]]]:
-        """Every documented (operation, status) with the passing cases that saw it."""
+        """Every documented (operation, status) with the passing cases that prove it."""
         table: dict[str, dict[str, list[str]]] = {
             operation: {str(status): [] for status in statuses}
             for operation, statuses in Contract.load().documented().items()
         }
         for one in sorted(self.cases.values(), key=lambda case: case.case_id):
-            for operation, status in sorted(one.seen) if one.outcome == "passed" else ():
+            for operation, status in sorted(one.proved) if one.outcome == "passed" else ():
                 table[operation].setdefault(str(status), []).append(one.case_id)
         return table
 
@@ -94,6 +110,8 @@ class Results:
                     "reason": one.reason,
                     "tests": one.tests,
                     "duration_ms": round(one.duration_ms, 1),
+                    "proved": [list(pair) for pair in sorted(one.proved)],
+                    "unseen": one.unseen,
                     "seen": [list(pair) for pair in sorted(one.seen)],
                 }
                 for one in cases
@@ -118,8 +136,8 @@ class Results:
         return [*checks, Check("sweep", title, Status.FAIL if self.complaints else swept, found)]
 
     def table(self) -> str:
-        """Operation x status in Markdown: what passing cases have seen, and what none has."""
-        lines = ["", "| operation | seen | not seen |", "|---|---|---|"]
+        """Operation x status in Markdown: what passing cases prove, and what none does."""
+        lines = ["", "| operation | proved | not proved |", "|---|---|---|"]
         for name, row in self.operations().items():
             lines.append(
                 f"| {name} | {' '.join(s for s in row if row[s])} | {' '.join(s for s in row if not row[s])} |"
@@ -162,7 +180,7 @@ class Results:
                     **{name: counted[name] for name in SEVERITY},
                     "tests": sum(one.tests for one in self.cases.values()),
                     "operation_status_pairs_documented": len(pairs),
-                    "operation_status_pairs_seen": sum(pairs),
+                    "operation_status_pairs_proved": sum(pairs),
                 },
                 files=["matrix.json", "junit.xml", "log.jsonl"],
             ),

@@ -23,6 +23,19 @@ def test_an_id_has_one_shape(bad: str) -> None:
         cases.case(bad)
 
 
+@pytest.mark.parametrize("bad", ["registerDevice", "registerDevice/401", "register-device 401", "registerDevice 4xx"])
+def test_what_a_case_proves_has_one_shape(bad: str) -> None:
+    with pytest.raises(ValueError, match="operationId status"):
+        cases.case("register/001", "* 503", bad)
+
+
+def test_picked_are_the_tests_of_these_cases_and_no_others() -> None:
+    items = [item("a.py::a[1]", "x/001"), item("a.py::b", "x/002"), item("a.py::a[2]", "x/001"), item("tests/t.py::t")]
+    assert cases.pick(items, ["x/001", "x/001"]) == [items[0], items[2]]
+    with pytest.raises(pytest.UsageError, match="x/003"):
+        cases.pick(items, ["x/001", "x/003"])
+
+
 def test_a_case_states_its_requirement() -> None:
     with pytest.raises(ValueError, match="state the requirement"):
         cases.case("register/001")(lambda: None)

@@ -19,7 +19,12 @@ def report(
 ) -> pytest.TestReport:
     return pytest.TestReport(
         f"acceptance/test_noun.py::test_it[{case}]", ("f", 1, "t"), {}, outcome, longrepr, when,
-        user_properties=[("case", case), ("requirement", "It works"), ("seen", "getHealth=200")],
+        user_properties=[
+            ("case", case),
+            ("requirement", "It works"),
+            ("proves", "getHealth 200, * 503"),
+            ("seen", "getHealth=200 getReadiness=200"),
+        ],
     )  # fmt: skip
 
 
@@ -38,6 +43,12 @@ def test_passes_are_a_pass_and_count_in_the_matrix() -> None:
     found = results(report(when="setup"), report(), report(when="teardown"))
     assert found.verdict().status is Status.PASS
     assert found.operations()["getHealth"]["200"] == ["noun/001"]
+
+
+def test_only_what_a_case_declares_and_has_seen_is_proved() -> None:
+    found = results(report())
+    assert found.operations()["getReadiness"]["200"] == [], "seen on the way, not declared"
+    assert (found.cases["noun/001"].proved, found.cases["noun/001"].unseen) == ({("getHealth", 200)}, ["* 503"])
 
 
 def test_nothing_is_inconclusive() -> None:

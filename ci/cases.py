@@ -1,0 +1,70 @@
+"""docs/cases.md: every acceptance case with its requirement, read from the sources. `python -m ci.cases [--check]`.
+
+It deliberately imports no case: ids and first docstring lines stand in the syntax tree.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "cases.md"
+_HEAD: Final = """# The acceptance cases
+
+Each proves one requirement; what stands in brackets is where it comes from: a seed document (000 A: its test matrix) or
+`api.md`. One alone: `nox -s acceptance -- --case register/004`.
+
+This page is generated from the cases: `python -m ci.cases` writes it, `nox -s lint` checks it.
+"""
+
+
+class Listed(NamedTuple):
+    case_id: str
+    requirement: str
+
+
+def cases(source: str) -> Iterator[Listed]:
+    """The cases of one file, in its order."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef):
+            for mark in node.decorator_list:
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "case":
+                    first_line = (ast.get_docstring(node) or "").partition("\n")[0]
+                    yield Listed(ast.literal_eval(mark.args[0]), first_line)
+
+
+def page(folder: Path = ROOT / "acceptance") -> str:
+    """The whole page: a section per file, headed by the first sentence of its docstring."""
+    sections, total = [], 0
+    for path in sorted(folder.glob("test_*.py")):
+        source = path.read_text(encoding="utf-8")
+        found = sorted(cases(source))
+        total += len(found)
+        title = (ast.get_docstring(ast.parse(source)) or path.stem).partition("\n")[0].rstrip(".")
+        rows = [f"| `{case_id}` | {requirement.replace('|', '/')} |" for case_id, requirement in found]
+        sections += ["", f"## [{path.name}](../acceptance/{path.name})", "", f"{title}.", ""]
+        sections += ["| case | requirement |", "|---|---|", *rows]
+    return "\n".join([_HEAD, f"{total} cases.", *sections]) + "\n"
+
+
+def ids(text: str) -> set[str]:
+    """The case ids that a page lists."""
+    return set(re.findall(r"^\| `([a-z-]+/[0-9]{3})` \|", text, flags=re.MULTILINE))
+
+
+def main(arguments: list[str]) -> int:
+    if "--check" not in arguments:
+        PAGE.write_text(page(), encoding="utf-8")
+    elif not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
+        print("docs/cases.md is not what the cases say: run `python -m ci.cases`")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,143 @@
+"""The coverage gate: every documented (operation, status) has a passing case, or openapi.yaml says why it has none.
+
+`python -m ci.coverage` reads what the last runs of the acceptance and the contract suite left in artifacts/. What
+counts is that a case declares the pair and has seen it. What a case only met on its way is not counted, and a sighting
+of the fuzzer is shown beside the cases: nobody could say what either proves. A response that no case can provoke
+carries `x-no-case: <reason>`. It deliberately sends no request.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from ci import cases
+from harness.budgets import Check, Status, judge
+from harness.report import ROOT, Envelope, write_result
+from harness.settings import artifacts
+
+SUITE: Final = "coverage"
+_METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One documented status of one operation: who saw it, and the reason why nobody can."""
+
+    operation: str
+    status: str
+    reason: str
+    cases: tuple[str, ...]
+    fuzzed: int
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with it; empty when nothing is."""
+        if self.cases and self.reason:
+            return f"{self.status}: has a case ({self.cases[0]}) and a reason for having none"
+        if self.cases or self.reason:
+            return ""
+        return f"{self.status}: no case" + (f" (the fuzzer saw it {self.fuzzed} times)" if self.fuzzed else "")
+
+
+def documented(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """operationId, status, reason (mostly empty)."""
+    for item in spec["paths"].values():
+        for method in _METHODS:
+            for status, response in item.get(method, {}).get("responses", {}).items():
+                yield item[method]["operationId"], str(status), str(response.get("x-no-case", ""))
+
+
+def pairs(spec: Mapping[str, Any], matrix: Mapping[str, Any], contract: Mapping[str, Any]) -> list[Pair]:
+    """Every documented pair with what matrix.json and coverage.json say of it."""
+    return [
+        Pair(
+            operation,
+            status,
+            reason,
+            tuple(matrix["operations"].get(operation, {}).get(status, ())),
+            contract["operations"].get(operation, {}).get("statuses", {}).get(status, 0),
+        )
+        for operation, status, reason in documented(spec)
+    ]
+
+
+def doubts(results: Mapping[str, Mapping[str, Any]], run: set[str], listed: set[str]) -> Iterator[str]:
+    """Why the artifacts prove nothing: a run that did not pass, that was partial, or that saw another commit."""
+    for suite, result in results.items():
+        if result["verdict"] != "pass":
+            yield f"the last run of {suite} did not pass: {result['verdict']}"
+    if missing := sorted(listed - run):
+        yield f"the last run of acceptance was partial, or docs/cases.md is old: without {', '.join(missing[:5])}"
+    if len({result["git_sha"] for result in results.values()}) > 1:
+        yield "the suites saw different commits: run both again"
+
+
+def _table(found: list[Pair]) -> str:
+    lines = ["", "| operation | status | cases | fuzzer |", "|---|---|---|---:|"]
+    lines += [
+        f"| {pair.operation} | {pair.status} | {', '.join(pair.cases) or pair.reason or '**none**'} | {pair.fuzzed} |"
+        for pair in found
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    started_at, root = time.time(), artifacts()
+    try:
+        results = {name: _read(root / name / "result.json") for name in ("acceptance", "contract")}
+        matrix, contract = _read(root / "acceptance" / "matrix.json"), _read(root / "contract" / "coverage.json")
+    except OSError as error:
+        print(f"coverage: {error.filename} is missing: run `nox -s contract acceptance` first")
+        return 2
+    passed = [one for one in matrix["cases"] if one["outcome"] == "passed"]
+    run = {one["case"] for one in passed}
+    found = pairs(yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8")), matrix, contract)
+    checks = [_check(name, [pair for pair in found if pair.operation == name]) for name in _names(found)]
+    checks += [
+        Check(one["case"], "sees every answer that it declares", Status.FAIL, ", ".join(one["unseen"]))
+        for one in passed
+        if one["unseen"]
+    ]
+    reasons = list(doubts(results, run, cases.ids(cases.page())))
+    verdict = judge([], checks, reasons)
+    covered = sum(bool(pair.cases) for pair in found)
+    facts: dict[str, str | int | float | bool | None] = {
+        "documented (operation, status) pairs": len(found),
+        "with a case": covered,
+        "with a reason instead": sum(bool(pair.reason) for pair in found),
+        "seen by the fuzzer too": sum(pair.fuzzed > 0 for pair in found),
+    }
+    write_result(artifacts(SUITE), Envelope(SUITE, started_at, time.time(), verdict, checks=checks, facts=facts))
+    with (artifacts(SUITE) / "summary.md").open("a", encoding="utf-8") as summary:
+        summary.write(_table(found))
+    for reason in verdict.reasons:
+        print(f"coverage: {reason}")
+    print(f"coverage: {verdict.status.value}: {covered} of {len(found)} documented (operation, status) have a case")
+    return verdict.exit_code
+
+
+def _names(found: list[Pair]) -> list[str]:
+    return list(dict.fromkeys(pair.operation for pair in found))
+
+
+def _check(operation: str, mine: list[Pair]) -> Check:
+    faults = [pair.fault for pair in mine if pair.fault]
+    title = f"every documented status of {operation} has a case"
+    return Check(operation, title, Status.FAIL if faults else Status.PASS, "; ".join(faults) or f"{len(mine)} statuses")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""The gate must go red for a status without a case, for a reason that is none, and for artifacts that prove nothing.
+
+It deliberately uses a contract of two operations, not the real one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ci import cases, coverage
+
+SPEC = """
+paths:
+  /v1/devices:
+    get: {operationId: listDevices, responses: {"200": {}, "403": {}}}
+    post: {operationId: makeDevice, responses: {"507": {x-no-case: no disk of a test is full}}}
+"""
+PAGE = "| `devices/001` | It lists. |\n| `devices/002` | It refuses. |\n"
+Files = dict[str, Any]
+
+
+def good() -> Files:
+    def case(case_id: str) -> dict[str, Any]:
+        return {"case": case_id, "outcome": "passed", "unseen": []}
+
+    return {
+        "acceptance/result.json": {"verdict": "pass", "git_sha": "a" * 40},
+        "contract/result.json": {"verdict": "pass", "git_sha": "a" * 40},
+        "acceptance/matrix.json": {
+            "cases": [case("devices/001"), case("devices/002")],
+            "operations": {"listDevices": {"200": ["devices/001"], "403": ["devices/002"]}},
+        },
+        "contract/coverage.json": {"operations": {"listDevices": {"statuses": {"200": 7, "403": 9}}}},
+    }
+
+
+@pytest.fixture
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], int]:
+    """The exit code of the gate over these artifacts."""
+    monkeypatch.setenv("NEXMDM_ARTIFACTS", str(tmp_path))
+    monkeypatch.setattr(coverage, "ROOT", tmp_path)
+    monkeypatch.setattr(cases, "page", lambda: PAGE)
+    (tmp_path / "openapi.yaml").write_text(SPEC)
+
+    def run(files: Files) -> int:
+        for name, document in files.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(json.dumps(document))
+        return coverage.main()
+
+    return run
+
+
+def test_every_status_with_a_case_or_a_reason_passes(gate: Callable[[Files], int], tmp_path: Path) -> None:
+    assert gate(good()) == 0
+    assert "| makeDevice | 507 | no disk of a test is full | 0 |" in (tmp_path / "coverage" / "summary.md").read_text()
+
+
+SPOILS: dict[str, tuple[int, Callable[[Files], Any]]] = {
+    "a status that only the fuzzer saw": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"]["listDevices"].update({"403": []}),
+    ),
+    "a reason for a status that a case provokes": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"].update(makeDevice={"507": ["devices/001"]}),
+    ),
+    "a case that declares what it does not see": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["cases"][0].update(unseen=["listDevices 429"]),
+    ),
+    "a red acceptance run": (2, lambda files: files["acceptance/result.json"].update(verdict="fail")),
+    "a contract run without a verdict": (2, lambda files: files["contract/result.json"].update(verdict="inconclusive")),
+    "a partial run": (2, lambda files: files["acceptance/matrix.json"]["cases"].pop()),
+    "a disabled case": (2, lambda files: files["acceptance/matrix.json"]["cases"][0].update(outcome="disabled")),
+    "runs of two commits": (2, lambda files: files["contract/result.json"].update(git_sha="b" * 40)),
+}
+
+
+@pytest.mark.parametrize("name", SPOILS)
+def test_the_gate_goes_red_for(gate: Callable[[Files], int], name: str) -> None:
+    code, spoil = SPOILS[name]
+    files = good()
+    spoil(files)
+    assert gate(files) == code
+
+
+@pytest.mark.parametrize("missing", good())
+def test_without_an_artifact_nothing_is_said(gate: Callable[[Files], int], missing: str) -> None:
+    assert gate({name: document for name, document in good().items() if name != missing}) == 2
+
+
+def test_the_page_lists_every_case_with_its_requirement(tmp_path: Path) -> None:
+    (tmp_path / "test_devices.py").write_text(
+        '"""GET /v1/devices: the fleet."""\n@case("devices/001", "listDevices 200")\n@other\n'
+        'def test_a(api):\n    """Lists a|b (api.md).\n\n    More."""\ndef helper(): pass\n'
+    )
+    page = cases.page(tmp_path)
+    assert cases.ids(page) == {"devices/001"}
+    assert "GET /v1/devices: the fleet.\n" in page
+    assert "| `devices/001` | Lists a/b (api.md). |\n" in page
