@@ -67,7 +67,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is not None:
         postgres = Postgres.attach(worker["postgres"], template_name=worker["template"]) if worker["postgres"] else None
-    elif given is not None or config.option.collectonly:
+    elif "stack" not in capabilities() or config.option.collectonly:
         postgres = None
     else:
         try:

@@ -24,9 +24,14 @@ def given_target() -> Target | None:
 
 
 def capabilities() -> frozenset[str]:
-    """What this run may look into. `stack`: it starts the backends itself, with settings of its own."""
+    """What this run may look into. `stack`: it starts backends itself, with settings of their own.
+
+    Beside a given target it does so where it was told what to start: the command of the software that is deployed.
+    """
     given = given_target()
-    return frozenset({"database", "logs", "fcm", "process", "stack"}) if given is None else given.capabilities
+    if given is None:
+        return frozenset({"database", "logs", "fcm", "process", "stack"})
+    return given.capabilities | ({"stack"} if os.environ.get("NEXMDM_BACKEND_COMMAND") else set())
 
 
 class StackError(Exception):
@@ -34,8 +39,8 @@ class StackError(Exception):
 
 
 def prepared_postgres() -> Postgres:
-    """The server of DATABASE_URL, or one of our own, with a template database at the newest migration."""
-    url = os.environ.get("DATABASE_URL")
+    """A server with a template database at the newest migration: our own, or without a given target DATABASE_URL's."""
+    url = os.environ.get("DATABASE_URL") if given_target() is None else None
     try:
         postgres = Postgres.attach(url) if url else Postgres.start()
     except PostgresError as error:

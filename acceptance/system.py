@@ -48,7 +48,7 @@ class Enrolled:
         return self.simulated.complete(request_id, outcome, **fields)
 
 
-@dataclass(repr=False)  # pytest prints the arguments of a failing case, and the target holds secrets
+@dataclass(repr=False)  # pytest prints the arguments of a failing case: this one would fill a page
 class System:
     """The system that a case speaks to. What the run was not given raises on use; such cases are disabled."""
 

@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 
 from harness.settings import HarnessError
@@ -44,6 +45,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         action = actions.add_parser(name, help=text, description=text)
         action.add_argument("--workers", type=int, default=1, metavar="N", help="web processes of the backend")
+        if name == "up":
+            action.add_argument("--env-file", type=Path, metavar="FILE", help="write export lines for a shell, too")
         if name == "run":
             action.add_argument("--only", choices=["postgres"], help="no backend and no FCM, only this")
             action.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD", help="the command to run")
@@ -61,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if given.action == "up":
-            return launcher.up(given.workers)
+            return launcher.up(given.workers, given.env_file)
         command = given.command[1:] if given.command[:1] == ["--"] else given.command
         if not command:
             parser.error("run: no command given (python -m harness run -- CMD)")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.backend import BackendError
@@ -29,8 +30,11 @@ def say(text: str) -> None:
     print(f"harness: {text}", file=sys.stderr, flush=True)
 
 
-def up(workers: int) -> int:
-    """Start a stack, print where it is as one JSON line, keep it until a signal comes or the backend dies."""
+def up(workers: int, env_file: Path | None = None) -> int:
+    """Start a stack, print where it is as one JSON line, keep it until a signal comes or the backend dies.
+
+    env_file: where to leave the same as `export` lines for as long as the stack lives; readable for its owner only.
+    """
     if os.environ.get("NEXMDM_BASE_URL"):
         raise SettingsError("NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it")
     with _stack(workers) as stack:
@@ -43,12 +47,31 @@ def up(workers: int) -> int:
             "log_file": str(target.log_file),
             "fcm_url": target.fcm_url,
             "backend_pid": target.backend_pid,
+            "backend_command": stack.command,
         }
-        sys.stdout.write(json.dumps(details) + "\n")
-        sys.stdout.flush()
-        say("Ctrl-C stops it")
-        code = stack.backend.wait()
+        with _env_file(env_file, target.as_env() | {"NEXMDM_BACKEND_COMMAND": stack.command}):
+            sys.stdout.write(json.dumps(details) + "\n")
+            sys.stdout.flush()
+            say("Ctrl-C stops it")
+            code = stack.backend.wait()
         raise BackendError(f"the backend ended by itself with exit code {code}\n{stack.backend.last_words()}")
+
+
+@contextlib.contextmanager
+def _env_file(path: Path | None, variables: Mapping[str, str]) -> Iterator[None]:
+    if path is None:
+        yield
+        return
+    try:
+        path.unlink(missing_ok=True)
+        path.touch(mode=0o600)
+        path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()))
+    except OSError as error:
+        raise SettingsError(f"--env-file {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def run(command: Sequence[str], workers: int, only: str | None) -> int:

@@ -11,7 +11,7 @@ It deliberately starts nothing and connects to nothing: it only reads, checks an
 | NEXMDM_LOG_FILE | the target's JSON log | unset |
 | NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
 | NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |
-| NEXMDM_BACKEND_COMMAND | path of the `nexmdm` command that the launcher starts | nexmdm |
+| NEXMDM_BACKEND_COMMAND | path of the `nexmdm` command that is started: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
 | NEXMDM_ALLOW_PRODUCTION | 1: run against an address that looks like production | unset |
 """
@@ -23,7 +23,7 @@ import os
 import re
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -45,8 +45,8 @@ class Target:
     """A running deployment: how to reach it, and which of its insides this run may look at."""
 
     base_url: str
-    admin_key: str
-    hmac_secret: str
+    admin_key: str = field(repr=False)
+    hmac_secret: str = field(repr=False)
     database_url: str | None = None
     log_file: Path | None = None
     fcm_url: str | None = None

@@ -36,10 +36,11 @@ class Stack:
     postgres: Postgres
     database: str
     env: dict[str, str]
+    command: str
 
     def __init__(self, command: str) -> None:
         """Use `start`."""
-        self._command = command
+        self.command = command
         self._parts = contextlib.ExitStack()
 
     @classmethod
@@ -79,7 +80,7 @@ class Stack:
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run `nexmdm ARGUMENTS` with the backend's settings to its end: exit code, and stdout with stderr."""
         settings = bare_environment(self.env | dict(env or {}))
-        return run_to_end([self._command, *arguments], env=settings, within_s=_COMMAND_WITHIN_S)
+        return run_to_end([self.command, *arguments], env=settings, within_s=_COMMAND_WITHIN_S)
 
     def stop(self) -> None:
         """Stop everything that this stack started; safe to call twice."""
@@ -121,7 +122,7 @@ class Stack:
         self.logs = LogTap(logs / "backend.log")
         self.backends = []
         for _ in range(replicas):
-            backend = Backend([self._command, "serve"], self.env, self.logs.path)
+            backend = Backend([self.command, "serve"], self.env, self.logs.path)
             self._parts.callback(backend.stop)
             self.backends.append(backend.start())
         for backend in self.backends:
@@ -142,11 +143,11 @@ class Stack:
             "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
             "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(24),
         }
-        argv = [self._command, "migrate"]
+        argv = [self.command, "migrate"]
         code, said = run_to_end(argv, env=bare_environment(settings), within_s=_MIGRATE_WITHIN_S)
         if code:
             tail = SECRETS.mask("\n".join(said.splitlines()[-20:]))
-            raise BackendError(f"`{self._command} migrate` ended with exit code {code}\n{tail}")
+            raise BackendError(f"`{self.command} migrate` ended with exit code {code}\n{tail}")
 
     def _settings(self, database_url: str, workers: int) -> dict[str, str]:
         """The backend's settings for a test run: fresh secrets, everything on this machine, no limit in the way."""

@@ -136,6 +136,7 @@ def test_up_says_where_it_is_on_one_line_and_lives_until_the_signal(launch: Laun
     details = is_up(process)
     assert sorted(details) == [
         "admin_key",
+        "backend_command",
         "backend_pid",
         "base_url",
         "database_url",
@@ -151,6 +152,25 @@ def test_up_says_where_it_is_on_one_line_and_lives_until_the_signal(launch: Laun
     assert process.returncode == 130
     assert playground.is_clean()
     assert Path(str(details["log_file"])).is_file()
+
+
+def test_up_leaves_its_variables_for_a_shell_as_long_as_it_lives(launch: Launch, tmp_path: Path) -> None:
+    file = tmp_path / "stack.env"
+    process = launch("up", "--env-file", str(file))
+    details = is_up(process)
+    assert file.stat().st_mode & 0o077 == 0, "it holds secrets"
+    names = ("NEXMDM_BASE_URL", "NEXMDM_ADMIN_KEY", "DATABASE_URL", "NEXMDM_BACKEND_COMMAND")
+    shell = ["sh", "-c", f'. "$0"; printf "%s\\n" {" ".join(f"${name}" for name in names)}', str(file)]
+    said = subprocess.run(shell, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [details[name] for name in ("base_url", "admin_key", "database_url", "backend_command")]
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert not file.exists()
+
+
+def test_an_env_file_that_cannot_be_written_is_one_clear_line(launch: Launch, tmp_path: Path) -> None:
+    _, said = launch("up", "--env-file", str(tmp_path / "none" / "stack.env")).communicate(timeout=20)
+    assert f"harness: --env-file {tmp_path}/none/stack.env: No such file or directory" in said
 
 
 def test_up_ends_when_its_backend_dies(launch: Launch, playground: Playground) -> None:

@@ -31,6 +31,7 @@ def test_a_target_survives_its_own_environment() -> None:
     assert target.backend_pid == 4711
     assert target.capabilities == {"database", "logs", "fcm", "process"}
     assert Target.from_env(target.as_env()) == target
+    assert not any(GIVEN[name] in repr(target) for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"))
 
 
 def test_capabilities_are_only_what_was_given() -> None:
