@@ -89,7 +89,9 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     told = getattr(node, "workeroutput", {})
-    node.config.stash[RESULTS].complaints += told.get("complaints", ["a worker died before its sweep"])
+    results = node.config.stash[RESULTS]
+    results.complaints += told.get("complaints", ["a worker died before its sweep"])
+    results.starts_s += told.get("starts_s", [])
     SECRETS.add(*told.get("secrets", []))
 
 
@@ -106,12 +108,15 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     """Ends the systems before pytest reports, and judges the run when every other artifact is written."""
     config: Any = session.config
     complaints = config.stash[STACKS].close() if STACKS in config.stash else []
+    starts_s = config.stash[STACKS].starts_s if STACKS in config.stash else []
     if hasattr(config, "workerinput"):
-        config.workeroutput.update(complaints=complaints, secrets=sorted(SECRETS.known()))
+        config.workeroutput.update(complaints=complaints, starts_s=starts_s, secrets=sorted(SECRETS.known()))
         yield
         return
     results = config.stash[RESULTS]
     results.complaints += complaints
+    results.starts_s += starts_s
+    results.seed = config.getoption("randomly_seed", None)
     yield
     if POSTGRES in config.stash:
         config.stash[POSTGRES].stop()

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -69,6 +70,8 @@ class Results:
         self.started_at = started_at
         self.cases: dict[str, CaseResult] = {}
         self.complaints: list[str] = []
+        self.seed: int | None = None  # of the order: `-- --randomly-seed=N` gives the same again
+        self.starts_s: list[float] = []  # of each system that the run started
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         told = dict(report.user_properties)
@@ -126,7 +129,7 @@ class Results:
     def checks(self) -> list[Check]:
         status = {"passed": Status.PASS, "disabled": Status.DISABLED}
         checks = [
-            Check(one.case_id, f"{one.case_id} {one.requirement}", status.get(one.outcome, Status.FAIL), one.reason)
+            Check(one.case_id, one.requirement, status.get(one.outcome, Status.FAIL), one.reason)
             for one in sorted(self.cases.values(), key=lambda case: case.case_id)
         ]
         # A clean sweep proves nothing by itself: after a run without a passing case it has had nothing to find.
@@ -134,6 +137,9 @@ class Results:
         title = "log lines are as their schemas say, no secret is at rest"
         found = "; ".join(self.complaints[:20])
         return [*checks, Check("sweep", title, Status.FAIL if self.complaints else swept, found)]
+
+    def starts(self) -> str | None:
+        return f"{median(self.starts_s):.1f} / {max(self.starts_s):.1f}" if self.starts_s else None
 
     def table(self) -> str:
         """Operation x status in Markdown: what passing cases prove, and what none does."""
@@ -174,11 +180,14 @@ class Results:
                 time.time(),
                 self.verdict(),
                 checks=self.checks(),
+                seed=self.seed,
                 capabilities=capabilities,
                 facts={
                     "cases": len(self.cases),
                     **{name: counted[name] for name in SEVERITY},
                     "tests": sum(one.tests for one in self.cases.values()),
+                    "systems started": len(self.starts_s),
+                    "start of a system, s (median / slowest)": self.starts(),
                     "operation_status_pairs_documented": len(pairs),
                     "operation_status_pairs_proved": sum(pairs),
                 },

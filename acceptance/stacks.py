@@ -4,6 +4,7 @@ Does not start PostgreSQL for the run (conftest.py does, once) unless a case ask
 """
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,6 +73,7 @@ class Stacks:
         self.given = given
         self.live: list[System] = []
         self.complaints: list[str] = []
+        self.starts_s: list[float] = []
         self.postgres = postgres
         self._log_dir = log_dir
         self._shared: System | None = None
@@ -90,12 +92,14 @@ class Stacks:
     def fresh(self, workers: int = 1, env: Mapping[str, str] | None = None, *, own_postgres: bool = False) -> System:
         """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages."""
         self._count += 1
+        begun = time.monotonic()
         stack = Stack.start(
             workers=workers,
             env=env,
             postgres=None if own_postgres else self.postgres,
             log_dir=self._log_dir / f"{self._count:02}",
         )
+        self.starts_s.append(round(time.monotonic() - begun, 2))
         system = System.of(stack.target, stack)
         self.live.append(system)
         return system

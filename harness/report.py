@@ -182,7 +182,7 @@ def summary(document: Mapping[str, Any]) -> str:
         lines += ["| limit | observed | wanted | n | |", "|---|---:|---:|---:|---|"]
         lines += [_limit_row(limit) for limit in document["limits"]] + [""]
     if document["checks"]:
-        lines += ["| check | found | |", "|---|---|---|"]
+        lines += ["| check | | found | |", "|---|---|---|---|"]
         lines += [_check_row(check) for check in document["checks"]] + [""]
     lines += [f"- {_cell(name)}: {value}" for name, value in document["facts"].items()]
     lines += ["", *(f"> {note}" for note in document["notes"])]
@@ -203,7 +203,8 @@ def _limit_row(limit: Mapping[str, Any]) -> str:
 
 
 def _check_row(check: Mapping[str, Any]) -> str:
-    return f"| {_cell(check['title'])} | {_cell(check['detail'])} | {_WORDS[Status(check['status'])]} |"
+    word = _WORDS[Status(check["status"])]
+    return f"| {_cell(check['id'])} | {_cell(check['title'])} | {_cell(check['detail'])} | {word} |"
 
 
 def _cell(text: object) -> str:

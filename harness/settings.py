@@ -11,7 +11,7 @@ It deliberately starts nothing and connects to nothing: it only reads, checks an
 | NEXMDM_LOG_FILE | the target's JSON log | unset |
 | NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
 | NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |
-| NEXMDM_BACKEND_COMMAND | path of the `nexmdm` command that is started: for a stack, or beside a given target | nexmdm |
+| NEXMDM_BACKEND_COMMAND | the `nexmdm` command to start: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
 | NEXMDM_ALLOW_PRODUCTION | 1: run against an address that looks like production | unset |
 """
