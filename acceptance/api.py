@@ -11,6 +11,7 @@ from acceptance.contract import Contract
 from harness.client import Answer, Client, HttpxTransport
 from harness.settings import Target
 
+KEPT = 500  # requests of a case, for its failure report: many are one waiting for something
 UNMATCHED = "unmatched"  # the route of a path outside the contract
 
 
@@ -30,7 +31,7 @@ class Api(Client):
     transport: HttpxTransport
 
     def __init__(self, target: Target) -> None:
-        super().__init__(HttpxTransport(target.base_url), target.admin_key, target.hmac_secret, keep=60)
+        super().__init__(HttpxTransport(target.base_url), target.admin_key, target.hmac_secret, keep=KEPT)
         self.contract = Contract.load()
         self.judged: list[Judged] = []
         self._lock = threading.Lock()

@@ -53,6 +53,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)  # before the plugin that writes the file reads the option
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "case(case): an acceptance case with its id and requirement; set by @case")
+    if config.option.tbstyle == "auto":
+        config.option.tbstyle = "short"  # what was asked and answered tells more than the insides of helpers
     if not hasattr(config, "workerinput"):
         shutil.rmtree(folder() / "logs", ignore_errors=True)
         config.stash[RESULTS] = Results(time.time())

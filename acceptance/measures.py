@@ -52,4 +52,4 @@ class Metrics:
             assert seen == dict(expected), f"metrics moved by {seen}, expected {dict(expected)}"
             return True
 
-        eventually(grown, within_s=within_s)
+        eventually(grown, within_s=within_s, what="the growth of the metrics")

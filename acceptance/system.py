@@ -4,10 +4,11 @@ Does not start anything (stacks.py does) and holds no assertion about a particul
 """
 
 import functools
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from acceptance.answers import accepted
@@ -56,6 +57,7 @@ class System:
     api: Api
     metrics: Metrics
     stack: Stack | None = None
+    began: float = field(default_factory=time.time)  # of the current case
     _db: Database | None = None
     _logs: Logs | None = None
     _fcm: FcmControl | None = None
@@ -71,9 +73,9 @@ class System:
             api,
             Metrics(api.scrape),
             stack,
-            Database(url) if url else None,
-            Logs(LogTap(target.log_file), api) if target.log_file else None,
-            FcmControl(target.fcm_url) if target.fcm_url else None,
+            _db=Database(url) if url else None,
+            _logs=Logs(LogTap(target.log_file), api) if target.log_file else None,
+            _fcm=FcmControl(target.fcm_url) if target.fcm_url else None,
         )
 
     @property
@@ -103,6 +105,7 @@ class System:
 
     def begin(self) -> None:
         """A new case: forget the answers and log lines of the one before."""
+        self.began = time.time()
         self.api.begin()
         if self._logs is not None:
             self._logs.begin()
