@@ -3,6 +3,7 @@
 Does not send anything that is judged: test_authorisation.py does.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -78,9 +79,12 @@ def _other_device_s_secret(scene: Scene) -> Proof:
 
 
 def _retired(scene: Scene) -> Proof:
-    device = scene.system.device()
-    accepted(scene.system.api.admin("DELETE", f"/v1/devices/{device.device_id}"))
-    return bearer(device.token)
+    """Two take turns: a refusal makes the service forget a token that it knew, and each operation has to judge one."""
+    devices = [scene.system.device() for _ in range(2)]
+    for device in devices:
+        accepted(scene.system.api.admin("DELETE", f"/v1/devices/{device.device_id}"))
+    turns = itertools.cycle(bearer(device.token)(b"") for device in devices)
+    return lambda _raw: next(turns)
 
 
 def _revoked(scene: Scene) -> Proof:

@@ -23,7 +23,7 @@ def ping(system: System, device: Enrolled) -> str:
     return request_id
 
 
-@case("action-result/001")
+@case("action-result/001", "completeAction 200")
 def test_a_result_completes_its_dispatch(
     system: System, api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
 ) -> None:
@@ -50,6 +50,7 @@ def test_a_result_completes_its_dispatch(
     logs.expect(
         answer, "action_result.ingest", dispatch_request_id=request_id, device_id=one.device_id, outcome="error"
     )
+    logs.expect(answer, "db_operation", operation="update", entity="fcm_dispatches", keys={"request_id": request_id})
     row = db.row("select * from fcm_dispatches where request_id = %s", request_id)
     assert (row["status"], row["outcome"], row["result_message"]) == ("completed", "error", told["message"])
     assert row["result_data"] == told["data"]
@@ -67,13 +68,18 @@ def test_a_repeated_result_keeps_the_first(
     """A result posted twice is one completion; the repeat gets the first's time and replayed: true (000 A)."""
     one = device()
     request_id = ping(system, one)
-    first = accepted(one.complete(request_id, "ok", message="first"))
     with metrics.moves(
-        {'nexmdm_action_results_total{replayed="true"}': 1, 'nexmdm_dispatches_total{status="completed"}': 0}
+        {
+            'nexmdm_action_results_total{outcome="ok",replayed="false"}': 1,
+            'nexmdm_action_results_total{outcome="error",replayed="true"}': 1,
+            'nexmdm_dispatches_total{status="completed"}': 1,
+        }
     ):
+        first = accepted(one.complete(request_id, "ok", message="first"))
         answer = one.complete(request_id, "error", message="second")
     assert accepted(answer) == {**first, "replayed": True}
     logs.expect(answer, "action_result.replay", dispatch_request_id=request_id, device_id=one.device_id)
+    logs.expect(answer, "db_operation", operation="idempotency_hit", entity="fcm_dispatches")
     assert not logs.of(answer, "action_result.ingest")
     row = db.row("select * from fcm_dispatches where request_id = %s", request_id)
     assert (row["outcome"], row["result_message"]) == ("ok", "first")
@@ -81,7 +87,7 @@ def test_a_repeated_result_keeps_the_first(
     assert [step["status"] for step in steps].count("completed") == 1
 
 
-@case("action-result/003")
+@case("action-result/003", "completeAction 404")
 def test_a_result_for_an_unknown_dispatch_is_refused(somebody: Enrolled, logs: Logs, unchanged: Unchanged) -> None:
     """An unknown request_id is a 404 and completes nothing; so is another device's (authorisation/004) (000 A: 404)."""
     with unchanged():
@@ -91,7 +97,7 @@ def test_a_result_for_an_unknown_dispatch_is_refused(somebody: Enrolled, logs: L
     assert not logs.of(answer, "action_result.ingest")
 
 
-@case("action-result/005")
+@case("action-result/005", "completeAction 422")
 @pytest.mark.parametrize(
     "change,pointer",
     [

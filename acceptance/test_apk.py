@@ -25,7 +25,7 @@ def download(api: Api, token: str, package: str, method: str = "GET", **headers:
     )
 
 
-@case("apk/004")
+@case("apk/004", "downloadLatestApk 200")
 @pytest.mark.parametrize("scope", ["register", "apk_download"])
 def test_an_enrolment_token_downloads_the_latest_build(
     scope: str, api: Api, tokens: Tokens, logs: Logs, db: Database, metrics: Metrics
@@ -48,31 +48,38 @@ def test_an_enrolment_token_downloads_the_latest_build(
     logs.expect(
         answer, "apk.download", build_id=build["build_id"], build_type="release", source="enrollment", status=200
     )
+    logs.expect(answer, "db_operation", operation="create", entity="apk_download_events")
 
 
 @case("apk/005")
+@pytest.mark.parametrize("build_type", ["release", "debug"])
 @pytest.mark.parametrize("source", ["manual", "ci"])
-def test_an_admin_downloads_and_is_recorded(source: str, api: Api, logs: Logs, db: Database) -> None:
-    """An admin's download is recorded as manual or ci, without a token (002: apk_download_events)."""
+def test_an_admin_downloads_and_is_recorded(
+    source: str, build_type: str, api: Api, logs: Logs, db: Database, metrics: Metrics
+) -> None:
+    """An admin's download is recorded and counted as manual or ci, without a token (002: apk_download_events)."""
     package = new_package()
-    build = accepted(upload(api, package_name=package), 201)
-    answer = api.admin("GET", PATH, params={"package_name": package, **({"source": "ci"} if source == "ci" else {})})
+    build = accepted(upload(api, package_name=package, build_type=build_type), 201)
+    params = {"package_name": package, "build_type": build_type, **({"source": "ci"} if source == "ci" else {})}
+    counted = f'nexmdm_apk_downloads_total{{build_type="{build_type}",source="{source}"}}'
+    with metrics.moves({counted: 1, "nexmdm_apk_downloads_total": 1}):
+        answer = api.admin("GET", PATH, params=params)
     assert answer.status == 200
     event = db.row("select * from apk_download_events where build_id = %s", build["build_id"])
     assert (event["source"], event["token_id"]) == (source, None)
     assert event["admin_user"]
-    logs.expect(answer, "apk.download", build_id=build["build_id"], source=source)
+    logs.expect(answer, "apk.download", build_id=build["build_id"], build_type=build_type, source=source, status=200)
 
 
-@case("apk/006")
+@case("apk/006", "headLatestApk 200", "* 304")
 def test_head_and_if_none_match_cost_no_bytes(
-    api: Api, tokens: Tokens, logs: Logs, db: Database, unchanged: Unchanged
+    api: Api, tokens: Tokens, logs: Logs, db: Database, metrics: Metrics, unchanged: Unchanged
 ) -> None:
     """HEAD and a matching If-None-Match (304) answer without a body and without a download event (api.md)."""
     package, [token] = new_package(), tokens()
     build = accepted(upload(api, apk(100), package_name=package), 201)
     etag = f'"{build["sha256"]}"'
-    with unchanged():
+    with unchanged(), metrics.moves({"nexmdm_apk_downloads_total": 0}):
         head = download(api, token["token"], package, "HEAD")
         same = download(api, token["token"], package, If_None_Match=etag)
         any_of = download(api, token["token"], package, If_None_Match=f'"x", W/{etag}')
@@ -88,18 +95,19 @@ def test_head_and_if_none_match_cost_no_bytes(
     assert db.value("select count(*) from apk_download_events where build_id = %s", build["build_id"]) == 1
 
 
-@case("apk/007")
+@case("apk/007", "downloadLatestApk 206")
 @pytest.mark.parametrize(
     "wanted,first,last",
     [("bytes=0-15", 0, 15), ("bytes=100-", 100, None), ("bytes=-20", -20, None), ("bytes=10-999999", 10, None)],
 )
 def test_a_range_is_answered_with_its_bytes(
-    wanted: str, first: int, last: int | None, api: Api, tokens: Tokens, logs: Logs
+    wanted: str, first: int, last: int | None, api: Api, tokens: Tokens, logs: Logs, metrics: Metrics
 ) -> None:
-    """A Range is a 206 with exactly those bytes and a Content-Range, recorded as a download (api.md)."""
+    """A Range is a 206 with exactly those bytes and a Content-Range, recorded and counted as a download (api.md)."""
     package, content, [token] = new_package(), apk(1000), tokens()
     build = accepted(upload(api, content, package_name=package), 201)
-    answer = download(api, token["token"], package, Range=wanted)
+    with metrics.moves({'nexmdm_apk_downloads_total{build_type="release",source="enrollment"}': 1}):
+        answer = download(api, token["token"], package, Range=wanted)
     start = first % len(content)
     expected = content[start : None if last is None else last + 1]
     assert (answer.status, answer.body) == (206, expected)
@@ -108,19 +116,21 @@ def test_a_range_is_answered_with_its_bytes(
     logs.expect(answer, "apk.download", build_id=build["build_id"], status=206)
 
 
-@case("apk/008")
-def test_a_range_behind_the_end_is_refused(api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged) -> None:
+@case("apk/008", "downloadLatestApk 416")
+def test_a_range_behind_the_end_is_refused(
+    api: Api, tokens: Tokens, logs: Logs, metrics: Metrics, unchanged: Unchanged
+) -> None:
     """A Range that begins behind the end is a 416 with the size, and no download event (api.md)."""
     package, content, [token] = new_package(), apk(), tokens()
     accepted(upload(api, content, package_name=package), 201)
-    with unchanged():
+    with unchanged(), metrics.moves({"nexmdm_apk_downloads_total": 0}):
         answer = download(api, token["token"], package, Range=f"bytes={len(content)}-")
     refused(answer, 416, "range_not_satisfiable")
     assert answer.headers["content-range"] == f"bytes */{len(content)}"
     assert not logs.of(answer, "apk.download")
 
 
-@case("apk/009")
+@case("apk/009", "* 404", "* 422")
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize(
     "package,status,code", [("com.acceptance.never", 404, "no_build"), ("nodots", 422, "validation_error")]
@@ -139,7 +149,7 @@ def test_a_download_that_cannot_be_is_refused(
     assert not logs.of(answer, "apk.download")
 
 
-@case("apk/010")
+@case("apk/010", "downloadLatestApk 429", "uploadApkBuild 413")
 def test_bursts_and_oversized_uploads_are_refused(fresh_backend: FreshBackend) -> None:
     """Downloads beyond the burst limit per token or address are a 429; too large a build is a 413 (000 A)."""
     system: System = fresh_backend(

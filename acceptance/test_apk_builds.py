@@ -24,7 +24,7 @@ METADATA = {
 }
 
 
-@case("apk/001")
+@case("apk/001", "uploadApkBuild 201", "listApkBuilds 200")
 def test_a_build_is_uploaded_and_listed(api: Api, logs: Logs, db: Database) -> None:
     """An upload is a 201 with size, SHA-256 and its CI metadata, and the list shows it (002: apk_versions)."""
     content, package = apk(5000), new_package()
@@ -49,9 +49,10 @@ def test_a_build_is_uploaded_and_listed(api: Api, logs: Logs, db: Database) -> N
         size_bytes=len(content),
         sha256=sha256,
     )
+    logs.expect(answer, "db_operation", operation="create", entity="apk_versions")
 
 
-@case("apk/002")
+@case("apk/002", "uploadApkBuild 415", "uploadApkBuild 422")
 @pytest.mark.parametrize(
     "query,content,status,code",
     [
@@ -78,7 +79,7 @@ def test_an_upload_that_is_no_build_is_refused(
     assert not logs.of(answer, "apk.upload")
 
 
-@case("apk/003")
+@case("apk/003", "uploadApkBuild 409")
 def test_a_build_is_uploaded_once(api: Api, logs: Logs, unchanged: Unchanged) -> None:
     """The same package, version and type again is a 409 and keeps the first file (api.md)."""
     package = new_package()

@@ -74,7 +74,7 @@ def failures(cells: list[str]) -> dict[str, float]:
     return {"nexmdm_auth_failures_total": float(codes.total()), **counted}
 
 
-@case("authorisation/001")
+@case("authorisation/001", "* 401", "* 403")
 @pytest.mark.parametrize("credential", CREDENTIALS)
 @pytest.mark.usefixtures("logs")  # judge() reads it
 def test_each_operation_with(
@@ -134,7 +134,12 @@ def test_a_request_sent_again(
         eventually(lambda: accepted(send(system.api, operation, proof, mine.about))["deduplicated"], within_s=1.0)
         return
     cell = TABLE["replayed"][CALLS[operation].caller]
-    with unchanged(), metrics.moves({**failures([cell]), "nexmdm_registrations_total": 0}):
+    nothing = {
+        "nexmdm_registrations_total": 0,
+        "nexmdm_dispatches_total": 0,
+        "nexmdm_dispatch_write_duration_seconds_count": 0,
+    }
+    with unchanged(), metrics.moves({**failures([cell]), **nothing}):
         again = send(system.api, operation, proof, mine.about)
     if cell != REPLAYED:
         judge(again, operation, cell, system)
@@ -145,7 +150,7 @@ def test_a_request_sent_again(
     assert len(fcm.inbox(mine.device.fcm_token)) == sent
 
 
-@case("authorisation/004")
+@case("authorisation/004", "completeAction 404")
 def test_a_device_completes_only_its_own(
     system: System, device: NewDevice, logs: Logs, db: Database, unchanged: Unchanged
 ) -> None:
@@ -155,7 +160,7 @@ def test_a_device_completes_only_its_own(
     logs.wait("dispatch.sent", dispatch_request_id=request_id)
     with unchanged():
         answer = other.complete(request_id, "error", message="not mine")
-    refused(answer, 404, "dispatch_not_found")
+        refused(answer, 404, "dispatch_not_found")
     assert request_id.encode() not in answer.body
     assert not logs.of(answer, "action_result.ingest")
     assert accepted(owner.complete(request_id))["replayed"] is False

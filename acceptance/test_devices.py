@@ -73,6 +73,7 @@ def test_a_retired_device_is_refused_from_then_on(api: Api, device: NewDevice, l
     assert retired["status"] == "retired"
     assert retired["retired_at"] is not None
     logs.expect(answer, "device.retire", device_id=one.device_id, alias=one.alias)
+    logs.expect(answer, "db_operation", operation="update", entity="devices", keys={"device_id": one.device_id})
     refused(one.heartbeat(), 401, "token_invalid")
     refused(one.complete("some-dispatch"), 401, "token_invalid")
     again = api.admin("DELETE", f"/v1/devices/{one.device_id}")

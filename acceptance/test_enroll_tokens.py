@@ -27,6 +27,8 @@ def test_a_batch_of_tokens_is_issued(api: Api, logs: Logs, db: Database, metrics
     with metrics.moves({"nexmdm_enroll_tokens_issued_total": 3}):
         answer = api.admin("POST", "/v1/enroll-tokens", json={"aliases": aliases, "note": "ground floor"})
     issued = accepted(answer)["tokens"]
+    ids = {"token_ids": [token["token_id"] for token in issued]}
+    logs.expect(answer, "db_operation", operation="create", entity="enrollment_tokens", keys=ids)
     assert [token["alias"] for token in issued] == aliases
     assert len({token["token"] for token in issued}) == 3
     for token in issued:
@@ -79,6 +81,7 @@ def test_a_revoked_token_is_dead(api: Api, tokens: Tokens, logs: Logs, db: Datab
     first = accepted(answer)
     assert (first["token_id"], first["status"], first["note"]) == (token["token_id"], "revoked", None)
     logs.expect(answer, "sec.token.revoke", token_id=token["token_id"], alias=token["alias"])
+    logs.expect(answer, "db_operation", operation="update", entity="enrollment_tokens")
     refused(api.bearer(token["token"], "POST", "/v1/register", json={"agent_version": "1"}), 401, "token_revoked")
     again = api.admin("DELETE", f"/v1/enroll-tokens/{token['token_id']}")
     assert accepted(again) == {**first, "note": "already revoked"}

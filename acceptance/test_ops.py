@@ -2,7 +2,9 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import yaml
 
 from acceptance.answers import accepted, refused
@@ -12,6 +14,7 @@ from acceptance.contract import SPECIFICATION
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.system import FreshBackend, System, Unchanged
+from harness.waiting import eventually
 
 FAMILIES = {
     "nexmdm_http_requests": "counter",
@@ -31,8 +34,8 @@ FAMILIES = {
 }
 
 
-@case("ops/001")
-def test_metrics_are_prometheus_text(api: Api, logs: Logs) -> None:
+@case("ops/001", "getMetrics 200")
+def test_metrics_are_prometheus_text(api: Api, logs: Logs, metrics: Metrics) -> None:
     """An admin gets every metric as Prometheus text: http totals, dispatch latency, downloads and more (000 A)."""
     answer = api.admin("GET", "/metrics")
     assert answer.status == 200
@@ -41,6 +44,9 @@ def test_metrics_are_prometheus_text(api: Api, logs: Logs) -> None:
     declared = {name.removesuffix("_total"): kind for name, kind in declared.items()}
     assert FAMILIES.items() <= declared.items(), f"missing: {dict(FAMILIES.items() - declared.items())}"
     logs.expect(answer, "metrics.scrape")
+    version = accepted(api.request("GET", "/healthz"))["version"]
+    assert metrics.total(f'nexmdm_build_info{{version="{version}"}}') == 1
+    assert metrics.total("nexmdm_build_info") == 1, "one version runs"
 
 
 @case("ops/002")
@@ -63,7 +69,7 @@ def test_requests_are_counted_by_template_and_status(api: Api, logs: Logs, metri
     assert b"/no/such/path" not in page
 
 
-@case("ops/003")
+@case("ops/003", "getHealth 200", "getReadiness 200")
 def test_health_needs_no_credential_and_pings_the_database(api: Api, logs: Logs, unchanged: Unchanged) -> None:
     """/healthz is 200 without credentials and has asked the database; /readyz has seen migrations at head (000 A)."""
     with unchanged():
@@ -77,17 +83,18 @@ def test_health_needs_no_credential_and_pings_the_database(api: Api, logs: Logs,
     logs.expect(ready, "http.request", status=200)
 
 
-@case("ops/004")
+@case("ops/004", "getHealth 403")
 def test_health_can_be_gated_and_can_leave_the_database_alone(fresh_backend: FreshBackend) -> None:
     """By setting /healthz asks for the admin key and does not touch the database (000 A: configurable)."""
     system: System = fresh_backend(env={"NEXMDM_HEALTHZ_ADMIN": "true", "NEXMDM_HEALTHZ_DATABASE": "false"})
-    answer = system.api.request("GET", "/healthz")
+    with system.unchanged(), system.metrics.moves({'nexmdm_auth_failures_total{code="admin_required"}': 1}):
+        answer = system.api.request("GET", "/healthz")
     refused(answer, 403, "admin_required")
     system.logs.expect(answer, "sec.auth.fail", code="admin_required")
     assert accepted(system.api.admin("GET", "/healthz"))["database"] == "not_checked"
 
 
-@case("ops/005")
+@case("ops/005", "getOpenapiYaml 200", "getOpenapiJson 200")
 def test_the_contract_is_served_as_written(api: Api, logs: Logs) -> None:
     """/openapi.yaml is the hand-written file, /openapi.json the same document as JSON (api.md)."""
     as_yaml, as_json = api.request("GET", "/openapi.yaml"), api.request("GET", "/openapi.json")
@@ -97,7 +104,7 @@ def test_the_contract_is_served_as_written(api: Api, logs: Logs) -> None:
     logs.expect(as_yaml, "http.request", status=200)
 
 
-@case("ops/006")
+@case("ops/006", "getDocs 200")
 def test_the_docs_page_works_offline(api: Api, logs: Logs) -> None:
     """/docs is one page that names every operation and loads nothing from anywhere (api.md: works offline)."""
     answer = api.request("GET", "/docs")
@@ -108,3 +115,25 @@ def test_the_docs_page_works_offline(api: Api, logs: Logs) -> None:
         assert operation.operation_id in page or operation.template in page, operation.operation_id
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?(?:https?:)?//""", page)
     logs.expect(answer, "http.request", status=200)
+
+
+@case("ops/008")
+def test_the_pool_gauge_shows_what_is_held(two_workers: System) -> None:
+    """nexmdm_db_pool_in_use is the number of connections that requests hold at this moment (api.md: pool in use)."""
+    system, gauge = two_workers, "nexmdm_db_pool_in_use"
+
+    def in_use(expected: int) -> bool:
+        found = system.metrics.total(gauge)
+        assert found == expected, f"{found} connections in use, expected {expected}"
+        return True
+
+    eventually(lambda: in_use(0), within_s=3.0)
+    with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(3) as pool:
+        owner.execute("lock table apk_versions in access exclusive mode")
+        answers = [pool.submit(system.api.admin, "GET", "/v1/apk/builds") for _ in range(3)]
+        eventually(lambda: in_use(3), within_s=3.0)
+        owner.rollback()
+        for answer in answers:
+            accepted(answer.result())
+    eventually(lambda: in_use(0), within_s=3.0)
+    system.logs.expect(answers[0].result(), "http.request", status=200)
