@@ -44,7 +44,7 @@ def test_a_ping_is_queued_and_sent(
     data = message["data"]
     assert (data["request_id"], data["action"], json.loads(data["params"])) == (request_id, "ping", {})
     assert message["android"]["priority"].lower() == "high"
-    assert message["android"]["ttl"].endswith("s")
+    assert 0 < float(message["android"]["ttl"].removesuffix("s")) <= 3600, "no longer than the command itself lives"
     logs.expect(
         answer,
         "dispatch.request",
@@ -76,14 +76,14 @@ def test_a_command_to_several_devices_has_a_dispatch_for_each(
     api: Api, device: NewDevice, logs: Logs, db: Database, fcm: FcmControl
 ) -> None:
     """One command to several devices makes one dispatch with an id of its own for each, in the order given (001)."""
-    devices = [device() for _ in range(3)]
-    answer = api.command(
-        {
-            "device_ids": [one.device_id for one in devices],
-            "action": "launch_app",
-            "params": {"package_name": "com.example.app", "activity": ".MainActivity"},
-        }
-    )
+    devices = [device() for _ in range(3)][::-1]  # an order that no column has
+    command = {
+        "request_id": f"cmd-{uuid.uuid4().hex}",
+        "device_ids": [one.device_id for one in devices],
+        "action": "launch_app",
+        "params": {"package_name": "com.example.app", "activity": ".MainActivity"},
+    }
+    answer = api.command(command)
     body = accepted(answer)
     assert [one["device_id"] for one in body["dispatches"]] == [one.device_id for one in devices]
     ids = [one["request_id"] for one in body["dispatches"]]
@@ -94,6 +94,7 @@ def test_a_command_to_several_devices_has_a_dispatch_for_each(
         assert message["data"]["request_id"] == request_id
         assert json.loads(message["data"]["params"]) == {"package_name": "com.example.app", "activity": ".MainActivity"}
         logs.expect(answer, "dispatch.request", dispatch_request_id=request_id, device_id=one.device_id)
+    assert accepted(api.command(command)) == body
     assert db.value("select count(*) from fcm_dispatches where command_request_id = %s", body["request_id"]) == 3
 
 
@@ -118,20 +119,27 @@ def test_the_same_command_again_is_answered_from_the_first(
 
 
 @case("command/004")
-@pytest.mark.parametrize("other_part", ["action", "device"])
+@pytest.mark.parametrize("other_part", ["action", "device", "params"])
 def test_a_request_id_with_other_content_is_a_conflict(
     other_part: str, api: Api, device: NewDevice, logs: Logs, fcm: FcmControl, unchanged: Unchanged
 ) -> None:
     """The same request_id with other content is a 409 that shows the prior dispatch and sends nothing (000 A: 409)."""
     one, other = device(), device()
-    body: dict[str, Any] = {"request_id": f"cmd-{uuid.uuid4().hex}", "device_id": one.device_id, "action": "ping"}
+    body: dict[str, Any] = {
+        "request_id": f"cmd-{uuid.uuid4().hex}",
+        "device_id": one.device_id,
+        "action": "launch_app",
+        "params": {"package_name": "com.example.app"},
+    }
+    changes: dict[str, dict[str, Any]] = {
+        "action": {"action": "ping", "params": {}},
+        "device": {"device_id": other.device_id},
+        "params": {"params": {"package_name": "com.example.other"}},
+    }
     accepted(api.command(body))
     fcm.inbox(one.fcm_token, wait_s=5.0)
-    changed = {**body, "device_id": other.device_id}
-    if other_part == "action":
-        changed = {**body, "action": "launch_app", "params": {"package_name": "com.example.app"}}
     with unchanged():
-        answer = api.command(changed)
+        answer = api.command({**body, **changes[other_part]})
     prior = refused(answer, 409, "request_id_conflict")["prior"]
     assert prior["request_id"] == body["request_id"]
     assert prior["dispatches"][0]["device_id"] == one.device_id

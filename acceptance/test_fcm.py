@@ -1,5 +1,7 @@
 """What the service does with FCM's answers: retries, dead tokens, expiry, results that overtake the send."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -164,15 +166,18 @@ def test_commands_wait_out_an_fcm_that_is_down(fresh_backend: FreshBackend) -> N
 
 @case("fcm/007")
 def test_a_command_that_outlives_its_time_expires(fresh_backend: FreshBackend) -> None:
-    """A command that FCM does not take within its time expires and is not sent later (api.md: expired)."""
+    """A command that FCM does not take, or no device answers, within its time expires (api.md: expired)."""
     system: System = fresh_backend(env={"NEXMDM_COMMAND_TTL_S": "1"})
-    one = system.device()
+    one, silent = system.device(), system.device()
     system.fcm.script([{"status": 503, "error_code": "UNAVAILABLE", "times": 0}], token=one.fcm_token)
-    with system.metrics.moves({'nexmdm_dispatches_total{status="expired"}': 1}, within_s=5.0):
-        request_id = system.ping(one)
-        eventually(ended(system.api, request_id, "expired"), within_s=10.0)
-    system.logs.wait("dispatch.expired", dispatch_request_id=request_id, device_id=one.device_id, action="ping")
-    assert system.db.value("select status from fcm_dispatches where request_id = %s", request_id) == "expired"
+    with system.metrics.moves({'nexmdm_dispatches_total{status="expired"}': 2}, within_s=5.0):
+        ids = {target.device_id: system.ping(target) for target in (one, silent)}
+        for request_id in ids.values():
+            eventually(ended(system.api, request_id, "expired"), within_s=10.0)
+    for device_id, request_id in ids.items():
+        system.logs.wait("dispatch.expired", dispatch_request_id=request_id, device_id=device_id, action="ping")
+        assert system.db.value("select status from fcm_dispatches where request_id = %s", request_id) == "expired"
+    assert len(system.fcm.inbox(silent.fcm_token)) == 1
 
 
 @case("fcm/008")
@@ -210,3 +215,34 @@ def test_a_kill_leaves_nothing_running_and_loses_no_command(fresh_backend: Fresh
     system.running.backend.restart()
     eventually(ended(system.api, request_id, "sent"), within_s=10.0)
     assert [message["data"]["request_id"] for message in system.fcm.inbox(one.fcm_token)] == [request_id]
+
+
+@case("fcm/010")
+def test_a_slow_answer_is_waited_for(
+    system: System, api: Api, device: NewDevice, logs: Logs, fcm: FcmControl, db: Database
+) -> None:
+    """While FCM takes seconds over a message nobody sends it a second time (000 A: no duplicate send)."""
+    one = device()
+    fcm.script([{"status": 200, "delay_s": 2.5}], token=one.fcm_token)
+    request_id = system.ping(one)
+    eventually(ended(api, request_id, "sent"), within_s=10.0)
+    logs.wait("dispatch.sent", dispatch_request_id=request_id, attempt=1)
+    assert len(fcm.inbox(one.fcm_token)) == 1
+    assert db.value("select attempts from fcm_dispatches where request_id = %s", request_id) == 1
+
+
+@case("fcm/011")
+def test_who_dies_while_sending_loses_no_command(fresh_backend: FreshBackend) -> None:
+    """A command whose dispatcher is killed in the middle of sending it is sent by the next (001: durable)."""
+    system: System = fresh_backend(env={"NEXMDM_FCM_TIMEOUT_S": "1"})  # a claim ends 5 s after twice this time
+    one = system.device()
+    system.fcm.script([{"status": 200, "delay_s": 5.0}], token=one.fcm_token)
+    request_id = system.ping(one)
+    sending = "select status = 'sending' from fcm_dispatches where request_id = %s"
+    eventually(lambda: system.db.value(sending, request_id), within_s=5.0)
+    started = [line for line in system.logs.tap.since(0) if line["event"] == "service.start"]
+    [victim] = [line["pid"] for line in started if line["role"] == "background"]
+    os.kill(victim, signal.SIGKILL)
+    system.logs.wait("service.stop", pid=victim, role="background", level="ERROR")
+    eventually(ended(system.api, request_id, "sent"), within_s=20.0)
+    system.logs.wait("dispatch.sent", dispatch_request_id=request_id)

@@ -12,7 +12,7 @@ from acceptance.api import Api
 from acceptance.apks import apk, upload
 from acceptance.case import case
 from acceptance.logs import Logs
-from acceptance.system import System, Tokens, Unchanged, new_alias
+from acceptance.system import FreshBackend, System, Tokens, Unchanged, new_alias
 
 SCRIPTS = {"/v1/scripts/enroll.sh": "text/x-shellscript", "/v1/scripts/enroll.cmd": "application/x-bat"}
 
@@ -78,6 +78,37 @@ def test_the_shell_script_downloads_the_apk(given: str, api: Api, tokens: Tokens
     logs.wait("apk.download", source="enrollment", status=200)
 
 
+@case("scripts/006")
+def test_the_shell_script_keeps_nothing_of_a_refusal(api: Api, logs: Logs, tmp_path: Path) -> None:
+    """Run with a token that is refused, the script fails and leaves nothing to install (001: enrolment)."""
+    rendered = api.admin("GET", "/v1/scripts/enroll.sh", params={"alias": new_alias()})
+    (tmp_path / "enroll.sh").write_bytes(rendered.body)
+    ran = subprocess.run(
+        ["bash", "enroll.sh", "nxe_" + "A" * 43],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["enroll.sh"]
+    assert ran.returncode != 0, ran.stdout
+    logs.wait("sec.auth.fail", code="token_invalid", route="/v1/apk/download-latest")
+
+
+@case("scripts/007")
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_a_script_names_the_public_address(path: str, fresh_backend: FreshBackend) -> None:
+    """By setting the scripts name the address that devices reach, not the one of the request (backend/README.md)."""
+    system: System = fresh_backend(env={"NEXMDM_PUBLIC_URL": "https://mdm.example.com/fleet"})
+    answer = system.api.admin("GET", path, params={"alias": "D01"})
+    text = answer.body.decode("utf-8")
+    assert "https://mdm.example.com/fleet" in text
+    assert system.target.base_url not in text
+    system.logs.expect(answer, "script.render", alias="D01")
+
+
 @case("scripts/004")
 @pytest.mark.parametrize("path", SCRIPTS)
 @pytest.mark.parametrize(
@@ -104,9 +135,12 @@ def test_a_script_for_no_alias_is_refused(
 @case("scripts/005")
 @pytest.mark.parametrize("path", SCRIPTS)
 @pytest.mark.parametrize("host", ["x$(touch owned)", "x`touch owned`", "x;touch owned", 'x"&calc&"', "x'y"])
-def test_a_hostile_host_header_runs_nothing(path: str, host: str, api: Api, logs: Logs, tmp_path: Path) -> None:
+def test_a_hostile_host_header_runs_nothing(
+    path: str, host: str, api: Api, logs: Logs, tmp_path: Path, unchanged: Unchanged
+) -> None:
     """A Host header with shell metacharacters is refused or quoted: the rendered script runs nothing of it (api.md)."""
-    answer = api.admin("GET", path, params={"alias": "D01"}, headers={"Host": host})
+    with unchanged():
+        answer = api.admin("GET", path, params={"alias": "D01"}, headers={"Host": host})
     assert answer.status in (200, 422), answer.status
     if answer.status == 200 and path.endswith(".sh"):
         (tmp_path / "enroll.sh").write_bytes(answer.body)

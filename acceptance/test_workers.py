@@ -3,16 +3,22 @@
 import os
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from acceptance.answers import accepted, refused
+from acceptance.apks import new_package, upload
 from acceptance.case import case
 from acceptance.system import Enrolled, FreshBackend, System
 from acceptance.workers import only, web_processes
-from harness.client import Answer
+from harness.client import Answer, TransportError
 from harness.waiting import eventually
+
+WAITING = "select count(*) from pg_locks where not granted"
 
 
 def beat_of_each(system: System, device: Enrolled) -> list[Answer]:
@@ -63,15 +69,22 @@ def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
     """SIGTERM answers what has begun, ends every process and exits with code 0 (architecture.md; seed 001)."""
     system: System = fresh_backend(workers=2)
     device = system.device()
-    accepted(device.heartbeat())
-    rows = system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id)
     pids = [line["pid"] for line in system.logs.tap.since(0) if line["event"] == "service.start"]
     assert len(pids) == 4, "a supervisor, two web workers and the background process"
-    assert system.running.backend.stop() == 0
+    with ThreadPoolExecutor(2) as pool:
+        with psycopg.connect(system.target.database_url or "") as owner:
+            owner.execute("lock table device_heartbeats in share mode")
+            begun = pool.submit(device.heartbeat)
+            eventually(lambda: system.db.value(WAITING) == 1, within_s=5.0)
+            ended = pool.submit(system.running.backend.stop)
+            # The idle one has ended: the signal is there, and who still answers has been told too.
+            system.logs.wait("service.stop", role="web")
+        accepted(begun.result())
+        assert ended.result() == 0
     for pid in pids:
         system.logs.wait("service.stop", pid=pid)
         assert not Path(f"/proc/{pid}").exists()
-    assert rows == 1
+    assert system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id) == 1
 
 
 @case("workers/004")
@@ -88,3 +101,51 @@ def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)
     system.logs.wait("service.stop", pid=victim, role="web", level="ERROR")
     assert system.metrics.total("nexmdm_registrations_total") == before, "counters outlive a worker"
+
+
+@case("workers/005")
+@pytest.mark.parametrize("table", ["device_heartbeats", "commands", "fcm_dispatches"])
+def test_nothing_is_answered_before_it_is_written(table: str, fresh_backend: FreshBackend) -> None:
+    """A 200 promises a row: while the row cannot be written there is none, and after kill -9 all are there (api.md)."""
+    system: System = fresh_backend()
+    device = system.device()
+    accepted(device.heartbeat())
+    request_id = system.ping(device)
+    eventually(system.settled, within_s=5.0)
+    calls: dict[str, Callable[[], Answer]] = {
+        "device_heartbeats": device.heartbeat,
+        "commands": lambda: system.api.command({"device_id": device.device_id, "action": "ping"}),
+        "fcm_dispatches": lambda: device.complete(request_id),
+    }
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(system.target.database_url or "") as owner:
+        owner.execute(f"lock table {table} in share mode".encode())
+        begun = pool.submit(calls[table])
+        eventually(lambda: begun.done() or system.db.value(WAITING) == 1, within_s=5.0)
+        assert not begun.done(), "answered before it was written"
+        system.running.backend.kill()
+        owner.rollback()
+        assert isinstance(begun.exception(), TransportError | None)
+    system.running.backend.restart()
+    assert system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id) >= 1
+    assert system.db.value("select count(*) from commands where request_id = %s", request_id) == 1
+
+
+@case("workers/006")
+def test_a_revoked_token_is_refused_by_every_worker(two_workers: System) -> None:
+    """A revoked enrolment token, which both workers have seen, opens nothing at either of them (api.md: revoked)."""
+    system, package, token = two_workers, new_package(), two_workers.token()
+    accepted(upload(system.api, package_name=package), 201)
+
+    def downloads() -> list[Answer]:
+        answers = []
+        for pid in web_processes(system):
+            with only(system, pid) as api:
+                path, params = "/v1/apk/download-latest", {"package_name": package}
+                answers.append(api.bearer(token["token"], "GET", path, params=params))
+        return answers
+
+    assert [answer.status for answer in downloads()] == [200, 200], "both workers know the token"
+    accepted(system.api.admin("DELETE", f"/v1/enroll-tokens/{token['token_id']}"))
+    for answer in downloads():
+        refused(answer, 401, "token_revoked")
+        system.logs.expect(answer, "sec.auth.fail", code="token_revoked")
