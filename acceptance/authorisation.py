@@ -122,7 +122,7 @@ def _forged(scene: Scene, change: Callable[[str], str]) -> Proof:
 # How each row's credential is made; the last row is a request and not a credential.
 CREDENTIALS: dict[str, Callable[[Scene], Proof]] = {
     "no credential": lambda _: nobody,
-    "malformed token": lambda _: bearer("too-short"),
+    "malformed token": lambda _: lambda _raw: [("Authorization", "Bearer nx_?")],  # no secret that is to be masked
     "unknown device's token": lambda _: bearer("nxd_" + "0" * 32 + "_" + "A" * 43),
     "unknown enrolment token": lambda _: bearer("nxe_" + "A" * 43),
     "device token": lambda scene: bearer(scene.device.token),

@@ -128,7 +128,7 @@ def test_the_pool_gauge_shows_what_is_held(two_workers: System) -> None:
         return True
 
     eventually(lambda: in_use(0), within_s=3.0)
-    with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(3) as pool, psycopg.connect(system.target.database_url or "") as owner:
         owner.execute("lock table apk_versions in access exclusive mode")
         answers = [pool.submit(system.api.admin, "GET", "/v1/apk/builds") for _ in range(3)]
         eventually(lambda: in_use(3), within_s=3.0)
