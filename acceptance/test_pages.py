@@ -98,7 +98,7 @@ def test_a_page_that_cannot_be_is_refused(
 
 @case("pages/003")
 def test_a_batch_of_one_moment_is_paged_too(api: Api, tokens: Tokens, logs: Logs) -> None:
-    """Rows of the same moment are each on one page, and a full page that is the last has no cursor (openapi: Paging)."""
+    """Rows of one moment are each on one page, and a full page that is the last has no cursor (openapi: Paging)."""
     batch = tokens(5)
     read: list[str] = []
     cursor: dict[str, str] = {}
