@@ -101,10 +101,11 @@ def test_an_unknown_device_is_refused(
 
 @case("devices/005")
 def test_a_retired_device_can_enrol_again(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
-    """A fresh token for a retired device's alias brings the same device back (api.md: re-enrolment)."""
+    """A fresh token for a retired device's alias brings the device back, but not its old token (api.md)."""
     one = device()
     accepted(api.admin("DELETE", f"/v1/devices/{one.device_id}"))
     again = device(one.alias)
     logs.expect(again.answer, "register.success", device_id=one.device_id, reenrolled=True)
+    refused(one.complete("some-dispatch"), 401, "token_invalid")
     accepted(again.heartbeat())
     assert db.value("select retired_at from devices where device_id = %s", one.device_id) is None

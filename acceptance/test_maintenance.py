@@ -90,10 +90,10 @@ def let_days_pass(system: System, dispatch: str, device_id: str) -> None:
             " - interval '3 days' where request_id = %s",
             (dispatch,),
         )
-        for days, end in ((8, "min"), (6, "max")):
+        for days, which in ((8, "min"), (6, "max")):
             owner.execute(
                 f"update apk_download_events set ts = ts - interval '{days} days'"
-                f" where id = (select {end}(id) from apk_download_events)".encode()
+                f" where id = (select {which}(id) from apk_download_events)".encode()
             )
 
 

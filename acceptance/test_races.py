@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +24,11 @@ Race = Callable[[], list[Answer]]
 BEAT = """
     insert into device_heartbeats (device_id, bucket, ts, status)
     values (%s, date_bin('10 seconds', now(), timestamptz 'epoch'), now(), 'ok')
+"""
+BUILD = """
+    insert into apk_versions
+        (package_name, version_code, version_name, build_type, size_bytes, sha256, storage_url)
+    values (%s, 3, '1.0.0', 'release', 1, repeat('0', 64), 'nowhere')
 """
 
 
@@ -73,7 +78,9 @@ def test_twenty_posts_of_one_command_are_one_message(two_workers: System) -> Non
     """20 simultaneous posts of one signed command: one row, one message, 20 equal answers (000 A: idempotency)."""
     system, device = two_workers, two_workers.device()
     raw, stamp = json.dumps({"device_id": device.device_id, "action": "ping"}).encode(), int(time.time())
-    answers = race(system, [lambda: system.api.command(raw=raw, timestamp=stamp)] * 20)
+    # All have found no such command, and are about to look at its device, when its row is let go.
+    row = "select from devices where device_id = %s for update"
+    answers = race_after(system, [lambda: system.api.command(raw=raw, timestamp=stamp)] * 20, row, device.device_id)
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
     assert sum("idempotent-replay" not in answer.headers for answer in answers) == 1
@@ -91,7 +98,9 @@ def test_twenty_results_are_one_completion(two_workers: System) -> None:
     system, device = two_workers, two_workers.device()
     request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
     system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
-    bodies = [accepted(answer) for answer in race(system, [lambda: device.complete(request_id)] * 20)]
+    row = "select from fcm_dispatches where request_id = %s for update"
+    answers = race_after(system, [lambda: device.complete(request_id)] * 20, row, request_id)
+    bodies = [accepted(answer) for answer in answers]
     assert Counter(body["replayed"] for body in bodies) == {False: 1, True: 19}
     assert len({body["completed_at"] for body in bodies}) == 1
     steps = system.db.rows("select status from dispatch_transitions where request_id = %s", request_id)
@@ -133,7 +142,8 @@ def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Ra
 def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     """Eight simultaneous uploads of one version: one 201, seven 409, one row, whole bytes (api.md)."""
     system, package, content = two_workers, new_package(), apk(200_000)
-    answers = race(system, [lambda: upload(system.api, content, package_name=package, version_code=3)] * 8)
+    calls = [lambda: upload(system.api, content, package_name=package, version_code=3)] * 8
+    answers = race_after(system, calls, BUILD, package)
     assert Counter(answer.status for answer in answers) == {201: 1, 409: 7}
     assert system.db.value("select count(*) from apk_versions where package_name = %s", package) == 1
     stored = system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})
@@ -195,3 +205,12 @@ def unfinished(system: System, statement: str, *values: object) -> Iterator[Call
         other.execute(statement.encode(), values)
         yield wait_for
         other.rollback()
+
+
+def race_after(system: System, calls: Sequence[Callable[[], Answer]], statement: str, *values: object) -> list[Answer]:
+    """A race in which each call has begun, and waits for what the statement holds, before any can go on."""
+    with ThreadPoolExecutor(1) as pool:
+        with unfinished(system, statement, *values) as wait_for:
+            racing = pool.submit(race, system, calls)
+            wait_for(len(calls))
+        return racing.result()

@@ -18,7 +18,10 @@ from acceptance.workers import only, web_processes
 from harness.client import Answer, TransportError
 from harness.waiting import eventually
 
-WAITING = "select count(*) from pg_locks where not granted"
+WAITING = """
+    select count(*) from pg_locks
+    where not granted and database = (select oid from pg_database where datname = current_database())
+"""
 
 
 def beat_of_each(system: System, device: Enrolled) -> list[Answer]:
