@@ -152,7 +152,8 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
-    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", "harness/tests", "ci/tests", "faults/tests"))
+    own = ("harness/tests", "ci/tests", "faults/tests")
+    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
     for suite in () if session.posargs else ("load", "contracts", "acceptance"):
         python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
 

@@ -61,7 +61,7 @@ def test_a_result_completes_its_dispatch(
     assert shown["completed_at"] == body["completed_at"]
 
 
-@case("action-result/002")
+@case("action-result/002", "completeAction 200")
 def test_a_repeated_result_keeps_the_first(
     system: System, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
 ) -> None:

@@ -51,7 +51,7 @@ def test_an_enrolment_token_downloads_the_latest_build(
     logs.expect(answer, "db_operation", operation="create", entity="apk_download_events")
 
 
-@case("apk/005")
+@case("apk/005", "downloadLatestApk 200")
 @pytest.mark.parametrize("build_type", ["release", "debug"])
 @pytest.mark.parametrize("source", ["manual", "ci"])
 def test_an_admin_downloads_and_is_recorded(
@@ -71,7 +71,7 @@ def test_an_admin_downloads_and_is_recorded(
     logs.expect(answer, "apk.download", build_id=build["build_id"], build_type=build_type, source=source, status=200)
 
 
-@case("apk/006", "headLatestApk 200", "* 304")
+@case("apk/006", "headLatestApk 200", "headLatestApk 304", "downloadLatestApk 304")
 def test_head_and_if_none_match_cost_no_bytes(
     api: Api, tokens: Tokens, logs: Logs, db: Database, metrics: Metrics, unchanged: Unchanged
 ) -> None:

@@ -119,7 +119,7 @@ def caller(contract: Contract, operation: Operation) -> str:
     return {"deviceToken": "device", "enrolmentToken": "enrolment", "adminKey": "admin"}[schemes.pop()]
 
 
-@case("authorisation/003")
+@case("authorisation/003", "completeAction 200", "sendCommand 200", "registerDevice 401")
 @pytest.mark.parametrize(
     "operation", [name for name, one in CALLS.items() if TABLE["replayed"][one.caller] != NOT_JUDGED]
 )

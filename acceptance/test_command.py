@@ -20,7 +20,7 @@ from harness.waiting import eventually
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
 
-@case("command/001")
+@case("command/001", "sendCommand 200")
 def test_a_ping_is_queued_and_sent(
     api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics, fcm: FcmControl
 ) -> None:
@@ -71,7 +71,7 @@ def test_a_ping_is_queued_and_sent(
     assert db.value("select http_request_id from commands where request_id = %s", request_id) == answer.request_id
 
 
-@case("command/002")
+@case("command/002", "sendCommand 200")
 def test_a_command_to_several_devices_has_a_dispatch_for_each(
     api: Api, device: NewDevice, logs: Logs, db: Database, fcm: FcmControl
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_command_to_several_devices_has_a_dispatch_for_each(
     assert db.value("select count(*) from fcm_dispatches where command_request_id = %s", body["request_id"]) == 3
 
 
-@case("command/003")
+@case("command/003", "sendCommand 200")
 def test_the_same_command_again_is_answered_from_the_first(
     system: System, api: Api, device: NewDevice, logs: Logs, db: Database, fcm: FcmControl
 ) -> None:
@@ -118,7 +118,7 @@ def test_the_same_command_again_is_answered_from_the_first(
     assert len(fcm.inbox(one.fcm_token)) == 1
 
 
-@case("command/004")
+@case("command/004", "sendCommand 409")
 @pytest.mark.parametrize("other_part", ["action", "device", "params"])
 def test_a_request_id_with_other_content_is_a_conflict(
     other_part: str, api: Api, device: NewDevice, logs: Logs, fcm: FcmControl, unchanged: Unchanged
@@ -148,7 +148,7 @@ def test_a_request_id_with_other_content_is_a_conflict(
     assert fcm.inbox(other.fcm_token) == []
 
 
-@case("command/005")
+@case("command/005", "sendCommand 200")
 def test_a_replayed_signed_body_sends_once(
     system: System, api: Api, device: NewDevice, logs: Logs, db: Database, fcm: FcmControl
 ) -> None:
@@ -165,7 +165,7 @@ def test_a_replayed_signed_body_sends_once(
     assert db.value("select count(*) from fcm_dispatches where device_id = %s", one.device_id) == 1
 
 
-@case("command/008")
+@case("command/008", "sendCommand 404", "sendCommand 409")
 @pytest.mark.parametrize(
     "state,status,code", [("unknown", 404, "device_not_found"), ("retired", 409, "device_retired")]
 )
@@ -184,7 +184,7 @@ def test_one_unreachable_device_stops_the_whole_command(
     assert fcm.inbox(good.fcm_token) == []
 
 
-@case("command/009")
+@case("command/009", "sendCommand 422")
 @pytest.mark.parametrize(
     "change,pointer",
     [

@@ -12,7 +12,7 @@ from acceptance.system import NewDevice, Unchanged
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
 
-@case("devices/001")
+@case("devices/001", "listDevices 200", "getDevice 200")
 def test_a_device_is_shown_with_its_facts_and_health(api: Api, device: NewDevice, logs: Logs) -> None:
     """The list and the single view show a device's facts, when it was last seen, and what it said (001; api.md)."""
     one = device(manufacturer="Samsung", model="SM-A546B", serial="R58", android_version="14", sdk_int=34)
@@ -42,7 +42,7 @@ def test_a_device_is_shown_with_its_facts_and_health(api: Api, device: NewDevice
     logs.expect(answer, "http.request", status=200)
 
 
-@case("devices/002")
+@case("devices/002", "listDevices 200")
 def test_filters_pick_devices(api: Api, device: NewDevice, logs: Logs) -> None:
     """status, last_status and stale_since each pick exactly the devices that they name (api.md: filters)."""
     silent, erring, retired = device(), device(), device()
@@ -63,7 +63,7 @@ def test_filters_pick_devices(api: Api, device: NewDevice, logs: Logs) -> None:
         logs.expect(answer, "http.request", status=200)
 
 
-@case("devices/003")
+@case("devices/003", "retireDevice 200")
 def test_a_retired_device_is_refused_from_then_on(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """Retiring a device kills its token on the next request; retiring it again answers the same (api.md)."""
     one = device()
@@ -82,7 +82,7 @@ def test_a_retired_device_is_refused_from_then_on(api: Api, device: NewDevice, l
     assert db.value("select retired_at is not null from devices where device_id = %s", one.device_id)
 
 
-@case("devices/004")
+@case("devices/004", "* 404", "* 422")
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize(
     "device_id,status,code",
@@ -99,7 +99,7 @@ def test_an_unknown_device_is_refused(
     assert not logs.of(answer, "device.retire")
 
 
-@case("devices/005")
+@case("devices/005", "registerDevice 200")
 def test_a_retired_device_can_enrol_again(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """A fresh token for a retired device's alias brings the device back, but not its old token (api.md)."""
     one = device()

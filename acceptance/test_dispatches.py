@@ -11,7 +11,7 @@ from acceptance.system import NewDevice, System, Unchanged
 from harness.waiting import eventually
 
 
-@case("dispatches/001")
+@case("dispatches/001", "getDispatch 200")
 def test_a_dispatch_shows_every_transition(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """A dispatch shows each transition with its time, from queued to completed, and one chain of ids (001; api.md)."""
     one = device()
@@ -36,7 +36,7 @@ def test_a_dispatch_shows_every_transition(api: Api, device: NewDevice, logs: Lo
     logs.expect(result, "action_result.ingest", dispatch_request_id=request_id)
 
 
-@case("dispatches/002")
+@case("dispatches/002", "listDispatches 200")
 def test_filters_pick_dispatches(system: System, api: Api, device: NewDevice, logs: Logs) -> None:
     """device_id, action, status and command_request_id each pick exactly what they name, newest first (api.md)."""
     one, other = device(), device()
@@ -69,7 +69,7 @@ def test_filters_pick_dispatches(system: System, api: Api, device: NewDevice, lo
     assert all(item["params"] == {"package_name": "com.example.app"} for item in listed["items"])
 
 
-@case("dispatches/003")
+@case("dispatches/003", "getDispatch 404", "getDispatch 422")
 @pytest.mark.parametrize(
     "request_id,status,code",
     [("no-such-dispatch", 404, "dispatch_not_found"), ("no%20id", 422, "validation_error")],
@@ -84,7 +84,7 @@ def test_an_unknown_dispatch_is_refused(
     logs.expect(answer, "http.request", status=status)
 
 
-@case("dispatches/004")
+@case("dispatches/004", "listDispatches 422")
 @pytest.mark.parametrize(
     "params", [{"status": "lost"}, {"action": "reboot"}, {"device_id": "D01"}, {"command_request_id": "a b"}], ids=str
 )

@@ -20,7 +20,7 @@ from acceptance.workers import race
 from harness.waiting import eventually
 
 
-@case("tokens/001")
+@case("tokens/001", "createEnrollTokens 200")
 def test_a_batch_of_tokens_is_issued(api: Api, logs: Logs, db: Database, metrics: Metrics) -> None:
     """A batch answers one token per alias in order; only SHA-256 hashes are stored (000 A: 200 create; B: 45 min)."""
     aliases = [new_alias() for _ in range(3)]
@@ -47,7 +47,7 @@ def test_a_batch_of_tokens_is_issued(api: Api, logs: Logs, db: Database, metrics
         logs.expect(answer, "sec.token.create", token_id=token["token_id"], alias=token["alias"], scope="register")
 
 
-@case("tokens/002")
+@case("tokens/002", "listEnrollTokens 200")
 def test_the_list_shows_each_status_and_never_a_token(api: Api, tokens: Tokens, logs: Logs, db: Database) -> None:
     """The list filters by active, expired, revoked and exhausted, and shows no token (000 A: 200 list)."""
     alias = new_alias()
@@ -73,7 +73,7 @@ def test_the_list_shows_each_status_and_never_a_token(api: Api, tokens: Tokens, 
     assert b"token_hash" not in everything.body
 
 
-@case("tokens/003")
+@case("tokens/003", "revokeEnrollToken 200")
 def test_a_revoked_token_is_dead(api: Api, tokens: Tokens, logs: Logs, db: Database) -> None:
     """Revoking makes the status revoked and every later use a 401; again is a 200 with a note (000 A: 200 delete)."""
     [token] = tokens()
@@ -89,7 +89,7 @@ def test_a_revoked_token_is_dead(api: Api, tokens: Tokens, logs: Logs, db: Datab
     assert db.value("select revoked_at is not null from enrollment_tokens where token_id = %s", token["token_id"])
 
 
-@case("tokens/004")
+@case("tokens/004", "revokeEnrollToken 409")
 @pytest.mark.parametrize("state", ["expired", "exhausted"])
 def test_a_token_that_has_ended_cannot_be_revoked(
     state: str, api: Api, tokens: Tokens, logs: Logs, db: Database, unchanged: Unchanged
@@ -109,7 +109,7 @@ def test_a_token_that_has_ended_cannot_be_revoked(
     assert not logs.of(answer, "sec.token.revoke")
 
 
-@case("tokens/005")
+@case("tokens/005", "revokeEnrollToken 404", "revokeEnrollToken 422")
 @pytest.mark.parametrize(
     "token_id,status,code",
     [("01890000-0000-7000-8000-000000000000", 404, "token_not_found"), ("17", 422, "validation_error")],
@@ -124,7 +124,7 @@ def test_an_unknown_token_cannot_be_revoked(
     logs.expect(answer, "http.request", status=status)
 
 
-@case("tokens/006")
+@case("tokens/006", "createEnrollTokens 422")
 @pytest.mark.parametrize(
     "change,pointer",
     [
@@ -154,7 +154,7 @@ def test_a_batch_that_breaks_the_schema_issues_nothing(
     assert not logs.of(answer, "sec.token.create")
 
 
-@case("tokens/007")
+@case("tokens/007", "createEnrollTokens 429")
 def test_issuing_tokens_is_limited_per_admin(fresh_backend: FreshBackend) -> None:
     """Of 40 simultaneous issues at a limit of 10 exactly 10 pass, over two workers; the others are 429 (000 A: 429)."""
     system: System = fresh_backend(workers=2, env={"NEXMDM_LIMIT_TOKEN_CREATE": "10/3600"})

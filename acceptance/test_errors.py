@@ -9,7 +9,7 @@ from acceptance.api import Api
 from acceptance.authorisation import TABLE
 from acceptance.case import case
 from acceptance.logs import Logs
-from acceptance.operations import CALLS, NOTHING
+from acceptance.operations import CALLS, NOTHING, UNKNOWN
 from acceptance.system import System, Unchanged
 from harness.client import Answer
 
@@ -33,7 +33,7 @@ def senders(system: System) -> dict[str, Sender]:
     }
 
 
-@case("errors/002")
+@case("errors/002", "* 401", "* 403")
 def test_credentials_are_judged_before_the_rest(api: Api, logs: Logs, unchanged: Unchanged) -> None:
     """Without credentials a request is told that they are missing, whatever else of it is broken (api.md)."""
     broken = dict.fromkeys(NOTHING, "~~")
@@ -191,6 +191,7 @@ def test_no_refusal_repeats_what_was_sent(system: System, api: Api, logs: Logs, 
             api.admin("GET", "/v1/devices", params={"status": marker}),
             api.request("GET", "/v1/devices", headers={"X-Admin": marker}),
             api.bearer(marker, "POST", "/v1/heartbeat", json={}),
+            api.command({"device_id": UNKNOWN, "action": marker}),
             api.request("GET", f"/{marker}"),
         ]
     for answer in answers:

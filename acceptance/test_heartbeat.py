@@ -37,7 +37,7 @@ def early_in_a_bucket(db: Database) -> None:
     eventually(lambda: db.value("select extract(epoch from now()) % 10 < 8"), within_s=4.0)
 
 
-@case("heartbeat/001")
+@case("heartbeat/001", "recordHeartbeat 200")
 def test_a_heartbeat_is_stored_and_the_device_seen(
     api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_heartbeat_is_stored_and_the_device_seen(
     assert line["bucket"].startswith(row["bucket"].strftime("%Y-%m-%dT%H:%M:%S"))
 
 
-@case("heartbeat/002")
+@case("heartbeat/002", "recordHeartbeat 200")
 def test_three_heartbeats_in_ten_seconds_are_one_row(
     api: Api, device: NewDevice, logs: Logs, db: Database, metrics: Metrics
 ) -> None:
@@ -79,7 +79,7 @@ def test_three_heartbeats_in_ten_seconds_are_one_row(
         assert not logs.of(answer, "heartbeat.ingest")
 
 
-@case("heartbeat/003")
+@case("heartbeat/003", "recordHeartbeat 200")
 def test_a_duplicate_still_moves_last_seen_and_last_status(
     api: Api, device: NewDevice, logs: Logs, db: Database
 ) -> None:
@@ -98,7 +98,7 @@ def test_a_duplicate_still_moves_last_seen_and_last_status(
     assert shown["last_status"] == "error"
 
 
-@case("heartbeat/004")
+@case("heartbeat/004", "recordHeartbeat 200")
 def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """A heartbeat with an fcm_token replaces the device's; one without leaves it alone (api.md)."""
     one = device()
@@ -111,7 +111,7 @@ def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs:
     assert (row["fcm_token"], row["fcm_token_dead_at"]) == ("fcm:renewed-0123456789", None)
 
 
-@case("heartbeat/005")
+@case("heartbeat/005", "recordHeartbeat 401")
 @pytest.mark.parametrize(
     "authorization,code",
     [
@@ -144,7 +144,7 @@ def test_a_missing_or_wrong_device_token_is_refused(
     logs.expect(answer, "sec.auth.fail", code=code)
 
 
-@case("heartbeat/006")
+@case("heartbeat/006", "recordHeartbeat 422")
 @pytest.mark.parametrize(
     "body,pointer",
     [
@@ -176,7 +176,7 @@ def test_vitals_that_break_the_schema_are_refused(
     assert not logs.of(answer, "heartbeat.ingest")
 
 
-@case("heartbeat/007")
+@case("heartbeat/007", "recordHeartbeat 200")
 def test_whole_numbers_may_be_written_as_floats(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """298.0 is an integer in JSON Schema, so a heartbeat may say so (libraries.md: strict int)."""
     one = device()
@@ -188,7 +188,7 @@ def test_whole_numbers_may_be_written_as_floats(api: Api, device: NewDevice, log
     assert (row["battery_pct"], row["uptime_s"], row["temp_c"]) == (50, 298, 30)
 
 
-@case("heartbeat/008")
+@case("heartbeat/008", "recordHeartbeat 200")
 def test_a_fleet_does_not_march_in_step(api: Api, somebody: Enrolled, logs: Logs) -> None:
     """next_heartbeat_s varies from answer to answer, by a tenth of the interval at most (api.md: jittered)."""
     answers = [beat(api, somebody) for _ in range(8)]

@@ -14,7 +14,7 @@ from harness.waiting import eventually
 ANYBODY = {"getReadiness", "getOpenapiYaml", "getOpenapiJson", "getDocs"}
 
 
-@case("limits/001")
+@case("limits/001", "* 429")
 def test_every_admin_operation_has_a_limit(fresh_backend: FreshBackend) -> None:
     """Beyond the admin's limit every admin operation is a 429 with Retry-After and changes nothing (api.md)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_ADMIN": "3/3600"})
@@ -31,7 +31,7 @@ def test_every_admin_operation_has_a_limit(fresh_backend: FreshBackend) -> None:
         system.logs.expect(answer, "http.request", status=429)
 
 
-@case("limits/002")
+@case("limits/002", "* 429")
 def test_a_source_that_keeps_failing_is_limited(fresh_backend: FreshBackend) -> None:
     """Beyond an address's limit of failed authentications each further one is a 429; good ones pass (api.md)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_AUTH_FAIL": "2/3600", "NEXMDM_HEALTHZ_ADMIN": "true"})
@@ -48,7 +48,7 @@ def test_a_source_that_keeps_failing_is_limited(fresh_backend: FreshBackend) -> 
     assert system.metrics.total('nexmdm_rate_limited_total{rule="auth_fail"}') == len(CALLS.keys() - ANYBODY)
 
 
-@case("limits/003")
+@case("limits/003", "recordHeartbeat 413")
 def test_a_body_without_a_length_is_limited(api: Api, somebody: Enrolled, logs: Logs, unchanged: Unchanged) -> None:
     """A JSON body that announces no length is held to 64 KiB like every other (api.md: 413)."""
 
@@ -66,7 +66,7 @@ def test_a_body_without_a_length_is_limited(api: Api, somebody: Enrolled, logs: 
     accepted(send(65536 - 16))
 
 
-@case("limits/004")
+@case("limits/004", "createEnrollTokens 429")
 def test_the_turn_of_a_window_gives_nothing_away(fresh_backend: FreshBackend) -> None:
     """At most so many hits pass in any window, also in one that begins in the middle (backend/README.md)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_TOKEN_CREATE": "10/5"})

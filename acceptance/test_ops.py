@@ -49,7 +49,7 @@ def test_metrics_are_prometheus_text(api: Api, logs: Logs, metrics: Metrics) -> 
     assert metrics.total("nexmdm_build_info") == 1, "one version runs"
 
 
-@case("ops/002")
+@case("ops/002", "getMetrics 200")
 def test_requests_are_counted_by_template_and_status(api: Api, logs: Logs, metrics: Metrics) -> None:
     """http totals and latency are labelled by path template, method and status, never by the path itself (api.md)."""
     route = "/v1/devices/{device_id}"
@@ -83,7 +83,7 @@ def test_health_needs_no_credential_and_pings_the_database(api: Api, logs: Logs,
     logs.expect(ready, "http.request", status=200)
 
 
-@case("ops/004", "getHealth 403")
+@case("ops/004", "getHealth 200", "getHealth 403")
 def test_health_can_be_gated_and_can_leave_the_database_alone(fresh_backend: FreshBackend) -> None:
     """By setting /healthz asks for the admin key and does not touch the database (000 A: configurable)."""
     system: System = fresh_backend(env={"NEXMDM_HEALTHZ_ADMIN": "true", "NEXMDM_HEALTHZ_DATABASE": "false"})
@@ -117,7 +117,7 @@ def test_the_docs_page_works_offline(api: Api, logs: Logs) -> None:
     logs.expect(answer, "http.request", status=200)
 
 
-@case("ops/008")
+@case("ops/008", "getMetrics 200")
 def test_the_pool_gauge_shows_what_is_held(two_workers: System) -> None:
     """nexmdm_db_pool_in_use is the number of connections that requests hold at this moment (api.md: pool in use)."""
     system, gauge = two_workers, "nexmdm_db_pool_in_use"

@@ -24,7 +24,7 @@ def stopped(postgres: Postgres) -> Iterator[None]:
         postgres.restart()
 
 
-@case("outages/001")
+@case("outages/001", "* 503")
 def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_backend: FreshBackend) -> None:
     """With PostgreSQL stopped every operation is a 503 with Retry-After and an ERROR line; it recovers (000 A: 5xx)."""
     system: System = fresh_backend(own_postgres=True)
@@ -48,7 +48,7 @@ def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_
     accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))
 
 
-@case("outages/002")
+@case("outages/002", "recordHeartbeat 503")
 def test_a_refusal_needs_no_database(fresh_backend: FreshBackend) -> None:
     """Wrong credentials stay 401 and 403 while this database refuses connections; commands survive it (api.md)."""
     system: System = fresh_backend()
@@ -68,7 +68,7 @@ def test_a_refusal_needs_no_database(fresh_backend: FreshBackend) -> None:
     system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
 
 
-@case("outages/003")
+@case("outages/003", "sendCommand 503")
 def test_commands_need_an_fcm_configuration(fresh_backend: FreshBackend) -> None:
     """Without a service account a command is a 503 and nothing is stored; everything else works (api.md: 503)."""
     system: System = fresh_backend(env={"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": ""})
@@ -80,7 +80,7 @@ def test_commands_need_an_fcm_configuration(fresh_backend: FreshBackend) -> None
     accepted(device.heartbeat())
 
 
-@case("outages/004")
+@case("outages/004", "getReadiness 503")
 def test_pending_migrations_show_in_readiness(two_workers: System) -> None:
     """A database that is not at the newest migration is a 503 migrations_pending on /readyz, until it is (api.md)."""
     system = two_workers
@@ -94,7 +94,7 @@ def test_pending_migrations_show_in_readiness(two_workers: System) -> None:
     accepted(system.api.request("GET", "/readyz"))
 
 
-@case("outages/005")
+@case("outages/005", "* 503")
 def test_a_frozen_database_is_a_503_and_no_hanging_request(fresh_backend: FreshBackend) -> None:
     """With a PostgreSQL that hangs requests end as a 503 in bounded time, and work again afterwards (api.md)."""
     system: System = fresh_backend(own_postgres=True)

@@ -39,7 +39,7 @@ def builds(system: System) -> tuple[str, dict[str, Any], Callable[[], str]]:
     )
 
 
-@case("pages/001")
+@case("pages/001", "listDevices 200", "listEnrollTokens 200", "listDispatches 200", "listApkBuilds 200")
 @pytest.mark.parametrize(
     "path,noun",
     [
@@ -72,7 +72,7 @@ def test_pages_are_complete_and_stable_under_inserts(
     assert path == "/v1/devices" or (len(read), cursor) == (5, {"cursor": ""}), "the end has no next_cursor"
 
 
-@case("pages/002")
+@case("pages/002", "* 422")
 @pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize(
     "query,pointer",
@@ -96,7 +96,7 @@ def test_a_page_that_cannot_be_is_refused(
     logs.expect(answer, "http.request", status=422)
 
 
-@case("pages/003")
+@case("pages/003", "listEnrollTokens 200")
 def test_a_batch_of_one_moment_is_paged_too(api: Api, tokens: Tokens, logs: Logs) -> None:
     """Rows of one moment are each on one page, and a full page that is the last has no cursor (openapi: Paging)."""
     batch = tokens(5)

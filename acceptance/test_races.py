@@ -32,7 +32,7 @@ BUILD = """
 """
 
 
-@case("races/001")
+@case("races/001", "registerDevice 200", "registerDevice 401")
 def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
     """Of 50 registrations on one single-use token exactly one gets a device, 49 get 401 token_exhausted (api.md)."""
     system, token = two_workers, two_workers.token()
@@ -47,7 +47,7 @@ def test_fifty_registrations_race_for_a_single_use(two_workers: System) -> None:
     assert system.db.value("select uses_consumed from enrollment_tokens where token_id = %s", token["token_id"]) == 1
 
 
-@case("races/002")
+@case("races/002", "recordHeartbeat 200")
 def test_two_hundred_heartbeats_are_a_row_per_bucket(two_workers: System) -> None:
     """200 heartbeats of one device in 2 s leave at most two rows; last_seen has moved; none is lost (000 A; api.md)."""
     system, device = two_workers, two_workers.device()
@@ -73,7 +73,7 @@ def test_two_hundred_heartbeats_are_a_row_per_bucket(two_workers: System) -> Non
     system.logs.expect(duplicate, "heartbeat.dedup_hit", device_id=device.device_id)
 
 
-@case("races/003")
+@case("races/003", "sendCommand 200")
 def test_twenty_posts_of_one_command_are_one_message(two_workers: System) -> None:
     """20 simultaneous posts of one signed command: one row, one message, 20 equal answers (000 A: idempotency)."""
     system, device = two_workers, two_workers.device()
@@ -92,7 +92,7 @@ def test_twenty_posts_of_one_command_are_one_message(two_workers: System) -> Non
     assert system.db.value("select count(*) from fcm_dispatches where device_id = %s", device.device_id) == 1
 
 
-@case("races/004")
+@case("races/004", "completeAction 200")
 def test_twenty_results_are_one_completion(two_workers: System) -> None:
     """20 simultaneous results of one dispatch: one completes it, 19 are replays of it (000 A: idempotency)."""
     system, device = two_workers, two_workers.device()
@@ -108,7 +108,7 @@ def test_twenty_results_are_one_completion(two_workers: System) -> None:
     system.logs.wait("action_result.ingest", dispatch_request_id=request_id)
 
 
-@case("races/005")
+@case("races/005", "registerDevice 200")
 def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
     """Ten tokens of one alias used at once make one device; one of its ten tokens is good afterwards (api.md)."""
     system, alias = two_workers, new_alias()
@@ -138,7 +138,7 @@ def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Ra
         owner.commit()
 
 
-@case("races/006")
+@case("races/006", "uploadApkBuild 201", "uploadApkBuild 409")
 def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     """Eight simultaneous uploads of one version: one 201, seven 409, one row, whole bytes (api.md)."""
     system, package, content = two_workers, new_package(), apk(200_000)
@@ -151,7 +151,7 @@ def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     system.logs.wait("apk.upload", package_name=package)
 
 
-@case("races/007")
+@case("races/007", "revokeEnrollToken 200", "revokeEnrollToken 409")
 def test_a_revocation_and_a_registration_race(two_workers: System) -> None:
     """Of a revocation and a registration of one token that race, one wins and the other is told so (api.md)."""
     system = two_workers

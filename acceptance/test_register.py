@@ -25,7 +25,7 @@ FACTS = {
 }
 
 
-@case("register/001")
+@case("register/001", "registerDevice 200")
 def test_a_valid_token_makes_a_device(api: Api, tokens: Tokens, logs: Logs, db: Database, metrics: Metrics) -> None:
     """A valid enrolment token makes a device: a token shown once, bcrypt at rest, one use consumed (000 A: 200)."""
     [token] = tokens()
@@ -50,7 +50,7 @@ def test_a_valid_token_makes_a_device(api: Api, tokens: Tokens, logs: Logs, db: 
     assert logs.expect(answer, "db_operation", operation="create", entity="devices")["keys"]["device_id"] == device_id
 
 
-@case("register/002")
+@case("register/002", "registerDevice 200")
 def test_a_fresh_token_for_a_known_alias_enrols_the_same_device_again(
     device: NewDevice, logs: Logs, db: Database
 ) -> None:
@@ -66,7 +66,7 @@ def test_a_fresh_token_for_a_known_alias_enrols_the_same_device_again(
     assert db.value("select token_version from devices where alias = %s", first.alias) == 2
 
 
-@case("register/003")
+@case("register/003", "registerDevice 401")
 @pytest.mark.parametrize("state", ["expired", "revoked", "exhausted"])
 def test_a_token_that_is_no_longer_active_is_refused(
     state: str, api: Api, tokens: Tokens, logs: Logs, metrics: Metrics, unchanged: Unchanged, db: Database
@@ -91,7 +91,7 @@ def test_a_token_that_is_no_longer_active_is_refused(
         logs.expect(answer, "sec.token.expired", token_id=token["token_id"], alias=token["alias"])
 
 
-@case("register/004")
+@case("register/004", "registerDevice 401")
 @pytest.mark.parametrize(
     "authorization,code",
     [
@@ -117,7 +117,7 @@ def test_a_missing_or_wrong_token_is_refused(
     logs.expect(answer, "sec.auth.fail", code=code)
 
 
-@case("register/005")
+@case("register/005", "registerDevice 403")
 def test_a_download_token_cannot_register(api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged) -> None:
     """A token of scope apk_download is refused with 403 insufficient_scope and stays unused (seed 002: scope)."""
     [token] = tokens(scope="apk_download")
@@ -127,7 +127,7 @@ def test_a_download_token_cannot_register(api: Api, tokens: Tokens, logs: Logs, 
     logs.expect(answer, "register.fail", code="insufficient_scope")
 
 
-@case("register/006")
+@case("register/006", "registerDevice 409")
 def test_another_alias_than_the_token_s_is_refused(api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged) -> None:
     """An alias that is not the token's is a 409 and consumes no use: the token still works afterwards (api.md)."""
     [token] = tokens()
@@ -138,7 +138,7 @@ def test_another_alias_than_the_token_s_is_refused(api: Api, tokens: Tokens, log
     accepted(api.bearer(token["token"], "POST", "/v1/register", json=FACTS))
 
 
-@case("register/007")
+@case("register/007", "registerDevice 422")
 @pytest.mark.parametrize(
     "change,pointer",
     [
@@ -167,7 +167,7 @@ def test_a_body_that_breaks_the_schema_is_refused(
     logs.expect(answer, "register.fail", code="validation_error")
 
 
-@case("register/008")
+@case("register/008", "registerDevice 200", "registerDevice 401")
 def test_a_token_of_several_uses_counts_down(
     api: Api, tokens: Tokens, logs: Logs, db: Database, unchanged: Unchanged
 ) -> None:

@@ -17,7 +17,7 @@ from acceptance.system import FreshBackend, System, Tokens, Unchanged, new_alias
 SCRIPTS = {"/v1/scripts/enroll.sh": "text/x-shellscript", "/v1/scripts/enroll.cmd": "application/x-bat"}
 
 
-@case("scripts/001")
+@case("scripts/001", "renderEnrollSh 200", "renderEnrollCmd 200")
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_a_script_is_rendered_for_an_alias(
     path: str, system: System, api: Api, tokens: Tokens, logs: Logs, unchanged: Unchanged
@@ -39,7 +39,7 @@ def test_a_script_is_rendered_for_an_alias(
     logs.expect(answer, "script.render", script=path.rpartition("/")[2], alias=token["alias"])
 
 
-@case("scripts/002")
+@case("scripts/002", "renderEnrollSh 200")
 def test_the_shell_script_is_clean(api: Api, logs: Logs, tmp_path: Path) -> None:
     """The shell script passes `bash -n` and shellcheck (api.md)."""
     alias = new_alias()
@@ -53,7 +53,7 @@ def test_the_shell_script_is_clean(api: Api, logs: Logs, tmp_path: Path) -> None
     logs.expect(answer, "script.render", alias=alias)
 
 
-@case("scripts/003")
+@case("scripts/003", "renderEnrollSh 200")
 @pytest.mark.parametrize("given", ["argument", "environment"])
 def test_the_shell_script_downloads_the_apk(given: str, api: Api, tokens: Tokens, logs: Logs, tmp_path: Path) -> None:
     """Run with a token, as an argument or from the environment, the script fetches the latest build (000 A)."""
@@ -78,7 +78,7 @@ def test_the_shell_script_downloads_the_apk(given: str, api: Api, tokens: Tokens
     logs.wait("apk.download", source="enrollment", status=200)
 
 
-@case("scripts/006")
+@case("scripts/006", "renderEnrollSh 200")
 def test_the_shell_script_keeps_nothing_of_a_refusal(api: Api, logs: Logs, tmp_path: Path) -> None:
     """Run with a token that is refused, the script fails and leaves nothing to install (001: enrolment)."""
     rendered = api.admin("GET", "/v1/scripts/enroll.sh", params={"alias": new_alias()})
@@ -97,7 +97,7 @@ def test_the_shell_script_keeps_nothing_of_a_refusal(api: Api, logs: Logs, tmp_p
     logs.wait("sec.auth.fail", code="token_invalid", route="/v1/apk/download-latest")
 
 
-@case("scripts/007")
+@case("scripts/007", "renderEnrollSh 200", "renderEnrollCmd 200")
 @pytest.mark.parametrize("path", SCRIPTS)
 def test_a_script_names_the_public_address(path: str, fresh_backend: FreshBackend) -> None:
     """By setting the scripts name the address that devices reach, not the one of the request (backend/README.md)."""
@@ -109,7 +109,7 @@ def test_a_script_names_the_public_address(path: str, fresh_backend: FreshBacken
     system.logs.expect(answer, "script.render", alias="D01")
 
 
-@case("scripts/004")
+@case("scripts/004", "* 422")
 @pytest.mark.parametrize("path", SCRIPTS)
 @pytest.mark.parametrize(
     "params,pointer",
@@ -132,7 +132,7 @@ def test_a_script_for_no_alias_is_refused(
     assert not logs.of(answer, "script.render")
 
 
-@case("scripts/005")
+@case("scripts/005", "* 422")
 @pytest.mark.parametrize("path", SCRIPTS)
 @pytest.mark.parametrize("host", ["x$(touch owned)", "x`touch owned`", "x;touch owned", 'x"&calc&"', "x'y"])
 def test_a_hostile_host_header_runs_nothing(

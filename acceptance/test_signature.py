@@ -15,7 +15,7 @@ from acceptance.system import NewDevice, Unchanged
 from harness.fcm import FcmControl
 
 
-@case("command/006")
+@case("command/006", "sendCommand 403")
 @pytest.mark.parametrize(
     "forge,code",
     [
@@ -60,7 +60,7 @@ def test_a_command_without_a_good_signature_is_refused(
     assert fcm.inbox(one.fcm_token) == []
 
 
-@case("command/007")
+@case("command/007", "sendCommand 200")
 @pytest.mark.parametrize("age_s", [-280, 280])
 def test_a_signature_is_good_for_five_minutes(age_s: int, api: Api, device: NewDevice, logs: Logs) -> None:
     """A timestamp may be up to 300 s away from the server's clock, either way (api.md: window)."""
@@ -70,7 +70,7 @@ def test_a_signature_is_good_for_five_minutes(age_s: int, api: Api, device: NewD
     logs.expect(answer, "dispatch.request", device_id=one.device_id)
 
 
-@case("command/010")
+@case("command/010", "sendCommand 403")
 @pytest.mark.parametrize("part", ["body", "timestamp"])
 def test_a_signature_that_was_good_signs_nothing_else(
     part: str, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged, fcm: FcmControl

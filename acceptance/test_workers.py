@@ -94,8 +94,9 @@ def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
 def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     """A web worker that is killed is replaced, and the other answers meanwhile (reliability target of seed 001)."""
     system: System = fresh_backend(workers=2)
-    device = system.device()
     victim, _ = web_processes(system)
+    with only(system, victim):
+        device = system.device()
     before = system.metrics.total("nexmdm_registrations_total")
     system.check_log()  # an access line is written after its answer: the victim may owe one
     os.kill(victim, signal.SIGKILL)
