@@ -6,16 +6,17 @@ Does not start PostgreSQL for the run (conftest.py does, once) unless a case ask
 import os
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
 from acceptance.system import System
 from harness import log_contract
+from harness.backend import migrate
 from harness.leaks import Search
 from harness.postgres import Postgres, PostgresError
-from harness.processes import CommandNotFoundError, bare_environment, run_to_end
-from harness.settings import SECRETS, Target, backend_command
+from harness.settings import SECRETS, HarnessError, Target, backend_command
 from harness.stack import Stack
 
 
@@ -42,28 +43,20 @@ class StackError(Exception):
 def prepared_postgres() -> Postgres:
     """A server with a template database at the newest migration: our own, or without a given target DATABASE_URL's."""
     url = os.environ.get("DATABASE_URL") if given_target() is None else None
+    template = os.environ.get("NEXMDM_TEMPLATE") or None
     try:
-        postgres = Postgres.attach(url) if url else Postgres.start()
+        postgres = Postgres.attach(url, template_name=template) if url else Postgres.start()
     except PostgresError as error:
         raise StackError(str(error)) from error
     try:
-        postgres.template(_migrate)
-    except Exception:
+        postgres.template(partial(migrate, backend_command()))
+    except (HarnessError, TimeoutError) as error:
+        postgres.stop()
+        raise StackError(str(error)) from error
+    except BaseException:
         postgres.stop()
         raise
     return postgres
-
-
-def _migrate(url: str) -> None:
-    """Bring a database to the newest migration with the backend's own command."""
-    try:
-        code, said = run_to_end(
-            [backend_command(), "migrate"], env=bare_environment({"NEXMDM_DATABASE_URL": url}), within_s=60.0
-        )
-    except (CommandNotFoundError, TimeoutError) as error:
-        raise StackError(str(error)) from error
-    if code:
-        raise StackError(f"`nexmdm migrate` ended with exit code {code}: {SECRETS.mask(said[-2000:])}")
 
 
 class Stacks:

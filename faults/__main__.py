@@ -92,6 +92,8 @@ def _hunt(faults: Sequence[Fault], of: int, given: argparse.Namespace, seed: str
     shutil.rmtree(folder / "output", ignore_errors=True)
     progress, started_at = _Progress(len(faults)), time.time()
     hunt = Hunt(backend_command(), pythons, given.jobs, folder / "output")
+    if server := os.environ.get("DATABASE_URL"):
+        hunt.prepare(server)
     progress.say(f"control: {len(faults)} faults' checks against the sound backend")
     findings: list[Finding] = []
     trouble = [f"control: {what}" for what in hunt.control(faults)]

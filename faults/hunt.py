@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,8 @@ from faults import suites
 from faults.broken import build, installed
 from faults.fault import CatalogueError, Fault
 from faults.suites import Run
+from harness.backend import migrate
+from harness.postgres import Postgres
 from harness.processes import Child, workspace
 from harness.waiting import eventually
 
@@ -64,6 +67,13 @@ class Hunt:
         """command: the sound `nexmdm`; pythons: by suite; output: where each run's own words are kept."""
         self._command, self._pythons, self._jobs, self._output = command, pythons, jobs, output
         self._package = installed(command)
+        self._template: str | None = None
+
+    def prepare(self, server_url: str) -> None:
+        """Migrate one database with the sound backend, for all runs to clone; what breaks migrations makes its own."""
+        self._postgres = Postgres.attach(server_url)
+        self._postgres.template(partial(migrate, self._command))
+        self._template = self._postgres.template_name
 
     def control(self, faults: Sequence[Fault]) -> list[str]:
         """Every named check that is not green against a sound copy: the hunt would prove nothing."""
@@ -112,6 +122,8 @@ class Hunt:
         folder = workspace("fault")
         command = build(self._command, self._package, fault, folder)
         settings = {"NEXMDM_BACKEND_COMMAND": str(command), "NEXMDM_ARTIFACTS": str(folder / "artifacts"), "CI": ""}
+        if self._template and not (fault and fault.file.startswith("migrations/")):
+            settings["NEXMDM_TEMPLATE"] = self._template
         with (folder / "output.txt").open("wb") as output:
             child = Child(
                 suites.command(suite, named, self._pythons, jobs),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import secrets
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from harness.logs import LogTap
-from harness.processes import Child, bare_environment
+from harness.processes import Child, bare_environment, run_to_end
 from harness.settings import SECRETS, HarnessError
 from harness.waiting import WaitTimeout, eventually
 
@@ -24,6 +25,19 @@ _SHOWN_LINES = 20
 
 class BackendError(HarnessError):
     """The backend died or was not ready in time. The message ends with its last log lines, secrets masked."""
+
+
+def migrate(command: str, database_url: str, within_s: float = 60.0) -> None:
+    """Bring a database to the newest migration with the backend's own command. BackendError when that fails."""
+    settings = {
+        "NEXMDM_DATABASE_URL": database_url,
+        "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
+        "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(24),
+    }
+    code, said = run_to_end([command, "migrate"], env=bare_environment(settings), within_s=within_s)
+    if code:
+        tail = SECRETS.mask("\n".join(said.splitlines()[-_SHOWN_LINES:]))
+        raise BackendError(f"`{command} migrate` ended with exit code {code}\n{tail}")
 
 
 class Backend:

@@ -8,6 +8,7 @@ It deliberately starts nothing and connects to nothing: it only reads, checks an
 | NEXMDM_ADMIN_KEY | its admin key | required with a base URL |
 | NEXMDM_HMAC_SECRET | the secret that signs /admin/command | required with a base URL |
 | DATABASE_URL | the target's database (read-only use); without a base URL: the server to make databases on | unset |
+| NEXMDM_TEMPLATE | a migrated database on that server, to be cloned instead of migrating one | unset |
 | NEXMDM_LOG_FILE | the target's JSON log | unset |
 | NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
 | NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |

@@ -8,18 +8,18 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.backend import Backend, BackendError
+from harness.backend import Backend, migrate
 from harness.fcm import FcmServer
 from harness.logs import LogTap
 from harness.postgres import Postgres
 from harness.processes import bare_environment, run_to_end, workspace
 from harness.settings import SECRETS, Target, backend_command
 
-_MIGRATE_WITHIN_S = 60.0
 _COMMAND_WITHIN_S = 60.0
 # A run must meet the limits where it means to: the cases for 429 set their own.
 _NO_LIMIT = "1000000/60"
@@ -112,7 +112,7 @@ class Stack:
             started = Postgres.attach(database_url) if database_url else Postgres.start(log_file=logs / "postgres.log")
             postgres = self._parts.enter_context(started)
         self.postgres = postgres
-        postgres.template(self._migrate)
+        postgres.template(partial(migrate, self.command))
         self.database = f"nexmdm_{secrets.token_hex(6)}"
         self._parts.callback(postgres.drop, self.database)
         url = postgres.clone(self.database)
@@ -136,18 +136,6 @@ class Stack:
             fcm_url=self.fcm.url,
             backend_pid=self.backend.pid,
         )
-
-    def _migrate(self, url: str) -> None:
-        settings = {
-            "NEXMDM_DATABASE_URL": url,
-            "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
-            "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(24),
-        }
-        argv = [self.command, "migrate"]
-        code, said = run_to_end(argv, env=bare_environment(settings), within_s=_MIGRATE_WITHIN_S)
-        if code:
-            tail = SECRETS.mask("\n".join(said.splitlines()[-20:]))
-            raise BackendError(f"`{self.command} migrate` ended with exit code {code}\n{tail}")
 
     def _settings(self, database_url: str, workers: int) -> dict[str, str]:
         """The backend's settings for a test run: fresh secrets, everything on this machine, no limit in the way."""
