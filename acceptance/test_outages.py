@@ -62,6 +62,7 @@ def test_a_refusal_needs_no_database(fresh_backend: FreshBackend) -> None:
     answer = device.heartbeat()
     refused(answer, 503, "dependency_unavailable")
     system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
+    system.logs.wait("dependency.unavailable", dependency="database", route="server")  # the dispatcher has met it too
     stack.postgres.accept(stack.database)
     eventually(lambda: device.heartbeat().status == 200, within_s=10.0)
     request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
