@@ -39,8 +39,8 @@ def test_migrations_go_up_down_and_up(fresh_backend: FreshBackend) -> None:
 def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) -> None:
     """`nexmdm retention run` removes heartbeats and dispatches after 2 days, downloads after 7 (002)."""
     system: System = fresh_backend()
-    devices = [system.device() for _ in range(2)]
-    [old, young] = [system.ping(one) for one in devices]
+    devices = [system.device() for _ in range(3)]
+    [old, recent, young] = [system.ping(one) for one in devices]
     accepted(devices[0].heartbeat())
     package = new_package()
     accepted(upload(system.api, package_name=package), 201)
@@ -48,27 +48,28 @@ def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) ->
         system.api.admin("GET", "/v1/apk/download-latest", params={"package_name": package})
     eventually(system.settled, within_s=5.0)
     system.running.backend.stop()
-    let_days_pass(system, old, devices[0].device_id)
+    let_days_pass(system, {old: 3, recent: 1}, devices[0].device_id)
     assert system.db.value("select count(*) from device_heartbeats") == 3
     code, said = system.running.run("retention", "run")
     assert code == 0, said
     heartbeats = system.db.rows("select ts > now() - interval '2 days' as kept from device_heartbeats")
     assert [row["kept"] for row in heartbeats] == [True, True]
-    assert [row["request_id"] for row in system.db.rows("select request_id from fcm_dispatches")] == [young]
-    assert [row["request_id"] for row in system.db.rows("select request_id from commands")] == [young]
+    for table in ("fcm_dispatches", "commands"):
+        kept = {row["request_id"] for row in system.db.rows(f"select request_id from {table}")}
+        assert kept == {recent, young}, table
     assert system.db.value("select count(*) from dispatch_transitions where request_id = %s", old) == 0
     assert system.db.value("select count(*) from apk_download_events") == 2
-    assert system.db.value("select count(*) from devices") == 2
+    assert system.db.value("select count(*) from devices") == 3
     lines = [json.loads(line) for line in said.splitlines()]
     assert not list(log_contract.judge(lines)), "the command logs like every process of the service"
     cleaned = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
     assert cleaned == {"device_heartbeats": 1, "fcm_dispatches": 1, "apk_download_events": 1}
 
 
-def let_days_pass(system: System, dispatch: str, device_id: str) -> None:
-    """Age a dispatch by 3 days and downloads by 8 and 6, and add a heartbeat of 5 days and one of 1 day ago."""
-    three_days = ", ".join(
-        f"{column} = {column} - interval '3 days'"
+def let_days_pass(system: System, dispatches: dict[str, int], device_id: str) -> None:
+    """Age dispatches by their days and downloads by 8 and 6, and add a heartbeat of 5 days and one of 1 day ago."""
+    aged = ", ".join(
+        f"{column} = {column} - make_interval(days => %(days)s)"
         for column in ("created_at", "next_attempt_at", "sent_at", "expires_at")
     )
     with psycopg.connect(system.target.database_url or "", autocommit=True) as owner:
@@ -84,12 +85,14 @@ def let_days_pass(system: System, dispatch: str, device_id: str) -> None:
                 " at, 'epoch'), at, 'ok' from (select now() - make_interval(days => %s) as at) as moment",
                 (device_id, days),
             )
-        owner.execute(f"update fcm_dispatches set {three_days} where request_id = %s".encode(), (dispatch,))
-        owner.execute(
-            "update commands set created_at = created_at - interval '3 days', expires_at = expires_at"
-            " - interval '3 days' where request_id = %s",
-            (dispatch,),
-        )
+        for request_id, days in dispatches.items():
+            values = {"request_id": request_id, "days": days}
+            owner.execute(f"update fcm_dispatches set {aged} where request_id = %(request_id)s".encode(), values)
+            owner.execute(
+                "update commands set created_at = created_at - make_interval(days => %(days)s), expires_at = expires_at"
+                " - make_interval(days => %(days)s) where request_id = %(request_id)s",
+                values,
+            )
         for days, which in ((8, "min"), (6, "max")):
             owner.execute(
                 f"update apk_download_events set ts = ts - interval '{days} days'"
