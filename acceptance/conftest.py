@@ -3,6 +3,7 @@
 Does not assert anything about the product, and starts no backend itself: stacks.py does.
 """
 
+import contextlib
 import shutil
 import time
 from collections.abc import Generator, Iterator
@@ -20,6 +21,7 @@ from acceptance.measures import Metrics
 from acceptance.results import Results
 from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
+from harness import waiting
 from harness.fcm import FcmControl
 from harness.postgres import Postgres
 from harness.processes import bare_environment, run_to_end
@@ -55,6 +57,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "case(case): an acceptance case with its id and requirement; set by @case")
     if config.option.tbstyle == "auto":
         config.option.tbstyle = "short"  # what was asked and answered tells more than the insides of helpers
+    for module in (contextlib, waiting):
+        vars(module)["__tracebackhide__"] = True  # pytest leaves out their frames
     if not hasattr(config, "workerinput"):
         shutil.rmtree(folder() / "logs", ignore_errors=True)
         config.stash[RESULTS] = Results(time.time())
