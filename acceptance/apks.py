@@ -17,11 +17,11 @@ MEDIA_TYPE = "application/vnd.android.package-archive"
 _codes = itertools.count(int(time.time()))  # higher than those of any run before
 
 
-def apk(filler: int = 0) -> bytes:
-    """A ZIP archive with an AndroidManifest.xml and `filler` incompressible bytes; no two are equal."""
+def apk(filler: int = 0, manifest: str = "AndroidManifest.xml") -> bytes:
+    """A ZIP archive with a manifest and `filler` incompressible bytes; no two are equal."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("AndroidManifest.xml", f"<manifest n='{new_alias()}'/>")
+        archive.writestr(manifest, f"<manifest n='{new_alias()}'/>")
         archive.writestr("classes.dex", bytes(number * 31 % 251 for number in range(filler)))
     return file.getvalue()
 

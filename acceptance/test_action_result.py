@@ -1,5 +1,7 @@
 """POST /v1/action-result: a device reports how a command ended."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from acceptance.answers import accepted, pointers, refused
@@ -35,6 +37,7 @@ def test_a_result_completes_its_dispatch(
         "outcome": "error",
         "message": "The package is not installed",
         "data": {"attempts": 2, "launcher": "stock", "foreground": False},
+        "finished_at": "2026-11-20T10:05:03Z",
     }
     with metrics.moves(
         {
@@ -42,9 +45,7 @@ def test_a_result_completes_its_dispatch(
             'nexmdm_dispatches_total{status="completed"}': 1,
         }
     ):
-        answer = api.bearer(
-            one.token, "POST", "/v1/action-result", json={**told, "finished_at": "2026-11-20T10:05:03Z"}
-        )
+        answer = api.bearer(one.token, "POST", "/v1/action-result", json=told)
     body = accepted(answer)
     assert (body["request_id"], body["replayed"]) == (request_id, False)
     logs.expect(
@@ -54,6 +55,7 @@ def test_a_result_completes_its_dispatch(
     row = db.row("select * from fcm_dispatches where request_id = %s", request_id)
     assert (row["status"], row["outcome"], row["result_message"]) == ("completed", "error", told["message"])
     assert row["result_data"] == told["data"]
+    assert row["finished_at"] == datetime(2026, 11, 20, 10, 5, 3, tzinfo=UTC)
     assert row["completed_at"] is not None
     shown = accepted(api.admin("GET", f"/admin/dispatches/{request_id}"))
     assert {name: shown[name] for name in told} == told

@@ -1,5 +1,7 @@
 """GET and HEAD /v1/apk/download-latest: the bytes that devices fetch. Builds come in in test_apk_builds.py."""
 
+from typing import Any
+
 import pytest
 
 from acceptance.answers import accepted, refused
@@ -149,6 +151,14 @@ def test_a_download_that_cannot_be_is_refused(
     assert not logs.of(answer, "apk.download")
 
 
+def unannounced(system: System, content: bytes, package: str) -> Answer:
+    """An upload in chunks, whose length nobody knows before its end."""
+    path = f"/v1/apk/builds?package_name={package}&version_code=1&version_name=1.0.0"
+    headers = [("X-Admin", system.target.admin_key), ("Content-Type", MEDIA_TYPE)]
+    pieces: Any = iter([content])
+    return system.api.take("POST", path, system.api.transport.send("POST", path, headers=headers, content=pieces))
+
+
 @case("apk/010", "downloadLatestApk 429", "uploadApkBuild 413")
 def test_bursts_and_oversized_uploads_are_refused(fresh_backend: FreshBackend) -> None:
     """Downloads beyond the burst limit per token or address are a 429; too large a build is a 413 (000 A)."""
@@ -157,8 +167,8 @@ def test_bursts_and_oversized_uploads_are_refused(fresh_backend: FreshBackend) -
     )
     api, package = system.api, new_package()
     with system.unchanged():
-        large = upload(api, apk(5000), package_name=package)
-    refused(large, 413, "payload_too_large")
+        refused(upload(api, apk(5000), package_name=package), 413, "payload_too_large")
+        refused(unannounced(system, apk(5000), package), 413, "payload_too_large")
     build = accepted(upload(api, package_name=package), 201)
     one, other, third = system.tokens(3)
     assert [download(api, one["token"], package).status for _ in range(3)] == [200] * 3

@@ -58,6 +58,7 @@ def test_a_build_is_uploaded_and_listed(api: Api, logs: Logs, db: Database) -> N
     [
         pytest.param({}, b"PK not really", 422, "not_an_apk", id="not a ZIP"),
         pytest.param({}, b"", 422, "not_an_apk", id="empty"),
+        pytest.param({}, apk(manifest="Manifest.xml"), 422, "not_an_apk", id="a ZIP without AndroidManifest.xml"),
         pytest.param({"sha256": "0" * 64}, None, 422, "checksum_mismatch", id="another checksum"),
         pytest.param({"media_type": "application/zip"}, None, 415, "unsupported_media_type", id="another type"),
         pytest.param({"version_code": None}, None, 422, "validation_error", id="no version code"),
