@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="GLOB", help="faults by id, e.g. 'heartbeat/*'; repeatable")
     parser.add_argument("--sample", type=int, metavar="N", help="N faults drawn by --seed")
     parser.add_argument("--seed", help="what the sample is drawn by (default: the commit)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="at a time (%(default)s)")
+    # Twice the CPUs: half of a run is waiting, mostly for a log line or a counter that never comes.
+    jobs = 2 * (os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
     parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
     return parser

@@ -56,8 +56,8 @@ class _Job:
     child: Child
     begun: float
 
-    def expired(self) -> bool:
-        return time.monotonic() - self.begun > _WITHIN_S
+    def over(self) -> bool:
+        return self.child.poll() is not None or time.monotonic() - self.begun > _WITHIN_S
 
 
 class Hunt:
@@ -106,8 +106,10 @@ class Hunt:
                         running.append(self._start(fault, fault.suite, named, whole=whole, jobs=1))
                     except CatalogueError as error:
                         yield Finding(fault, VOID, (), str(error), 0.0)
-                eventually(lambda: any(job.child.poll() is not None or job.expired() for job in running), math.inf)
-                for job in [job for job in running if job.child.poll() is not None or job.expired()]:
+                if not running:
+                    continue  # what was waiting turned out to be stale
+                eventually(lambda: any(job.over() for job in running), math.inf, what="the end of a run")
+                for job in [job for job in running if job.over()]:
                     running.remove(job)
                     finding = self._judge(job)
                     if finding is None:
@@ -136,7 +138,7 @@ class Hunt:
 
     def _end(self, job: _Job, suite: str, name: str) -> Run:
         try:
-            eventually(lambda: job.child.poll() is not None or job.expired(), math.inf)
+            eventually(job.over, math.inf)
         finally:
             job.child.stop(10.0)
         run = suites.read(job.folder / "artifacts", suite)

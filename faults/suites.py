@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 NAMES: Final = ("acceptance", "contract", "sim20")
+CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
+ANY_CASE: Final = "loop/001"
 
 
 @dataclass(frozen=True)
@@ -24,16 +26,27 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs:
     """argv of the suite; no checks: all of it."""
     python = pythons[suite]
     if suite == "acceptance":
-        chosen = [part for check in checks if check != "sweep" for part in ("--case", check)]
+        cases = [check for check in checks if check != "sweep"]
         # Nothing but the sweep was asked for: any case leaves rows and lines to look through.
-        chosen = chosen or (["--case", "loop/001"] if checks else [])
-        pytest = [python, "-m", "pytest", "acceptance", "--ignore=acceptance/tests", "-q", "-p", "no:cacheprovider"]
-        return [*pytest, "-n", str(jobs if jobs > 1 else 0), *chosen]
+        cases = cases or ([ANY_CASE] if checks else [])
+        where = [str(path) for path in _files(cases)] or ["acceptance", "--ignore=acceptance/tests"]
+        workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist", "-p", "no:randomly"]
+        return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *where, *_each("--case", cases)]
     beside = [python, "-m", "harness", "run", "--", python]
     if suite == "sim20":
-        return [*beside, "-m", "load", "sim20", "--duration", "30s"]
-    steps = [part for check in sorted(checks) for part in ("--only", check.partition("/")[0])]
-    return [*beside, "-m", "contracts", "--examples", "30", *steps]
+        return [*beside, "-m", "load", "sim20", "--duration", "15s"]
+    steps = sorted({check.partition("/")[0] for check in checks})
+    return [*beside, "-m", "contracts", "--examples", "30", *_each("--only", steps)]
+
+
+def _each(option: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]
+
+
+def _files(cases: Sequence[str]) -> list[Path]:
+    """Where these cases stand: collecting all of the suite takes a second of each run."""
+    marks = [f'@case("{case_id}"' for case_id in cases]
+    return [path for path in sorted(CASES.glob("test_*.py")) if any(mark in path.read_text() for mark in marks)]
 
 
 def read(artifacts: Path, suite: str) -> Run:

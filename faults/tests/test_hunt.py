@@ -78,6 +78,11 @@ def test_each_verdict(hunter: Hunt) -> None:
     assert findings["caught elsewhere"].by == ("b/001",), "the whole suite was asked"
 
 
+def test_stale_faults_alone_end_too(hunter: Hunt) -> None:
+    stale = [fault(f"stale {number}", "anything", old="no such text") for number in range(3)]
+    assert {finding.verdict for finding in found(hunter, *stale).values()} == {VOID}
+
+
 def test_a_fault_s_own_words_are_kept(hunter: Hunt, tmp_path: Path) -> None:
     found(hunter, fault("quiet", ""))
     assert (tmp_path / "output" / "noun.quiet.txt").read_text() == "nothing to say\n"
