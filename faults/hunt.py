@@ -88,9 +88,9 @@ class Hunt:
         return trouble
 
     def run(self, faults: Sequence[Fault]) -> Iterator[Finding]:
-        """A finding per fault, in the order in which they end. Suites that measure time have the machine alone."""
-        together = [fault for fault in faults if fault.suite == "acceptance"]
-        alone = [fault for fault in faults if fault.suite != "acceptance"]
+        """A finding per fault, in the order in which they end. What measures time has the machine to itself."""
+        together = [fault for fault in faults if fault.suite not in suites.TIMED]
+        alone = [fault for fault in faults if fault.suite in suites.TIMED]
         yield from self._pool(together, self._jobs)
         yield from self._pool(alone, 1)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 NAMES: Final = ("acceptance", "contract", "sim20")
+TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
 
@@ -31,6 +32,8 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs:
         cases = cases or ([ANY_CASE] if checks else [])
         where = [str(path) for path in _files(cases)] or ["acceptance", "--ignore=acceptance/tests"]
         workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist", "-p", "no:randomly"]
+        if checks and jobs == 1:
+            workers.append("-x")  # one red test of the named case is all that is asked
         return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *where, *_each("--case", cases)]
     beside = [python, "-m", "harness", "run", "--", python]
     if suite == "sim20":
