@@ -107,9 +107,11 @@ def sim20(session: nox.Session) -> None:
 
 @nox.session
 def acceptance(session: nox.Session) -> None:
-    """The curated acceptance cases, on two workers with a database each."""
+    """The curated acceptance cases, on workers with a database each."""
     arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests")
-    python(session, "acceptance", *arguments[:2], "-n", "2", *arguments[2:], env=backend_env(session))
+    # One more than there are CPUs: a good part of a case is waiting.
+    workers = str((os.cpu_count() or 1) + 1)
+    python(session, "acceptance", *arguments[:2], "-n", workers, *arguments[2:], env=backend_env(session))
 
 
 @nox.session
