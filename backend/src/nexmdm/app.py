@@ -29,10 +29,11 @@ from nexmdm import (
     scripts,
 )
 from nexmdm.auth import DeviceTokens
-from nexmdm.db import OUTAGES, Database, is_unavailable
+from nexmdm.db import OUTAGES, Database, report_outage
 from nexmdm.errors import FieldError, Problem
 from nexmdm.ingest import HeartbeatWriter
-from nexmdm.logs import Event, emit, origin
+from nexmdm.lane import FastLane
+from nexmdm.logs import origin
 from nexmdm.settings import Settings
 from nexmdm.telemetry import Telemetry
 
@@ -73,6 +74,7 @@ def create_api(settings: Settings | None) -> FastAPI:
         openapi_url=None,  # the hand-written contract is served instead
         docs_url=None,
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours are enough
     )
     app.state.settings = settings
     for router in _ROUTERS:
@@ -88,7 +90,16 @@ def create_api(settings: Settings | None) -> FastAPI:
 
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
-    return Telemetry(create_api(settings))
+    return Telemetry(FastLane(create_api(settings), {("POST", heartbeats.PATH): heartbeats.serve}, _refuse))
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """What the exception handlers of the API would answer, for the fast lane."""
+    if isinstance(error, Problem):
+        return await _problem(request, error)
+    if isinstance(error, OUTAGES):
+        return await _outage(request, error)
+    raise error
 
 
 async def _problem(_request: Request, problem: Any) -> Response:
@@ -127,9 +138,7 @@ async def _invalid_parameters(request: Request, error: Any) -> Response:
 
 async def _outage(request: Request, error: Exception) -> Response:
     """503 where the database is away; else the statement was at fault, and so were we."""
-    if not is_unavailable(error):
-        raise error
-    emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+    report_outage(error)
     return await _problem(request, Problem("dependency_unavailable"))
 
 

@@ -186,7 +186,8 @@ async def bearer(request: Request) -> str:
     return token
 
 
-async def _device(request: Request) -> DeviceIdentity:
+async def current_device(request: Request) -> DeviceIdentity:
+    """The device whose token the request carries; only its row says whether the token is still good."""
     token = await bearer(request)
     tokens: DeviceTokens = request.app.state.device_tokens
     identity = await tokens.identify(token, database(request))
@@ -228,10 +229,9 @@ async def require_admin(request: Request) -> None:
         raise await refusal(request, "admin_required")
 
 
-async def _limited_admin(request: Request) -> str:
+async def _limited_admin(request: Request) -> None:
     await require_admin(request)
     await limits.hit(database(request), "admin", ADMIN, request.app.state.settings.limit_admin)
-    return ADMIN
 
 
 ADMIN: Final = "admin"  # there is one admin key (seed 001), so one subject and one `issued_by`
@@ -247,6 +247,5 @@ DescribeEnrolment = Depends(_enrolment_scheme)
 ADMIN_ONLY: Final = [Depends(_admin_scheme), Depends(_limited_admin)]
 DescribeAdmin = Depends(_admin_scheme)
 
-CurrentDevice = Annotated[DeviceIdentity, Depends(_device)]
+CurrentDevice = Annotated[DeviceIdentity, Depends(current_device)]
 CurrentEnrolment = Annotated[EnrollmentToken, Depends(active_enrolment_token)]
-Admin = Annotated[str, Depends(_limited_admin)]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import text
 
 from nexmdm import retention
-from nexmdm.db import Database, is_unavailable
+from nexmdm.db import Database, report_outage
 from nexmdm.dispatch import Dispatcher
 from nexmdm.logs import Event, Origin, emit, origin
 from nexmdm.push import Push
@@ -39,10 +39,8 @@ async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> No
             if due is not None:
                 origin.set(Origin(name="worker:retention"))
                 await retention.run(db.engine, settings, datetime.now(UTC))
-        except Exception as error:
-            if not is_unavailable(error):
-                raise
-            emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
+            report_outage(error)
         try:
             await asyncio.wait_for(stop.wait(), min(_TICK_S, settings.retention_every_s))
         except TimeoutError:

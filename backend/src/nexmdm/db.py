@@ -57,6 +57,13 @@ def is_unavailable(error: BaseException) -> bool:
     return isinstance(error, _CLASSES) or (cause is not None and is_unavailable(cause))
 
 
+def report_outage(error: Exception) -> None:
+    """Log that the database is away; raise the error again where it says something else."""
+    if not is_unavailable(error):
+        raise error
+    emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+
+
 class Database:
     """Owns the engine. One per process and event loop."""
 

@@ -20,7 +20,7 @@ import asyncpg
 import orjson
 
 from nexmdm import metrics, outbox
-from nexmdm.db import Database, is_unavailable
+from nexmdm.db import Database, report_outage
 from nexmdm.logs import Event, Origin, emit, origin
 from nexmdm.outbox import Attempt, Due
 from nexmdm.push import Push
@@ -153,9 +153,7 @@ class Dispatcher:
             try:
                 return await work()
             except Exception as error:
-                if not is_unavailable(error):
-                    raise
-                emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+                report_outage(error)
                 if self._stop.is_set():
                     raise _Stopped from error
                 await asyncio.sleep(OUTAGE_PAUSE_S)

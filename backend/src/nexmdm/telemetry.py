@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from time import perf_counter
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
+from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -19,17 +20,23 @@ from nexmdm.errors import Problem
 from nexmdm.logs import Event, Origin, emit, new_id, origin
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_SECURITY_HEADERS: Final[Sequence[tuple[str, str]]] = (
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "no-referrer"),
-    ("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+_DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has not set its own
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 )
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.getlist("x-request-id")
+def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    given = [value.decode("latin-1") for name, value in headers if name == b"x-request-id"]
     return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else new_id()
+
+
+@cache  # its arguments are few: route templates, a closed set of methods, documented statuses
+def _counters(route: str, method: str, status: str) -> tuple[Counter, Histogram]:
+    return metrics.http_requests.labels(route, method, status), metrics.http_duration.labels(route, method)
 
 
 class Telemetry:
@@ -42,7 +49,7 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        source = Origin(_request_id(Headers(scope=scope)), scope=scope)
+        source = Origin(_request_id(scope["headers"]), scope=scope)
         token = origin.set(source)
         started = perf_counter()
         status = 0  # 0 in the log: the client left before it had an answer
@@ -51,11 +58,12 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = source.request_id
-                headers.setdefault("Cache-Control", "no-store")
-                for name, value in _SECURITY_HEADERS:
-                    headers.setdefault(name, value)
+                given = {name for name, _ in message["headers"]}
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", source.request_id.encode()),
+                    *(header for header in _DEFAULT_HEADERS if header[0] not in given),
+                ]
             await send(message)
 
         try:
@@ -74,8 +82,9 @@ class Telemetry:
 
     def _record(self, scope: Scope, source: Origin, status: int, elapsed_s: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # labels must stay few
-        metrics.http_requests.labels(source.route, method, str(status)).inc()
-        metrics.http_duration.labels(source.route, method).observe(elapsed_s)
+        requests, duration = _counters(source.route, method, str(status))
+        requests.inc()
+        duration.observe(elapsed_s)
         emit(
             Event.HTTP_REQUEST,
             "error" if status >= 500 else "info",
