@@ -13,7 +13,6 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -102,7 +101,6 @@ def make_service_account(token_uri: str, *, project_id: str = "nexmdm-test", pri
     )
 
 
-@cache  # one for all fakes of a process: making one takes 50 ms and more
 def _new_key() -> str:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     return key.private_bytes(
