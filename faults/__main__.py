@@ -98,13 +98,13 @@ def _hunt(faults: Sequence[Fault], of: int, given: argparse.Namespace, seed: str
         hunt.prepare(server)
     progress.say(f"control: {len(faults)} faults' checks against the sound backend")
     findings: list[Finding] = []
-    trouble = [f"control: {what}" for what in hunt.control(faults)]
+    control = hunt.control(faults)
+    trouble = [f"control of {suite}: {what}" for suite, found in control.items() for what in found]
     for line in trouble:
         progress.say(line)
-    if not trouble:
-        for finding in hunt.run(faults):
-            progress.found(finding)
-            findings.append(finding)
+    for finding in hunt.run([fault for fault in faults if fault.suite not in control]):
+        progress.found(finding)
+        findings.append(finding)
     code = report.write(folder, started_at, findings, trouble, of=of, seed=seed if given.sample else None)
     progress.say(f"exit code {code}: {folder / 'summary.md'}")
     return code

@@ -75,16 +75,17 @@ class Hunt:
         self._postgres.template(partial(migrate, self._command))
         self._template = self._postgres.template_name
 
-    def control(self, faults: Sequence[Fault]) -> list[str]:
-        """Every named check that is not green against a sound copy: the hunt would prove nothing."""
-        trouble: list[str] = []
+    def control(self, faults: Sequence[Fault]) -> dict[str, list[str]]:
+        """By suite: every named check that is not green against a sound copy. Of such a suite no fault is run."""
+        trouble: dict[str, list[str]] = {}
         for suite in suites.NAMES:
             named = sorted({fault.caught_by for fault in faults if fault.suite == suite})
             if named:
                 job = self._start(None, suite, named, whole=False, jobs=self._jobs)
                 run = self._end(job, suite, f"control-{suite}")
                 not_green = [f"{name} is not green" for name in named if name not in run.passed]
-                trouble += [run.void] if run.void else not_green
+                if run.void or not_green:
+                    trouble[suite] = [run.void] if run.void else not_green
         return trouble
 
     def run(self, faults: Sequence[Fault]) -> Iterator[Finding]:

@@ -89,9 +89,9 @@ def test_a_fault_s_own_words_are_kept(hunter: Hunt, tmp_path: Path) -> None:
 
 
 def test_the_control_is_the_sound_package(hunter: Hunt) -> None:
-    assert hunter.control([fault("caught", "a/001 fail x\n")]) == []
+    assert hunter.control([fault("caught", "a/001 fail x\n")]) == {}
     unknown = Fault("noun/x", "it breaks", "200", "c/001", "says", SOUND, "")
-    assert hunter.control([unknown]) == ["c/001 is not green"]
+    assert hunter.control([unknown]) == {"acceptance": ["c/001 is not green"]}
 
 
 def test_a_run_that_hangs_is_ended_and_proves_nothing(
