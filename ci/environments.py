@@ -22,7 +22,7 @@ LOCKS = ROOT / "locks"
 BACKEND = ROOT / "backend"
 BACKEND_LOCK = BACKEND / "requirements.lock"
 BACKEND_TESTS_LOCK = LOCKS / "backend-tests.txt"
-GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "lint", "build")
+GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "browser", "lint", "build")
 _LOCK_OPTIONS = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet")
 
 

@@ -1,0 +1,49 @@
+"""A fleet put into the database at once: enrolling 100,000 devices over HTTP would cost an hour and a half of bcrypt.
+
+All devices of a fleet share one secret of the lowest bcrypt cost, so that the backend can check it in a millisecond;
+everything else of their rows is as registration makes it. It is for load alone: what registration does is judged where
+devices really register.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+
+import bcrypt
+import psycopg
+
+from harness.settings import SECRETS
+
+_COST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDevice:
+    """One device: what it presents, and where its messages go."""
+
+    device_id: str
+    alias: str
+    token: str
+    fcm_token: str
+
+
+def seed(database_url: str, count: int) -> list[FleetDevice]:
+    """Insert `count` active devices. psycopg.Error when the database does not take them."""
+    run = f"{int(time.time()):08x}{secrets.token_hex(2)}"
+    secret = secrets.token_urlsafe(32)
+    SECRETS.add(secret)
+    hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(_COST)).decode()
+    devices = []
+    for number in range(count):
+        device_id = uuid.uuid4()
+        token = f"nxd_{device_id.hex}_{secret}"
+        devices.append(FleetDevice(str(device_id), f"F{number:06d}-{run}", token, f"fleet:{run}:{number:06d}"))
+    with psycopg.connect(database_url, connect_timeout=10) as connection, connection.cursor() as cursor:
+        columns = "device_id, alias, token_hash, agent_version, fcm_token"
+        with cursor.copy(f"COPY devices ({columns}) FROM STDIN") as copy:
+            for device in devices:
+                copy.write_row((device.device_id, device.alias, hashed, "1.4.2", device.fcm_token))
+    return devices
