@@ -77,13 +77,19 @@ class Hunt:
 
     def control(self, faults: Sequence[Fault]) -> dict[str, list[str]]:
         """By suite: every named check that is not green against a sound copy. Of such a suite no fault is run."""
+        named = {suite: sorted({fault.caught_by for fault in faults if fault.suite == suite}) for suite in suites.NAMES}
+        asked = [suite for suite in suites.NAMES if named[suite]]
         trouble: dict[str, list[str]] = {}
-        for suite in suites.NAMES:
-            named = sorted({fault.caught_by for fault in faults if fault.suite == suite})
-            if named:
-                job = self._start(None, suite, named, whole=False, jobs=self._jobs)
+        # As later the faults: what measures time has the machine to itself.
+        for timed in (False, True):
+            started = {
+                suite: self._start(None, suite, named[suite], whole=False, jobs=self._jobs)
+                for suite in asked
+                if (suite in suites.TIMED) is timed
+            }
+            for suite, job in started.items():
                 run = self._end(job, suite, f"control-{suite}")
-                not_green = [f"{name} is not green" for name in named if name not in run.passed]
+                not_green = [f"{name} is not green" for name in named[suite] if name not in run.passed]
                 if run.void or not_green:
                     trouble[suite] = [run.void] if run.void else not_green
         return trouble
