@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 from fastapi import Request
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
+from starlette.requests import ClientDisconnect
 
 from nexmdm.errors import FieldError, Problem
 
@@ -20,18 +21,23 @@ T = TypeVar("T")
 
 async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes:
     """The whole body, or 413 as soon as it is known to exceed `limit` bytes. A repeated call gives the same bytes."""
-    kept: bytes | None = getattr(request.state, "body", None)
+    kept: bytes | None = request.scope.get("nexmdm.body")
     if kept is not None:
         return kept
     if int(request.headers.get("content-length", 0)) > limit:
         raise Problem("payload_too_large", f"The body exceeds {limit} bytes.")
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    body = b""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
         if len(body) > limit:
             raise Problem("payload_too_large", f"The body exceeds {limit} bytes.")
-    request.state.body = bytes(body)
-    return bytes(body)
+        more = message.get("more_body", False)
+    request.scope["nexmdm.body"] = body
+    return body
 
 
 def require_media_type(request: Request, expected: str) -> None:

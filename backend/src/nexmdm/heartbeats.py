@@ -68,19 +68,18 @@ async def serve(request: Request) -> Response:
     """Store one heartbeat, at most one row per device and 10 s bucket, and acknowledge it."""
     device = await current_device(request)
     heartbeat = await _heartbeat(request)
-    fields = heartbeat.model_dump(exclude_unset=True)
-    writer: HeartbeatWriter = request.app.state.heartbeats
-    stored = await writer.store(Beat(device.device_id, device.token_version, fields, client_ip(request)))
+    state = request.app.state
+    writer: HeartbeatWriter = state.heartbeats
+    stored = await writer.store(Beat(device.device_id, device.token_version, vars(heartbeat), client_ip(request)))
     if stored is None:
         raise await stale_device(request, device)
-    bucket = stored.bucket.isoformat().replace("+00:00", "Z")
     if stored.ingested:
         _INGESTED.inc()
-        emit(Event.HEARTBEAT_INGEST, device_id=str(device.device_id), status=heartbeat.status, bucket=bucket)
+        emit(Event.HEARTBEAT_INGEST, device_id=device.device_id, status=heartbeat.status, bucket=stored.bucket)
     else:
         _DEDUPLICATED.inc()
-        emit(Event.HEARTBEAT_DEDUP_HIT, device_id=str(device.device_id), bucket=bucket)
-    interval = request.app.state.settings.heartbeat_interval_s
+        emit(Event.HEARTBEAT_DEDUP_HIT, device_id=device.device_id, bucket=stored.bucket)
+    interval = state.settings.heartbeat_interval_s
     pause = round(interval * random.uniform(1 - JITTER, 1 + JITTER), 1)  # noqa: S311 - jitter is no secret
     answer = {"ok": True, "deduplicated": not stored.ingested, "next_heartbeat_s": pause}
     return Response(orjson.dumps(answer), media_type="application/json")

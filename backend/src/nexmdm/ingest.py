@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 from ipaddress import ip_address
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Self
@@ -32,7 +33,7 @@ MAX_WAITING: Final = 10_000  # beyond it a caller is told to come back: memory s
 
 # Column of device_heartbeats -> its type in the statement's arrays.
 COLUMNS: Final = {
-    "ip": "inet",
+    "ip": "text",  # cast in the statement: asyncpg would parse every address anew
     "status": "text",
     "battery_pct": "int",
     "plugged": "bool",
@@ -48,6 +49,7 @@ COLUMNS: Final = {
 _TYPES: Final = {"ord": "int", "device_id": "uuid", "token_version": "int", **COLUMNS, "fcm_token": "text"}
 _ARRAYS: Final = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES.values(), 1))
 _NAMES: Final = ", ".join(COLUMNS)
+_VALUES: Final = _NAMES.replace("ip", "ip::inet", 1)
 
 _STORE: Final = f"""
     WITH beat AS (
@@ -62,7 +64,7 @@ _STORE: Final = f"""
         SELECT DISTINCT ON (device_id) * FROM known ORDER BY device_id, ord DESC
     ), stored AS (
         INSERT INTO device_heartbeats (device_id, bucket, ts, {_NAMES})
-        SELECT device_id, bucket, now(), {_NAMES} FROM first ORDER BY device_id
+        SELECT device_id, bucket, now(), {_VALUES} FROM first ORDER BY device_id
         ON CONFLICT (device_id, bucket) DO NOTHING
         RETURNING device_id
     ), moved AS (
@@ -94,7 +96,7 @@ _ENSURE_PARTITIONS: Final = "SELECT nexmdm_ensure_heartbeat_partitions(current_d
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One heartbeat to store. `fields` has the columns of COLUMNS that the device sent, and maybe `fcm_token`."""
+    """One heartbeat to store. `fields`: `fcm_token` and columns of COLUMNS; what was not sent is None or absent."""
 
     device_id: UUID
     token_version: int
@@ -103,7 +105,7 @@ class Beat:
 
 
 class Stored(NamedTuple):
-    """What became of a beat: `ingested` is False for a duplicate in its bucket."""
+    """What became of a beat: `ingested` is False for a duplicate in its bucket, which is in UTC."""
 
     bucket: datetime
     ingested: bool
@@ -120,6 +122,7 @@ class HeartbeatWriter:
         self._connection: asyncpg.Connection[Any] | None = None
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()  # asking again for each beat is a system call each, up to Python 3.11
         self._task = asyncio.create_task(self._run(), name="heartbeat-writer")
         return self
 
@@ -138,7 +141,7 @@ class HeartbeatWriter:
         """
         if len(self._waiting) >= MAX_WAITING:
             raise Problem("dependency_unavailable", "Too many heartbeats are waiting to be written.")
-        answer: asyncio.Future[Stored | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Stored | None] = self._loop.create_future()
         self._waiting.append((beat, answer))
         self._work.set()
         return await answer
@@ -197,7 +200,7 @@ class HeartbeatWriter:
             keys={"beats": len(beats)},
             latency_ms=latency_ms,
         )
-        return {row["ord"]: Stored(row["bucket"].astimezone(UTC), row["ingested"]) for row in rows}
+        return {row["ord"]: Stored(row["bucket"], row["ingested"]) for row in rows}
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -205,8 +208,9 @@ class HeartbeatWriter:
             connection.terminate()
 
 
-def _address(ip: str | None) -> Any:
+@lru_cache(100_000)
+def _address(ip: str | None) -> str | None:
     try:
-        return ip_address(ip) if ip else None
+        return str(ip_address(ip)) if ip else None
     except ValueError:  # a unix socket or a test client
         return None

@@ -5,18 +5,21 @@ Every line has `ts, level, event, request_id, route`. The last two come from the
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from io import FileIO
+from select import PIPE_BUF
+from threading import get_ident
 from typing import Any, Final
 
 import orjson
-import structlog
 import uuid_utils
 
 
@@ -78,25 +81,89 @@ class Origin:
         return template or "unmatched"
 
 
+_FORM: Final = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 _SERVER: Final = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_SERVER)
 
 
-def _stamp(_logger: Any, method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    source = origin.get()
-    return {
-        "ts": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "level": method.upper(),
-        "event": line.pop("event"),
-        "request_id": line.pop("request_id", None) or source.request_id,
-        "route": source.route,
-        **line,
-    }
+class _Sink:
+    """Writes each line at once, or, while an event loop is being followed, those of one turn of it together.
+
+    A write(2) for each line of a busy loop would cost more than all else about it. No write exceeds what a pipe takes
+    whole (POSIX, PIPE_BUF), so lines of several processes never mix.
+    """
+
+    def __init__(self) -> None:
+        self.threshold = logging.INFO
+        self._file = FileIO(1, "wb", closefd=False)
+        self._lines: list[bytes] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+
+    def open(self, threshold: int) -> None:
+        """Write to what is stdout now."""
+        self.threshold, self._file = threshold, FileIO(os.dup(1), "wb")
+
+    def follow(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Gather the lines of this loop, which runs in this thread; None: write what there is, and gather no more."""
+        self._loop, self._thread = loop, get_ident()
+        self._flush()
+
+    def take(self, line: bytes) -> None:
+        # Not get_running_loop(): up to Python 3.11 it asks the system for the process id each time.
+        if self._loop is None or get_ident() != self._thread:
+            self._file.write(line)
+            return
+        self._lines.append(line)
+        if len(self._lines) == 1:
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        piece = b""
+        for line in lines:
+            if piece and len(piece) + len(line) > PIPE_BUF:
+                self._file.write(piece)
+                piece = b""
+            piece += line
+        self._file.write(piece)
+
+
+_LEVELS: Final = logging.getLevelNamesMapping()
+_sink: Final = _Sink()
+
+
+def configure(level: str) -> None:
+    """Write the lines of this process, from `level` on."""
+    _sink.open(_LEVELS[level.upper()])
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+
+
+@contextmanager
+def gathered() -> Iterator[None]:
+    """Within it the lines of one turn of the running event loop are written together."""
+    _sink.follow(asyncio.get_running_loop())
+    try:
+        yield
+    finally:
+        _sink.follow(None)
 
 
 def emit(event: Event, level: str = "info", **fields: Any) -> None:
     """Write one line. `fields` are the event's own; a `request_id` among them overrides the origin's."""
-    getattr(_logger, level)(str(event), **fields)
+    name = level.upper()
+    if _LEVELS[name] < _sink.threshold:
+        return
+    source = origin.get()
+    line = {
+        "ts": datetime.now(UTC),
+        "level": name,
+        "event": event,
+        "request_id": fields.pop("request_id", None) or source.request_id,
+        "route": source.route,
+        **fields,
+    }
+    _sink.take(orjson.dumps(line, default=str, option=_FORM))
 
 
 class _Bridge(logging.Handler):
@@ -107,21 +174,3 @@ class _Bridge(logging.Handler):
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         level = "error" if record.levelno >= logging.ERROR else "warning"
         emit(Event.SERVICE_LOG, level, logger=record.name, message=record.getMessage()[:500], error=error)
-
-
-def configure(level: str) -> None:
-    """Send all lines of this process to stdout, one write(2) each, so that lines of several processes never mix."""
-    structlog.configure(
-        processors=[_stamp, structlog.processors.JSONRenderer(serializer=_dump)],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level.upper())),
-        logger_factory=structlog.BytesLoggerFactory(os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
-
-
-def _dump(line: Any, **_: Any) -> bytes:
-    return orjson.dumps(line, default=str)
-
-
-_logger = structlog.get_logger()
