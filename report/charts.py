@@ -14,7 +14,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from report.words import clean, number
+from report.words import clean, number, quantity
 
 WIDTH: Final = 1000  # of the stretched drawing, in its own units
 _TOP: Final = 16
@@ -43,25 +43,32 @@ class Axis:
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def from_zero(values: Sequence[float], unit: str) -> Axis:
-    """0 to a round number above all values, with at most five steps."""
+def from_zero(values: Sequence[float], unit: str, most_steps: int = 5) -> Axis:
+    """0 to a round number above all values, in a few round steps."""
     most = max((value for value in values if value > 0), default=1.0)
     magnitude = 10.0 ** math.floor(math.log10(most))
-    step = next(s * magnitude for s in (0.2, 0.25, 0.5, 1, 2, 5, 10) if most <= s * magnitude * 5)
+    step = next(s * magnitude for s in (0.2, 0.25, 0.5, 1, 2, 5, 10) if most <= s * magnitude * most_steps)
     steps = math.ceil(most / step - 1e-9)
-    return Axis(0.0, steps * step, tuple(step * n for n in range(steps + 1)), lambda v: f"{number(v)} {unit}".rstrip())
+    return Axis(0.0, steps * step, tuple(step * n for n in range(steps + 1)), _words(unit))
 
 
 def logarithmic(values: Sequence[float], unit: str, least: float = 0.01) -> Axis:
-    """From the 1, 2 or 5 below all values to the one above; ticks at powers of ten, or at 1, 2, 5 on short axes."""
+    """From the 1, 2 or 5 below all values to the one above; ticks at powers of ten, on short axes at 1, 2 and 5."""
     positive = [max(value, least) for value in values] or [1.0]
     low, high = _round(min(positive), math.floor), _round(max(positive) * 1.02, math.ceil)
     if high <= low:
         low, high = low / 2, high * 2
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 200 else (1,)
+    steps = (1, 2, 5) if high / low <= 20 else (1,)
     ticks = tuple(t for d in decades for s in steps if low * 0.999 <= (t := s * 10.0**d) <= high * 1.001)
-    return Axis(low, high, ticks, lambda v: f"{number(v)} {unit}".rstrip(), log=True)
+    if math.log(ticks[0] / low) > 0.25 * math.log(high / low):
+        ticks = (low, *ticks)  # an axis that does not begin at 0 says where it begins
+    return Axis(low, high, ticks, _words(unit), log=True)
+
+
+def _words(unit: str) -> Callable[[float], str]:
+    """How an axis of this unit writes its ticks; there a thousand milliseconds are a second."""
+    return lambda v: quantity(v / 1000, "s") if unit == "ms" and v >= 1000 else quantity(v, unit)
 
 
 def _round(value: float, to: Callable[[float], int]) -> float:
@@ -75,9 +82,9 @@ def _round(value: float, to: Callable[[float], int]) -> float:
 
 
 def seconds(low_s: float, high_s: float) -> Axis:
-    """Time since the start of a run, with about five ticks at round times."""
+    """Time since the start of a run, with at most five ticks, at round times."""
     high_s = max(high_s, low_s + 1)
-    step = next((s for s in _TIME_STEPS if (high_s - low_s) / s <= 6), _TIME_STEPS[-1])
+    step = next((s for s in _TIME_STEPS if (high_s - low_s) / s <= 4), _TIME_STEPS[-1])
     ticks = tuple(float(n * step) for n in range(math.ceil(low_s / step), math.floor(high_s / step) + 1))
     in_minutes = step >= 60
 

@@ -21,6 +21,7 @@ from report.words import number, percentile, plural, span
 _MOST_POINTS: Final = 240
 _MOST_DOTS: Final = 4000
 _BINS: Final = 40
+_ROW: Final = 14
 _MARKED: Final = (0.5, 0.95, 0.99, 1.0)
 _LINES: Final = ((0.5, "p50_ms", "p50"), (0.95, "p95_ms", "p95"), (0.99, "p99_ms", "p99"))
 _OF_KIND: Final = re.compile(r"/?(?P<kind>.+) p(?P<percent>[0-9]+(?:\.[0-9]+)?)")
@@ -133,10 +134,9 @@ def _course(
         if point["errors"]:
             at = percent(x.at(point["t_s"] + width_s / 2))
             plot.place(tag("text", tag("title", says), "✗", class_="failed-mark", x=at, y=11, text_anchor="middle"))
-    each = (
-        f"the {span(interval_s)}" if together == 1 else f"{together} intervals of {span(interval_s)}, the worst of each"
-    )
-    caption = f"Latency by intended time, one point for {each}. {'Logarithmic axis' if y.log else 'Axis from 0'}."
+    caption = f"Latency by intended time; a point stands for {span(width_s)}"
+    caption += f", and is the worst of {together} intervals" * (together > 1)
+    caption += f". {'Logarithmic axis' if y.log else 'Axis from 0'}."
     caption += " Each dot is one request." * bool(dots)
     caption += " ✗ marks requests without a good answer." * any(point["errors"] for point in points)
     return Figure(plot.svg(f"{kind['kind']}: percentiles over time", _says(kind)), caption)
@@ -152,7 +152,7 @@ def _distribution(kind: Document) -> Figure:
     for bound, n in bins:
         counts[min(int(x.at(bound) * _BINS), _BINS - 1)] += n
     y = charts.from_zero(counts, "")
-    plot = Plot(f"distribution-{kind['kind']}", x, y, top=52)
+    plot = Plot(f"distribution-{kind['kind']}", x, y, top=_ROW * len(_MARKED) + 6)
     for place, n in enumerate(counts):
         if n:
             low, high = (x.low * 10 ** (step * (place + side)) for side in (0, 1))
@@ -163,19 +163,12 @@ def _distribution(kind: Document) -> Figure:
 
 
 def _mark(plot: Plot, marks: Mapping[float, float]) -> None:
-    """A line at each percentile, its label in the first of three rows above the plot where it has room."""
-    free = [-1.0] * 3
-    for quantile, ms in sorted(marks.items()):
-        share = plot.x.at(ms)
-        anchor = "start" if share < 0.5 else "end"
-        left = share if anchor == "start" else share - 0.3
-        row = next((i for i, taken in enumerate(free) if taken <= left), len(free) - 1)
-        free[row] = left + 0.32
-        text_y = 12 + 14 * row
-        at = percent(share)
+    """A line at each percentile, its label in a row of its own above the plot: no two can meet, however narrow."""
+    for row, (quantile, ms) in enumerate(sorted(marks.items())):
+        share, text_y = plot.x.at(ms), 11 + _ROW * row
+        at, anchor, dx = (percent(share), "start", 4) if share < 0.6 else (percent(share), "end", -4)
         plot.place(tag("line", class_="mark", x1=at, x2=at, y1=text_y - 9, y2=plot.top + plot.height))
         label = f"{percentile(quantile)} {number(ms)} ms"
-        dx = 4 if anchor == "start" else -4
         plot.place(tag("text", label, class_="mark-text halo", x=at, y=text_y, dx=dx, text_anchor=anchor))
 
 
@@ -184,7 +177,7 @@ def stages(latency: Document) -> list[Figure]:
     steps = latency["stages"]
     if not steps:
         return []
-    x = charts.from_zero([step["offered_per_s"] for step in steps], "/s")
+    x = charts.from_zero([step["offered_per_s"] for step in steps], "/s", most_steps=3)
     rates = Plot("stages-rate", x, charts.from_zero([x.high], "/s"))
     rates.line([(0.0, 0.0), (x.high, x.high)], "ideal", "offered")
     rates.line([(s["offered_per_s"], s["achieved_per_s"]) for s in steps], "p95", "achieved")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from report.words import number, quantity
+from report.words import OPERATORS, number, quantity
 
 # The limit stands at the same place in every bar, so that the eye can go down the column.
 _MARK: Final = 70.0
@@ -24,7 +24,7 @@ class Bar:
 
 def bar(limit: Mapping[str, Any]) -> Bar:
     observed, value = limit["observed"], limit["value"]
-    wanted = f"{limit['op']} {quantity(value, limit['unit'])}"
+    wanted = f"{OPERATORS[limit['op']]} {quantity(value, limit['unit'])}"
     if observed is None:
         return Bar(_MARK, None, False, f"nothing observed, wanted {wanted}")
     if value <= 0:

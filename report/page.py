@@ -52,6 +52,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         number=words.number,
+        quantity=words.quantity,
         span=words.span,
         moment=words.moment,
         percentile=words.percentile,
@@ -89,6 +90,7 @@ def _view(sources: Sources) -> dict[str, Any]:
         "style": style,
         "signs": words.SIGNS,
         "meaning": words.MEANING[result["verdict"]],
+        "operators": words.OPERATORS,
         "capability_words": words.CAPABILITIES,
         "result": result,
         "tallies": list(filter(None, (words.tally(result["limits"], "limit"), words.tally(result["checks"], "check")))),

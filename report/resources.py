@@ -11,7 +11,7 @@ from typing import Final
 from report import charts
 from report.charts import Plot, Point
 from report.latency import Figure
-from report.words import number
+from report.words import quantity
 
 _TIME: Final = "t_s"
 _NAMES: Final = ("process", "role", "pid")
@@ -53,15 +53,14 @@ def _figure(column: str, lines: dict[str, list[Point]]) -> Figure:
     drawn = {who: _thin([(t_s, value / scale) for t_s, value in points], x) for who, points in lines.items()}
     values = [value for points in drawn.values() for _, value in points]
     plot = Plot(f"resource-{column.replace('_', '-')}", x, charts.from_zero(values, unit), height=120)
-    for who, points in drawn.items():
-        plot.line(points, "p95", f"{number(points[-1][1])} {unit}".strip())
-        plot.hit(
-            points[0][0], points[-1][0], f"{who}: {number(points[0][1])} to {number(points[-1][1])} {unit}".strip()
-        )
-    ends = (number(points[n][1]) for points in (max(drawn.values(), key=len),) for n in (0, -1))
-    says = f"{name}: from {' to '.join(ends)} {unit}".rstrip()
-    who = "" if len(lines) == 1 else f" One line for each of {len(lines)} processes, the first named."
-    return Figure(plot.svg(name, says), f"{says}. Axis from 0.{who}")
+    for points in drawn.values():
+        plot.line(points, "p95", quantity(points[-1][1], unit))
+    ends = ((who, *(quantity(points[n][1], unit) for n in (0, -1))) for who, points in drawn.items())
+    plot.hit(x.low, x.high, "; ".join(f"{who}: {first} to {last}" for who, first, last in ends))
+    says = f"{name}{f', {unit}' * bool(unit)}"
+    each = f"One line for each of {len(lines)} processes" if len(lines) > 1 else "One line"
+    caption = f"{says}. {each}, its last value beside it; a point is the highest of its neighbours. Axis from 0."
+    return Figure(plot.svg(name, caption), caption)
 
 
 def _thin(points: list[Point], x: charts.Axis) -> list[Point]:

@@ -16,6 +16,7 @@ MEANING: Final = {
     "fail": "The product broke at least one limit or check, and was seen doing so.",
     "inconclusive": "The run proves nothing, neither for nor against the product. It never counts as a pass.",
 }
+OPERATORS: Final = {"<": "<", "<=": "≤", "==": "=", ">=": "≥", ">": ">"}
 CAPABILITIES: Final = {
     "database": "rows",
     "logs": "log lines",
@@ -41,8 +42,9 @@ def number(value: float) -> str:
 
 
 def quantity(value: float | None, unit: str) -> str:
-    """`6.31 ms`, `20 devices`, `none`."""
-    return "none" if value is None else f"{number(value)} {unit}".rstrip()
+    """`6.31 ms`, `20 devices`, `500/s`, `none`."""
+    gap = "" if unit.startswith(("/", "%")) else " "
+    return "none" if value is None else f"{number(value)}{gap}{unit}".rstrip()
 
 
 def span(seconds: float) -> str:
