@@ -7,6 +7,7 @@ Exit code 0 pass, 1 fail, 2 inconclusive (or the harness itself broke). It delib
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import signal
 import sys
@@ -19,7 +20,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from harness.settings import SettingsError, Target, artifacts
-from load.profiles import PROFILES, Profile
+from load.options import add_options, chosen
+from load.profiles import SCENARIOS, Fanout, Scenario
 from load.progress import Live, show
 
 _TROUBLE = 2
@@ -41,17 +43,15 @@ def _parser() -> argparse.ArgumentParser:
         "`python -m harness run -- python -m load sim20`.",
     )
     scenarios = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
-    for name, profile in PROFILES.items():
-        text = (
-            f"{profile.devices} devices enrol, send heartbeats for {profile.duration_s:g} s, get a ping each and answer"
-        )
-        scenario = scenarios.add_parser(name, help=text, description=text)
-        scenario.add_argument(
-            "--duration", type=duration, default=profile.duration_s, metavar="30s", help="of heartbeats"
-        )
-        scenario.add_argument("--devices", type=int, default=profile.devices, metavar="N")
-        scenario.add_argument("--seed", type=int, metavar="S", help="repeat the schedule of an earlier run")
-        scenario.add_argument("--artifacts", type=Path, metavar="DIR", help=f"default: ./artifacts/{name}")
+    for name, scenario in SCENARIOS.items():
+        options = scenarios.add_parser(name, help=scenario.plan, description=f"{scenario.plan}.")
+        options.set_defaults(duration=None)
+        if not isinstance(scenario, Fanout):
+            default = f"of heartbeats, before compression; default: {scenario.duration_s:g}s"
+            options.add_argument("--duration", type=duration, metavar="30s", help=default)
+        options.add_argument("--devices", type=int, default=scenario.devices, metavar="N")
+        add_options(options, scenario)
+        options.add_argument("--artifacts", type=Path, metavar="DIR", help=f"default: ./artifacts/{name}")
     return parser
 
 
@@ -59,25 +59,27 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def simulate(profile: Profile, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
-    """Run a profile in a Locust environment of our own. Returns the document of result.json."""
+def simulate(scenario: Scenario, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
+    """Run a scenario in a Locust environment of our own. Returns the document of result.json."""
     # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
     import gevent  # noqa: PLC0415
     from locust.env import Environment  # noqa: PLC0415
 
     from load.driver import Driver  # noqa: PLC0415
-    from load.sim20 import SimulatedDevice  # noqa: PLC0415
+    from load.user import SimulatedDevice  # noqa: PLC0415
 
+    # It warns that so many users at once may take it a while; nothing is timed before all of them are there.
+    logging.getLogger("locust.runners").setLevel(logging.ERROR)
     environment = Environment(user_classes=[SimulatedDevice], host=target.base_url)
     runner = environment.create_local_runner()
-    driver = SimulatedDevice.driver = Driver(environment, profile, target, directory, seed)
+    driver = SimulatedDevice.driver = Driver(environment, scenario, target, directory, seed)
     try:
         with Live(driver.run, console) as live:
             driver.begin()
-            runner.start(profile.devices, spawn_rate=profile.devices)
+            runner.start(scenario.devices, spawn_rate=scenario.devices)
             while driver.document is None:
                 gevent.sleep(0.2)
-                live.update(driver.simulation.clock.now())
+                live.update(driver.engine.clock.now())
     except KeyboardInterrupt:
         driver.end("interrupted")
     finally:
@@ -92,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     try:
-        profile = replace(PROFILES[given.scenario], devices=given.devices, duration_s=given.duration)
+        scenario = chosen(replace(SCENARIOS[given.scenario], devices=given.devices), given, given.duration)
     except ValueError as error:
         parser.error(str(error))
     try:
@@ -101,8 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"load: {error}", style="red", markup=False)
         return _TROUBLE
     signal.signal(signal.SIGTERM, _on_sigterm)
-    directory = given.artifacts or artifacts(profile.name)
-    document = simulate(profile, target, directory, given.seed, console)
+    directory = given.artifacts or artifacts(scenario.name)
+    document = simulate(scenario, target, directory, given.seed, console)
     show(document, directory, console)
     return int(document["exit_code"])
 

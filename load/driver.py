@@ -1,4 +1,4 @@
-"""One simulation from start to artifacts, for Locust and for our own runner alike. It deliberately shows nothing.
+"""One run from start to artifacts, for Locust and for our own runner alike. It deliberately shows nothing.
 
 The verdict is ours: Locust's statistics are never asked, and its exit code is overruled.
 """
@@ -15,9 +15,11 @@ from locust.env import Environment
 
 from harness.budgets import Status
 from harness.settings import Target
+from load.broadcast import Broadcast
 from load.conclusion import conclude
+from load.engine import Engine
 from load.evidence import Evidence
-from load.profiles import Profile
+from load.profiles import Fanout, Profile, Scenario
 from load.seats import OVER, Run
 from load.simulation import Simulation
 from load.transport import LocustTransport
@@ -26,11 +28,18 @@ from load.transport import LocustTransport
 _ADMIN_CONNECTIONS = 32
 
 
+def _engine(scenario: Scenario, target: Target, admin: LocustTransport, seed: int | None) -> Engine:
+    if isinstance(scenario, Fanout):
+        return Broadcast(scenario, target, admin, seed)
+    assert isinstance(scenario, Profile)
+    return Simulation(scenario, target, admin, seed)
+
+
 class Driver:
     """Conducts one run in a Locust environment whose users call `live`. `document` is result.json once it is over."""
 
     def __init__(
-        self, environment: Environment, profile: Profile, target: Target, directory: Path, seed: int | None = None
+        self, environment: Environment, scenario: Scenario, target: Target, directory: Path, seed: int | None = None
     ) -> None:
         self.environment = environment
         self.directory = directory
@@ -40,18 +49,18 @@ class Driver:
             environment.events.request,
             user=None,
             insecure=False,
-            network_timeout=profile.request_timeout_s,
-            connection_timeout=profile.request_timeout_s,
+            network_timeout=scenario.request_timeout_s,
+            connection_timeout=scenario.request_timeout_s,
             max_retries=0,
             concurrency=_ADMIN_CONNECTIONS,
         )
-        self.simulation = Simulation(profile, target, LocustTransport(session, target.base_url), seed)
+        self.engine = _engine(scenario, target, LocustTransport(session, target.base_url), seed)
         self._numbers = itertools.count()
         self._conductor: gevent.Greenlet[[], None] | None = None
 
     @property
     def run(self) -> Run:
-        return self.simulation.run
+        return self.engine.run
 
     @property
     def exit_code(self) -> int:
@@ -65,15 +74,15 @@ class Driver:
         """What a Locust user does: be the next device. Users beyond the profile's number do nothing."""
         number = next(self._numbers)
         if number < self.run.profile.devices:
-            self.simulation.live(number, LocustTransport(session, self.simulation.target.base_url))
+            self.engine.live(number, LocustTransport(session, self.engine.target.base_url))
 
     def _conduct(self) -> None:
         evidence: Evidence | None = None
         try:
-            self.simulation.prepare()
-            self.simulation.conduct()
+            self.engine.prepare()
+            self.engine.conduct()
             if self.run.preparation.status is Status.PASS:
-                evidence = self.simulation.collector.collect()
+                evidence = self.engine.collector.collect()
         except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
             self.run.doubts.append(f"the harness broke: {type(error).__name__}: {error}"[:300])
         self._conclude(evidence)
@@ -85,13 +94,13 @@ class Driver:
             return
         if self._conductor is not None:
             self._conductor.kill(timeout=2.0)
-        self.simulation.abandon(why)
+        self.engine.abandon(why)
         self._conclude(None)
 
     def _conclude(self, evidence: Evidence | None) -> None:
-        now = self.simulation.clock.now()
+        now = self.engine.clock.now()
         self.run.enter(OVER, now)
-        self.document = conclude(self.run, evidence, now, self.directory)
+        self.document = conclude(self.run, self.engine.yardstick, evidence, now, self.directory)
 
     def _stop_locust(self) -> None:
         runner, options = self.environment.runner, self.environment.parsed_options

@@ -6,7 +6,7 @@ as `inconclusive`. Neither can pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,11 +26,19 @@ from load.seats import Run
 _PAGE = 200
 _MOST_PAGES = 25
 _NEEDS = {
-    "rows": "needs DATABASE_URL",
-    "downloads": "needs DATABASE_URL",
-    "inbox": "needs NEXMDM_FCM_URL, the control of a fake FCM",
-    "lines": "needs NEXMDM_LOG_FILE",
-    "leaks": "needs DATABASE_URL",
+    "database": "needs DATABASE_URL",
+    "fcm": "needs NEXMDM_FCM_URL, the control of a fake FCM",
+    "logs": "needs NEXMDM_LOG_FILE",
+}
+_PARTS = {  # what each needs of the target
+    "devices": None,
+    "dispatches": None,
+    "metrics": None,
+    "rows": "database",
+    "downloads": "database",
+    "leaks": "database",
+    "inbox": "fcm",
+    "lines": "logs",
 }
 _FINAL = {"completed", "failed", "expired"}
 
@@ -81,6 +89,8 @@ def read_metrics(client: Client, request_id: str) -> Numbers:
 class Collector:
     """Made before the run, so that it knows what was there already; `collect` reads what came to be since."""
 
+    parts: Sequence[str] = tuple(_PARTS)
+
     def __init__(self, run: Run, target: Target, client: Client) -> None:
         self._run, self._target, self._client = run, target, client
         self._log = LogTap(target.log_file) if target.log_file else None
@@ -97,31 +107,25 @@ class Collector:
         with suppress(Exception):  # what is still open then is judged as it is
             eventually(self._at_rest, self._run.profile.settle_s)
 
-        def part(name: str, offered: bool, read: Callable[[], Any]) -> None:
-            if not offered:
-                evidence.absent[name] = (Status.DISABLED, _NEEDS[name])
-                return
+        for name in self.parts:
+            need = _PARTS[name]
+            if need is not None and need not in self._run.capabilities:
+                evidence.absent[name] = (Status.DISABLED, _NEEDS[need])
+                continue
             try:
-                setattr(evidence, name, read())
+                setattr(evidence, name, getattr(self, f"_{name}")())
             except Exception as error:  # noqa: BLE001  # an unreadable part is reported, whatever broke
                 evidence.absent[name] = (
                     Status.INCONCLUSIVE,
                     f"could not be read: {type(error).__name__}: {error}"[:300],
                 )
-
-        has = self._run.capabilities
-        part("devices", True, self._devices)
-        part("dispatches", True, self._dispatches)
-        part("metrics", True, self._metrics)
-        part("rows", "database" in has, self._rows)
-        part("downloads", "database" in has, self._downloads)
-        part("leaks", "database" in has, self._leaks)
-        part("inbox", "fcm" in has, self._inbox)
-        part("lines", "logs" in has, lambda: self._log.since(self._mark) if self._log else [])
         return evidence
 
     def _device_ids(self) -> list[str]:
-        return [seat.device_id for seat in self._run.seats if seat.registered]
+        return list({seat.device_id for seat in self._run.seats if seat.device_id})
+
+    def _lines(self) -> list[dict[str, Any]]:
+        return self._log.since(self._mark) if self._log else []
 
     def _pages(self, path: str, wanted: set[str], key: str, request_id: str) -> list[dict[str, Any]]:
         """The listed items with these keys, newest first, from as few pages as hold them."""
@@ -187,3 +191,19 @@ class Collector:
         assert self._target.fcm_url is not None
         ours = {seat.device.fcm_token for seat in self._run.seats if seat.device}
         return [attempt for attempt in FcmControl(self._target.fcm_url).inbox() if attempt["token"] in ours]
+
+
+class FanoutCollector(Collector):
+    """Of a command to thousands: their dispatches would be a hundred pages of /admin/dispatches, hence the table."""
+
+    parts = ("dispatches", "metrics", "leaks", "inbox", "lines")
+
+    def _dispatches(self) -> list[dict[str, Any]]:
+        with self._connect() as connection:
+            rows = connection.execute(
+                "SELECT request_id, command_request_id, device_id::text, status, outcome, created_at, sent_at"
+                " FROM fcm_dispatches WHERE device_id = ANY (%s::uuid[])",
+                (self._device_ids(),),
+            )
+            names = [column.name for column in rows.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in rows]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.budgets import Status
 from harness.client import Answer, Client
 from load.apk import make_apk
+from load.profiles import Profile
 from load.seats import Run, Seat
 
 
@@ -24,12 +25,11 @@ def _expect(what: str, answer: Answer, *statuses: int) -> Answer:
     return answer
 
 
-def prepare(run: Run, client: Client) -> None:
+def prepare(run: Run, profile: Profile, client: Client) -> None:
     """Create the tokens, render the script for the first device, upload the APK of the run's own package.
 
     Raises NotReady, TransportError.
     """
-    profile = run.profile
     aliases = [f"D{number:02d}-{run.id}" for number in range(1, profile.devices + 1)]
     body = {"aliases": aliases, "expires_in_s": profile.token_ttl_s, "note": f"{profile.name} {run.id}"}
     created = client.admin("POST", "/v1/enroll-tokens", json=body, request_id=f"{run.tag}-tokens")

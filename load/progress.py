@@ -27,7 +27,7 @@ def figures(run: Run) -> str:
         f"{len(beats)}/{len(run.planned) or '?'} beats",
         f"{sum(bool(beat.deduplicated) for beat in beats)} deduplicated",
         f"p95 {percentile(latencies, 0.95):.1f} ms" if latencies else "p95 -",
-        f"{run.completed}/{run.profile.devices} commands done",
+        f"{run.completed}/{len(run.seats) or '?'} commands done",
     ]
     return " · ".join(parts + ([f"{failed} failed"] if failed else []))
 
@@ -54,7 +54,7 @@ class Live:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=self._run.profile.duration_s, figures="")
+            self._task = self._bar.add_task("starting", total=self._run.profile.duration_s or None, figures="")
         return self
 
     def update(self, now: float) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from harness.budgets import percentile
 from load.schedule import bucket_of
 
-HEARTBEAT, DUPLICATE = "heartbeat", "duplicate"
+HEARTBEAT, DUPLICATE, COMMAND, RESULT = "heartbeat", "duplicate", "command", "result"
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Recorder:
         """Milliseconds each. One without a good answer counts as the time-out: an error is never a quick answer."""
         return [s.latency_ms if s.ok else max(s.latency_ms, timeout_s * 1000) for s in self.of(*kinds)]
 
-    def lag_p99_ms(self) -> float | None:
-        beats = self.beats
-        return percentile([beat.lag_ms for beat in beats], 0.99) if beats else None
+    def lag_p99_ms(self, *kinds: str) -> float | None:
+        samples = self.of(*kinds)
+        return percentile([sample.lag_ms for sample in samples], 0.99) if samples else None
 
     def account(self, bucket_s: float, uncertainty_s: float = 0.0) -> Accounting:
         """Add up which rows the beats must have made, given that the server's clock is known to +-`uncertainty_s`."""

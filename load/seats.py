@@ -7,17 +7,17 @@ from typing import Any
 
 from harness.budgets import Check, Status
 from harness.device import Device
-from load.profiles import Profile
+from load.profiles import Scenario
 from load.recorder import Recorder
 from load.schedule import Beat
 
 OVER = "over"
-NOT_PREPARED = Check("preparation", "tokens, script and APK are ready", Status.INCONCLUSIVE, "not finished")
+NOT_PREPARED = Check("preparation", "what the devices need is ready", Status.INCONCLUSIVE, "not finished")
 
 
 @dataclass
 class Seat:
-    """One device: what it was given, and what it was answered. `command_id` is its dispatch's request_id."""
+    """One device and one command: what it was given, what it was answered. `command_id`: its dispatch's request_id."""
 
     alias: str
     enrolment_token: str
@@ -43,7 +43,7 @@ class Run:
     doubts: why the run proves nothing, whatever it measured.
     """
 
-    profile: Profile
+    profile: Scenario
     id: str
     seed: int
     capabilities: frozenset[str]

@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from harness.settings import Target
-from load import evidence, fanout
+from load import delivery, evidence
 from load.conclusion import conclude
 from load.evidence import Evidence
 from load.profiles import Profile
@@ -54,7 +54,7 @@ def simulate(standin: StandIn, fcm_url: str, directory: Path) -> Outcome:
     gevent.joinall(devices, timeout=5)
     prepared = simulation.run.preparation.status.value == "pass"
     found = simulation.collector.collect() if prepared else None
-    document = conclude(simulation.run, found, simulation.clock.now(), directory)
+    document = conclude(simulation.run, simulation.yardstick, found, simulation.clock.now(), directory)
     return Outcome(simulation, found, document, directory)
 
 
@@ -76,7 +76,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """Fault -> the outcome of a run against a stand-in that has it; "" has none. They mostly wait: all run at once."""
     standins = {f"http://fcm.test/{fault}": StandIn(QUICK.bucket_s, fault) for fault in FAULTS}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (fanout, evidence):
+        for module in (delivery, evidence):
             patch.setattr(module, "FcmControl", standins.__getitem__)
         runs = [
             gevent.spawn(simulate, standin, url, tmp_path_factory.mktemp("run")) for url, standin in standins.items()

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.budgets import Check, Judgement, Status
-from load.conclusion import conclude, judgements
+from load.conclusion import conclude
 from load.evidence import Evidence
 from load.profiles import SIM20, Profile
 from load.recorder import HEARTBEAT, Sample
 from load.schedule import Beat
 from load.seats import Run, Seat
+from load.simulation_limits import YARDSTICK, judgements
 
 START = 1_000_000.0
 
@@ -56,7 +57,7 @@ def test_good_run_passes_every_limit() -> None:
 
 def test_run_without_samples_is_inconclusive(tmp_path: Path) -> None:
     run = Run(SIM20, "x", 1, frozenset(), START, preparation=Check("preparation", "p", Status.PASS))
-    document = conclude(run, None, START, tmp_path)
+    document = conclude(run, YARDSTICK, None, START, tmp_path)
     assert (document["verdict"], document["exit_code"]) == ("inconclusive", 2)
     assert {limit["status"] for limit in document["limits"]} <= {"inconclusive", "disabled"}
     assert json.loads((tmp_path / "result.json").read_text())["exit_code"] == 2
@@ -129,17 +130,17 @@ def test_dispatch_write_is_taken_from_the_log_where_there_is_one() -> None:
 def test_interrupted_run_is_inconclusive_whatever_it_saw(tmp_path: Path) -> None:
     for latency_ms in (10.0, 900.0):
         run = make_run([latency_ms] * 230, interrupted=True, doubts=["interrupted"])
-        document = conclude(run, None, START + 60, tmp_path)
+        document = conclude(run, YARDSTICK, None, START + 60, tmp_path)
         assert (document["exit_code"], document["reasons"]) == (2, ["interrupted"])
 
 
 def test_doubt_keeps_a_good_run_from_passing(tmp_path: Path) -> None:
     run = make_run([10.0] * 230, doubts=["D03: the harness broke"])
-    assert conclude(run, dispatched(), START + 60, tmp_path)["verdict"] != "pass"
+    assert conclude(run, YARDSTICK, dispatched(), START + 60, tmp_path)["verdict"] != "pass"
 
 
 def test_few_samples_are_said_in_the_artifact(tmp_path: Path) -> None:
-    document = conclude(make_run([10.0] * 230), dispatched(), START + 60, tmp_path)
+    document = conclude(make_run([10.0] * 230), YARDSTICK, dispatched(), START + 60, tmp_path)
     limit = next(one for one in document["limits"] if one["name"] == "heartbeat p99")
     assert (limit["n"], limit["min_n"], limit["full_n"]) == (230, 225, 1000)
     assert any("heartbeat p99 230 of 1000" in note for note in document["notes"])
@@ -147,8 +148,8 @@ def test_few_samples_are_said_in_the_artifact(tmp_path: Path) -> None:
 
 def test_quick_look_says_so(tmp_path: Path) -> None:
     run = make_run([10.0] * 60, profile=Profile(duration_s=30.0))
-    document = conclude(run, dispatched(), START + 60, tmp_path)
-    assert document["notes"][0] == "A quick look: sim20 is 20 devices and 120 s."
+    document = conclude(run, YARDSTICK, dispatched(), START + 60, tmp_path)
+    assert document["notes"][0].startswith("A quick look: sim20 is 20 devices, a heartbeat every 10-15 s for 120 s")
     assert next(one for one in document["limits"] if one["name"] == "heartbeat p95")["min_n"] == 58
 
 
