@@ -12,6 +12,7 @@ from load.evidence import Evidence
 from load.examine import Found, Question, Undecided
 from load.log_checks import LOG_QUESTIONS
 from load.recorder import DUPLICATE
+from load.schedule import bucket_of
 from load.seats import Run
 
 
@@ -73,6 +74,10 @@ def _deduplicated(run: Run, _: Evidence) -> Found:
     doubtful = run.recorder.account(run.profile.bucket_s, run.clock_uncertainty_s).doubtful
     if doubtful:
         raise Undecided(f"{doubtful} heartbeats had no answer, or were under way at the edge of a bucket")
+    bucket_s = run.profile.bucket_s
+    moved = sum(bucket_of(b.sent, bucket_s) != bucket_of(b.intended, bucket_s) for b in run.recorder.beats)
+    if moved:
+        raise Undecided(f"{moved} heartbeats were sent too late for the bucket that they were meant for")
     wrong = [b for b in run.recorder.beats if b.ok and b.deduplicated is not (b.kind == DUPLICATE)]
     faults = [f"{b.device}: a {b.kind} was answered deduplicated={b.deduplicated}" for b in wrong]
     found = sum(bool(b.deduplicated) for b in run.recorder.beats)

@@ -32,7 +32,7 @@ class Round:
 def _rounds(run: Run, evidence: Evidence) -> list[Round]:
     """A round ends where the next command is sent: by then all devices have reported, or were given up."""
     commands = run.recorder.of(COMMAND)
-    ends = [*(command.sent for command in commands[1:]), float("inf")]
+    ends = [*(command.sent for command in commands), float("inf")][1:]
     return [
         Round(
             command,

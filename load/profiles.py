@@ -115,8 +115,8 @@ class Profile(Scenario):
         if interval - spread / 2 < self.bucket_s:
             most = (low + high) / 2 / (self.bucket_s + spread / 2)
             raise ValueError(
-                f"compress: heartbeats {interval:g} s apart would meet in the server's buckets of {self.bucket_s:g} s"
-                f" and be dropped as duplicates; {self.name} can be compressed {max(1, int(most))} times at most"
+                f"compress: heartbeats {interval:.3g} s apart, {spread / 2:.2g} s more or less, would meet in the"
+                f" server's buckets of {self.bucket_s:g} s and be dropped as duplicates; {self.name} can be compressed {max(1, int(most))} times at most"
             )
         shorter = (interval - spread / 2, interval + spread / 2)
         return replace(self, interval_s=shorter, duration_s=self.duration_s / factor, compression=factor)

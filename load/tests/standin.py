@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from harness.fleet import FleetDevice
 from harness.transport import Answer, Params, TransportError
 
 ADMIN_KEY = "admin-key-0123456789"
@@ -55,6 +56,15 @@ class StandIn:
         """As FcmControl has it, without waiting."""
         return [message for message in self.messages if message["seq"] > after]
 
+    def seed(self, _database_url: str, count: int) -> list[FleetDevice]:
+        """As harness.fleet has it."""
+        fleet = [
+            FleetDevice(f"0193a1b2-0000-7000-8000-{n:012d}", f"F{n}", f"nxd_f{n}".ljust(80, "y"), f"fleet:{n}")
+            for n in range(count)
+        ]
+        self.devices |= {one.token: {"device_id": one.device_id, "fcm": one.fcm_token} for one in fleet}
+        return fleet
+
     def _count(self, name: str) -> None:
         self.counters[name] += 1
 
@@ -99,19 +109,27 @@ class StandIn:
         return 200, {"ok": True, "deduplicated": duplicate}
 
     def _command(self, body: Any, _: str) -> tuple[int, Any]:
+        wanted = body.get("device_ids") or [body["device_id"]]
+        known = {view["device_id"]: view["fcm"] for view in self.devices.values()}
+        return 200, {"dispatches": [self._dispatch(body.get("request_id"), one, known[one]) for one in wanted]}
+
+    def _dispatch(self, command: str | None, device_id: str, fcm_token: str) -> dict[str, Any]:
         request_id = f"cmd_{next(self.numbers)}"
-        device = next(view for view in self.devices.values() if view["device_id"] == body["device_id"])
         at = "2026-11-20T10:00:00Z"
-        view = {"request_id": request_id, "device_id": device["device_id"], "status": "sent", "outcome": None}
+        view = {"request_id": request_id, "device_id": device_id, "status": "sent", "outcome": None}
+        view["command_request_id"] = command or request_id
         self.dispatches[request_id] = {**view, "created_at": at, "sent_at": at}
-        for _message in range(2 if "double send" in self.faults else 1):
+        lost = "loses a message" in self.faults and fcm_token.endswith(":3")
+        for _message in range(0 if lost else 2 if "double send" in self.faults else 1):
             data = {"request_id": request_id}
-            message = {"seq": len(self.messages) + 1, "at": time.time(), "token": device["fcm"], "data": data}
+            message = {"seq": len(self.messages) + 1, "at": time.time(), "token": fcm_token, "data": data}
             self.messages.append({**message, "message_id": "m", "status": 200})
         self._count('nexmdm_dispatches_total{status="sent"}')
-        return 200, {"request_id": request_id, "dispatches": [{**view, "status": "queued"}]}
+        return {**view, "status": "queued"}
 
     def _action_result(self, body: Any, _: str) -> tuple[int, Any]:
+        if "refuses results" in self.faults:
+            return 503, {}
         dispatch = self.dispatches[body["request_id"]]
         replayed = dispatch["status"] == "completed"
         dispatch.update(status="completed", outcome="ok")

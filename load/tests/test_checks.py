@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +15,7 @@ from harness.budgets import Status
 from load.checks import QUESTIONS
 from load.evidence import Evidence, Metrics
 from load.examine import examine
+from load.log_checks import telling
 from load.seats import Run
 from load.tests.conftest import Outcome
 
@@ -121,6 +123,21 @@ def test_check_finds(seen: tuple[Run, Evidence], name: str) -> None:
     assert found.detail
 
 
+def test_lines_behind_a_failed_check_are_told_masked_and_few(seen: tuple[Run, Evidence]) -> None:
+    run, evidence = seen
+    assert telling(run, evidence, examine(run, evidence, QUESTIONS)) == ""
+    assert evidence.lines is not None
+    evidence.lines.pop(2)
+    (broken,) = {str(one["dispatch_request_id"]) for one in evidence.lines[:2]}
+    told = telling(run, evidence, examine(run, evidence, QUESTIONS)).splitlines()
+    assert [json.loads(one)["event"] for one in told] == ["dispatch.request", "dispatch.sent"]
+    assert all(broken in one for one in told)
+    evidence.lines += [line("internal.error", level="ERROR", error=run.secrets[-1])] * 30
+    told = telling(run, evidence, examine(run, evidence, QUESTIONS)).splitlines()
+    assert len(told) == 20
+    assert json.loads(told[0])["error"] == "***"
+
+
 def test_every_check_has_been_seen_failing() -> None:
     assert {check for check, _ in SPOILS.values()} == {question.id for question in QUESTIONS}
 
@@ -157,6 +174,15 @@ def test_row_that_may_or_may_not_be_there_is_inconclusive(seen: tuple[Run, Evide
     statuses = {one.id: one.status for one in examine(run, evidence, QUESTIONS)}
     assert statuses["heartbeat-rows"] is Status.INCONCLUSIVE
     assert statuses["dedupe-answers"] is Status.INCONCLUSIVE
+
+
+def test_beat_that_a_late_generator_sent_into_another_bucket_is_no_fault_of_the_product(
+    seen: tuple[Run, Evidence],
+) -> None:
+    run, evidence = seen
+    late = run.recorder.beats[0].intended + 3 * run.profile.bucket_s
+    _sample(run, sent=late, answered=late + 0.001, deduplicated=True)
+    assert {one.id: one.status for one in examine(run, evidence, QUESTIONS)}["dedupe-answers"] is Status.INCONCLUSIVE
 
 
 def test_plan_without_duplicates_proves_no_dedupe(seen: tuple[Run, Evidence]) -> None:

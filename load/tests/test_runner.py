@@ -60,6 +60,16 @@ def test_dead_backend_is_inconclusive_and_leaves_artifacts(tmp_path: Path, comma
     assert ADMIN_KEY not in done.stdout + done.stderr + (tmp_path / "sim20" / "summary.md").read_text()
 
 
+@pytest.mark.parametrize("scenario,more", [("fleet100", ["--compress", "10"]), ("fanout", ["--rounds", "2"])])
+def test_other_scenarios_run_as_locust_files_too(tmp_path: Path, scenario: str, more: list[str]) -> None:
+    done = run(*LOCUST[:-1], f"load/{scenario}.py", *more, artifacts=tmp_path, **target(dead_url()))
+    assert done.returncode == 2
+    document = json.loads((tmp_path / scenario / "result.json").read_text())
+    assert (document["suite"], document["verdict"]) == (scenario, "inconclusive")
+    plans = {"fleet100": "every 11-13 s for 60 s", "fanout": "to 1000 devices, 2 times"}
+    assert plans[scenario] in document["facts"]["plan"]
+
+
 def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
     url = dead_url()
     other = {**target("http://nowhere.test"), "DATABASE_URL": "postgresql://nowhere.test/x", "NEXMDM_BACKEND_PID": "1"}
@@ -72,6 +82,9 @@ def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
 def test_impossible_profile_is_refused(tmp_path: Path) -> None:
     assert run(*RUNNER, "--devices", "0", artifacts=tmp_path, **target(dead_url())).returncode == 2
     assert run(*LOCUST, "-t", "5s", artifacts=tmp_path, **target(dead_url())).returncode == 2
+    refused = run(*RUNNER[:-1], "fleet100", "--compress", "11", artifacts=tmp_path, **target(dead_url()))
+    assert refused.returncode == 2
+    assert "can be compressed 10 times at most" in refused.stderr
 
 
 @pytest.mark.parametrize("text,seconds", [("30", 30), ("30s", 30), ("2m", 120), ("1.5m", 90), ("1h", 3600)])

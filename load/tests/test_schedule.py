@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -78,6 +80,23 @@ def test_no_schedule_is_pretended_where_none_can_keep_clear() -> None:
 def test_profile_that_could_not_work_is_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong)).removesuffix("_s")):
         Profile(**wrong)  # type: ignore[arg-type]  # parametrised
+
+
+@given(STARTS, SEEDS)
+def test_compressed_fleet_sends_as_many_beats_in_a_tenth_of_the_time(start: float, seed: int) -> None:
+    compressed = FLEET100.compressed(10)
+    planned = beats(start, seed, profile=compressed)
+    assert len(planned) in (4, 5)
+    assert planned[-1].at - start < 60
+    assert max(Counter(bucket_of(beat.at, compressed.bucket_s) for beat in planned).values()) == 1
+    assert not compressed.is_quick_look
+    assert replace(FLEET100, duration_s=300).compressed(10).is_quick_look
+
+
+@pytest.mark.parametrize("profile,factor", [(FLEET100, 11), (SIM20, 2), (FLEET100, 0.5), (FLEET100, math.nan)])
+def test_cadence_that_would_meet_in_a_bucket_is_refused(profile: Profile, factor: float) -> None:
+    with pytest.raises(ValueError, match="compress"):
+        profile.compressed(factor)
 
 
 @given(STARTS, SEEDS)
