@@ -1,0 +1,136 @@
+"""What logging, metrics and the request id cost a heartbeat: the same backend with each of them taken out.
+
+The product has no such switches: logs end at level error, the rest is a copy of the installed package with a few lines
+changed. Each copy is looked at to see that what was taken out is gone. It deliberately changes nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from bench import steady
+from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed
+from bench.wrk import BODY, Wrk
+from faults.broken import build, installed
+from faults.fault import Fault
+from harness.backend import Backend
+from harness.budgets import Judgement, Limit, percentile
+from harness.processes import workspace
+
+_RATE = 200.0
+_DEVICES = 2_500  # more than ten seconds' worth: no beat is a duplicate
+ADDED: Final = Limit(
+    "logging + metrics + request id: added p95",
+    "ms",
+    "<",
+    1,
+    source=f"open loop, {_RATE:g} heartbeats/s; median difference of interleaved pairs, all on - all off",
+)
+
+# Appended to the module, so that no change of its text makes it stale: what is called does nothing.
+_NO_METRICS: Final = (
+    "metrics.py",
+    """
+Counter.inc = Histogram.observe = lambda self, amount=1, exemplar=None: None
+""",
+)
+_NO_REQUEST_ID: Final = ("telemetry.py", '\n\ndef _request_id(headers: object) -> str:\n    return "-"\n')
+_HEADER: Final = Fault(
+    "bench/no-request-id", "", "latency", "", "telemetry.py", '(b"x-request-id", source.request_id.encode()),', ""
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What is taken out."""
+
+    name: str
+    logs: bool = True
+    metrics: bool = True
+    request_id: bool = True
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        return {} if self.logs else {"NEXMDM_LOG_LEVEL": "error"}
+
+
+ALL_ON, ALL_OFF = Layer("all on"), Layer("all off", False, False, False)
+LAYERS: Final = (
+    ALL_ON,
+    Layer("no logs", logs=False),
+    Layer("no metrics", metrics=False),
+    Layer("no request id", request_id=False),
+    ALL_OFF,
+)
+
+
+def _command(rig: Rig, layer: Layer) -> str:
+    """The `nexmdm` of a layer: a copy for all of them, so that they differ in nothing else."""
+    folder = workspace("layer")
+    script = build(rig.stack.command, installed(rig.stack.command), None, folder)
+    for wanted, (name, text) in ((layer.metrics, _NO_METRICS), (layer.request_id, _NO_REQUEST_ID)):
+        if not wanted:
+            file = folder / "nexmdm" / name
+            file.write_text(file.read_text(encoding="utf-8") + text, encoding="utf-8")
+    if not layer.request_id:
+        _HEADER.apply(folder / "nexmdm")
+    return str(script)
+
+
+@dataclass
+class _Seen:
+    """A layer's backend, and the p95 of each of its rounds."""
+
+    layer: Layer
+    backend: Backend
+    p95_ms: list[float] = field(default_factory=list)
+
+
+def _see_that_it_is_off(rig: Rig, seen: _Seen, token: str) -> None:
+    """Void unless the backend does what its layer says, and nothing less."""
+    caller = client(seen.backend.base_url, rig.stack.env)
+    before = counted(caller)
+    headers = {"Content-Type": "application/json"}
+    answer = caller.bearer(token, "POST", HEARTBEAT, content=BODY.encode(), headers=headers, request_id="bench-layer")
+    found = counted(caller).since(before)
+    really = (
+        '"http.request"' in seen.backend.log_file.read_text(),  # of the thousands of beats that came before
+        found.ingested + found.deduplicated == 1,
+        answer.headers.get("x-request-id") == "bench-layer",
+    )
+    wanted = (seen.layer.logs, seen.layer.metrics, seen.layer.request_id)
+    if answer.status != 200 or really != wanted:
+        raise Void(f"layer '{seen.layer.name}': logs, metrics, request id are {really}, not {wanted}")
+
+
+def layers(rig: Rig) -> list[Judgement]:
+    """The p95 that the three add together; each alone is a fact."""
+    plan, tokens = rig.plan, rig.tokens[:_DEVICES]
+    chosen = (ALL_ON, ALL_OFF) if plan.quick else LAYERS
+    warm = Wrk(tokens)
+    lags: list[float] = []
+    with contextlib.ExitStack() as parts:
+        all_seen = []
+        for layer in chosen:
+            backend = parts.enter_context(rig.backend(_command(rig, layer), layer.env))
+            all_seen.append(_Seen(layer, backend))
+            warm.warm(backend.base_url + HEARTBEAT)
+            _see_that_it_is_off(rig, all_seen[-1], tokens[0])
+        with rig.meter() as meter:
+            for _ in range(plan.rounds):
+                for seen in all_seen:
+                    beats = steady.send(seen.backend.base_url + HEARTBEAT, tokens, _RATE, plan.round_s)
+                    if steady.refused(beats):
+                        raise Void(f"layer '{seen.layer.name}': {steady.refused(beats)} heartbeats were refused")
+                    seen.p95_ms.append(percentile(steady.latencies_ms(beats), 0.95))
+                    lags.append(steady.lag_p99_ms(beats))
+    for seen in all_seen:
+        rig.facts[f"layers: {seen.layer.name}, p95 ms"] = listed(seen.p95_ms)
+    rig.facts["layers: generator lag p99 ms, worst round"] = round(max(lags), 2)
+    rig.facts["layers: CPUs"] = str(meter)
+    on, off = all_seen[0].p95_ms, all_seen[-1].p95_ms
+    return [ADDED.judge_value(statistics.median(a - b for a, b in zip(on, off, strict=True)), len(on))]

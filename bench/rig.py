@@ -1,0 +1,187 @@
+"""What the rows share: one stack, a fleet in its database, further backends beside it, and the facts of the run.
+
+It deliberately measures nothing. Everything starts when a row first asks for it, and ends with the rig.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import psycopg
+
+from bench.cpu import Meter
+from bench.wrk import Wrk
+from harness.backend import Backend
+from harness.client import Client
+from harness.fleet import seed
+from harness.processes import workspace
+from harness.settings import HarnessError
+from harness.stack import Stack
+
+HEARTBEAT = "/v1/heartbeat"
+_SERIES = re.compile(r"^(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
+
+Facts = dict[str, str | int | float | bool | None]
+
+
+class Void(HarnessError):
+    """A round that proves nothing. The message says why."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long things take: full, or --quick."""
+
+    quick: bool = False
+    rounds: int = 5
+    round_s: int = 4
+    devices: int = 60_000
+    sim_duration_s: float = 120.0
+    load_python: str | None = None
+    artifacts: Path = field(default_factory=Path)
+
+
+QUICK = Plan(quick=True, rounds=3, round_s=2, devices=20_000)
+
+
+def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """The median of the ratios of pairs that were measured one after the other. ValueError for unequal numbers."""
+    return statistics.median(a / b for a, b in zip(numerators, denominators, strict=True))
+
+
+def listed(values: Sequence[float]) -> str:
+    """Raw figures for a fact."""
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+class Rig:
+    """Use as a context manager."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.facts: Facts = {}
+        self._parts = contextlib.ExitStack()
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._parts.close()
+
+    def say(self, text: str) -> None:
+        """A line for people."""
+        sys.stderr.write(f"[bench {time.monotonic() - self._begun:6.1f} s] {text}\n")
+        sys.stderr.flush()
+
+    @cached_property
+    def stack(self) -> Stack:
+        """One web process, everything on."""
+        return self._parts.enter_context(Stack.start())
+
+    @cached_property
+    def tokens(self) -> list[str]:
+        """Of the devices that were put into the stack's database."""
+        return [device.token for device in seed(self.stack.target.database_url or "", self.plan.devices)]
+
+    @cached_property
+    def wrk(self) -> Wrk:
+        """The generator of full load, over all devices."""
+        return Wrk(self.tokens)
+
+    @property
+    def admin(self) -> Client:
+        return client(self.stack.target.base_url, self.stack.env)
+
+    def postgres_pid(self) -> int | None:
+        return self.stack.postgres.pid
+
+    def another_stack(self, workers: int = 1) -> Stack:
+        """A stack with a database of its own on the same PostgreSQL; the caller ends it."""
+        return Stack.start(workers=workers, postgres=self.stack.postgres)
+
+    @contextlib.contextmanager
+    def backend(
+        self, command: str | None = None, env: Mapping[str, str] | None = None, *, database_url: str | None = None
+    ) -> Iterator[Backend]:
+        """A backend without background work beside that of the stack, on the same database unless told otherwise.
+
+        command: another `nexmdm`; env: settings that replace the stack's.
+        """
+        settings = self.stack.env | dict(env or {})
+        if database_url is not None:
+            settings["NEXMDM_DATABASE_URL"] = database_url
+        argv = [command or self.stack.command, "serve", "--no-background"]
+        backend = Backend(argv, settings, workspace("beside") / "backend.log")
+        try:
+            yield backend.start().wait_ready()
+        finally:
+            backend.stop()
+
+    def meter(self, **roots: int | None) -> Meter:
+        """CPUs of PostgreSQL, of the generator, and of these process trees."""
+        return Meter({"postgres": self.postgres_pid(), **roots})
+
+    def execute(self, statement: str, *parameters: object, database_url: str | None = None) -> list[tuple[object, ...]]:
+        """Run one statement as the database's owner. psycopg.Error."""
+        url = database_url or self.stack.target.database_url or ""
+        with psycopg.connect(url, autocommit=True) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+def client(base_url: str, env: Mapping[str, str]) -> Client:
+    """A caller with the admin's credentials."""
+    return Client(base_url, env["NEXMDM_ADMIN_KEY"], env["NEXMDM_HMAC_SECRET"])
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a backend says of its heartbeats: by result, and by status of the answer."""
+
+    ingested: float
+    deduplicated: float
+    answers: Mapping[str, float]
+
+    def since(self, before: Counted) -> Counted:
+        answers = {status: n - before.answers.get(status, 0.0) for status, n in self.answers.items()}
+        return Counted(self.ingested - before.ingested, self.deduplicated - before.deduplicated, answers)
+
+    @property
+    def share_ingested(self) -> float:
+        """Of the acknowledged heartbeats, those that became a row; the others were duplicates in their ten seconds."""
+        return self.ingested / max(self.ingested + self.deduplicated, 1.0)
+
+    @property
+    def not_200(self) -> dict[str, float]:
+        return {status: n for status, n in self.answers.items() if status != "200" and n}
+
+
+def counted(admin: Client) -> Counted:
+    """Read /metrics. Void when it does not answer."""
+    answer = admin.admin("GET", "/metrics")
+    if answer.status != 200:
+        raise Void(f"GET /metrics: {answer.status}")
+    return parse_counted(answer.body.decode())
+
+
+def parse_counted(page: str) -> Counted:
+    """The heartbeats of a page of /metrics."""
+    results: dict[str, float] = {}
+    answers: dict[str, float] = {}
+    for name, text, value in _SERIES.findall(page):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
+        if name == "nexmdm_heartbeats_total":
+            results[labels["result"]] = float(value)
+        elif name == "nexmdm_http_requests_total" and labels["route"] == HEARTBEAT:
+            answers[labels["status"]] = answers.get(labels["status"], 0.0) + float(value)
+    return Counted(results.get("ingested", 0.0), results.get("deduplicated", 0.0), answers)

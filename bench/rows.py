@@ -1,0 +1,39 @@
+"""The table: every row of performance.md, its limits, and what measures it. It deliberately measures nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from bench import capacity, commands, layers, scenarios, scrape, storage
+from bench.rig import Rig
+from harness.budgets import Judgement, Limit
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement. `needs`: why --quick leaves it out; empty: it does not."""
+
+    name: str
+    limits: tuple[Limit, ...]
+    measure: Callable[[Rig], list[Judgement]]
+    needs: str = ""
+
+
+_A_SCENARIO: Final = "--quick leaves it out: a scenario of minutes"
+_MILLIONS: Final = "--quick leaves it out: ten million rows take minutes"
+
+ROWS: Final = (
+    Row("small", (storage.MIGRATION, storage.RETENTION), storage.small),
+    Row("single", (commands.IDEMPOTENCY, commands.WRITE), commands.single),
+    Row("fanout", (commands.ACCEPTED, commands.SENT), commands.fanout),
+    Row("layers", (layers.ADDED,), layers.layers),
+    Row("sim20", (scenarios.SIM_P95, scenarios.SIM_P99), scenarios.sim20, _A_SCENARIO),
+    Row("fleet", (scenarios.FLEET_P99, scenarios.FLEET_ERRORS), scenarios.fleet, _A_SCENARIO),
+    Row("capacity", (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE), capacity.capacity),
+    Row("scrape", (scrape.SCRAPE,), scrape.scrape, "--quick leaves it out: a million heartbeats take minutes"),
+    Row("size", (storage.FULL_TO_EMPTY,), storage.size, _MILLIONS),
+    Row("drop", (storage.DROP, storage.MEANWHILE), storage.drop, _MILLIONS),
+    Row("suites", (scenarios.ACCEPTANCE, scenarios.CONTRACT, scenarios.FIRST_SIMULATION), scenarios.suites),
+)
