@@ -43,11 +43,12 @@ class Axis:
         return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def from_zero(values: Sequence[float], unit: str, most_steps: int = 5) -> Axis:
-    """0 to a round number above all values, in a few round steps."""
+def from_zero(values: Sequence[float], unit: str, most_steps: int = 5, *, whole: bool = False) -> Axis:
+    """0 to a round number above all values, in a few round steps; `whole`: of things that are counted."""
     most = max((value for value in values if value > 0), default=1.0)
     magnitude = 10.0 ** math.floor(math.log10(most))
-    step = next(s * magnitude for s in (0.2, 0.25, 0.5, 1, 2, 5, 10) if most <= s * magnitude * most_steps)
+    sizes = [s * magnitude for s in (0.2, 0.25, 0.5, 1, 2, 5, 10)]
+    step = next(s for s in sizes if most <= s * most_steps and not (whole and s % 1))
     steps = math.ceil(most / step - 1e-9)
     return Axis(0.0, steps * step, tuple(step * n for n in range(steps + 1)), _words(unit))
 
@@ -120,6 +121,14 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return placed
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A drawing and the sentence that says what it shows."""
+
+    svg: Markup
+    caption: str
+
+
 @dataclass
 class Plot:
     """One drawing. `name` is unique on the page; title and description are what a screen reader says."""
@@ -131,7 +140,7 @@ class Plot:
     top: int = _TOP
     _stretched: list[Markup] = field(default_factory=list)
     _placed: list[Markup] = field(default_factory=list)
-    _ends: list[tuple[float, str, str]] = field(default_factory=list)
+    _ends: list[tuple[Point, str, str]] = field(default_factory=list)
 
     def px(self, value: float) -> float:
         """How far below the top of the drawing a value lies, in pixels."""
@@ -145,7 +154,7 @@ class Plot:
         drawn += [f"L{self._xy(b)}" if b[0] - a[0] <= gap else f"M{self._xy(b)}h0" for a, b in pairwise(points)]
         self._stretched.append(tag("path", class_=f"line {style}", d="".join(drawn)))
         if label:
-            self._ends.append((self.px(points[-1][1]), label, style))
+            self._ends.append((points[-1], label, style))
 
     def dots(self, points: Sequence[Point], style: str) -> None:
         """A dot for each point, in one path; points on the same spot are one dot."""
@@ -206,8 +215,8 @@ class Plot:
     def _end_labels(self) -> list[Markup]:
         """The name of each line beside its last point, moved apart where lines end close together."""
         ends = self._ends[::-1]  # of lines that end together the later one is the higher percentile: on top
-        at = spread([end[0] for end in ends], _LABEL_GAP, self.top, self.top + self.height)
+        at = spread([self.px(point[1]) for point, _, _ in ends], _LABEL_GAP, self.top, self.top + self.height)
         return [
-            tag("text", label, class_=f"end {style}", x="100%", dx=8, y=y + 4)
-            for y, (_, label, style) in zip(at, ends, strict=True)
+            tag("text", label, class_=f"end halo {style}", x=percent(self.x.at(point[0])), dx=8, y=y + 4)
+            for y, (point, label, style) in zip(at, ends, strict=True)
         ]

@@ -9,8 +9,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from report import charts
-from report.charts import WIDTH, Axis, percent, tag
-from report.latency import Figure
+from report.charts import WIDTH, Axis, Figure, percent, tag
 from report.words import number, plural
 
 MOST: Final = 100

@@ -1,4 +1,4 @@
-"""How long answers took, from latency.json: the course over time, the distribution, the stages of a rising load.
+"""How long answers took, from latency.json: for each kind of request its course over time and its distribution.
 
 It deliberately computes no percentile: those of latency.json come from the samples themselves.
 """
@@ -9,32 +9,24 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Final
 
-from markupsafe import Markup
-
 from report import charts
-from report.charts import Axis, Plot, percent, tag
+from report.charts import Axis, Figure, Plot, percent, tag
 from report.words import number, percentile, plural, span
 
 _MOST_POINTS: Final = 240
 _MOST_DOTS: Final = 4000
 _BINS: Final = 40
+_LEAST_MS: Final = 0.01
+_LONE: Final = math.log(1.1)  # the width of a bar that stands alone: ten percent
 _ROW: Final = 14
 _MARKED: Final = (0.5, 0.95, 0.99, 1.0)
 _LINES: Final = ((0.5, "p50_ms", "p50"), (0.95, "p95_ms", "p95"), (0.99, "p99_ms", "p99"))
 _OF_KIND: Final = re.compile(r"/?(?P<kind>.+) p(?P<percent>[0-9]+(?:\.[0-9]+)?)")
 
 Document = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A drawing and the sentence that says what it shows."""
-
-    svg: Markup
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -47,15 +39,15 @@ class Kind:
 
 def kinds(latency: Document, limits: Sequence[Document], samples: Sequence[Mapping[str, str]]) -> list[Kind]:
     """Every kind of request that was sent, those with a limit first, then the more frequent ones."""
-    of_kind = {kind["kind"]: _limits_of(kind["kind"], limits) for kind in latency["kinds"]}
     sent = [kind for kind in latency["kinds"] if kind["n"]]
-    sent.sort(key=lambda kind: (not of_kind[kind["kind"]], -kind["n"]))
+    limited = [kind for limit in limits if (kind := _limited(limit)[0])]
+    sent.sort(key=lambda kind: (limited.index(kind["kind"]) if kind["kind"] in limited else len(limited), -kind["n"]))
     times = [point["t_s"] for kind in sent for point in kind["series"]] or [0.0]
     x = charts.seconds(min(0.0, *times), max(times) + latency["interval_s"])
     found = []
     for kind in sent:
         dots = _dots(kind["kind"], samples)
-        course = _course(kind, latency["interval_s"], x, of_kind[kind["kind"]], dots) if kind["series"] else None
+        course = _course(kind, latency["interval_s"], x, _of(kind["kind"], limits), dots) if kind["series"] else None
         found.append(Kind(kind["kind"], _says(kind), course, _distribution(kind) if kind["histogram"] else None))
     return found
 
@@ -80,10 +72,16 @@ def thin(series: Sequence[Document], interval_s: float, most: int = _MOST_POINTS
     return points, together
 
 
-def _limits_of(kind: str, limits: Sequence[Document]) -> dict[float, float]:
-    """Quantile -> milliseconds, of the limits that are named `<kind> p<percent>`."""
-    named = [(_OF_KIND.fullmatch(limit["name"]), limit) for limit in limits if limit["unit"] == "ms"]
-    return {float(name["percent"]) / 100: limit["value"] for name, limit in named if name and name["kind"] == kind}
+def _limited(limit: Document) -> tuple[str, float]:
+    """Kind and quantile of a limit that is named `<kind> p<percent>`; an empty kind for any other."""
+    name = _OF_KIND.fullmatch(limit["name"]) if limit["unit"] == "ms" else None
+    return (name["kind"], float(name["percent"]) / 100) if name else ("", 0.0)
+
+
+def _of(kind: str, limits: Sequence[Document]) -> dict[float, float]:
+    """Quantile -> milliseconds of the limits of a kind."""
+    named = [(*_limited(limit), limit["value"]) for limit in limits]
+    return {quantile: value for name, quantile, value in named if name == kind}
 
 
 def _says(kind: Document) -> str:
@@ -144,22 +142,29 @@ def _course(
 
 def _distribution(kind: Document) -> Figure:
     """Bins of equal width on the logarithmic axis, so that height stands for the number of requests."""
-    bins = [(bound, n) for bound, n in kind["histogram"] if n]
     marks = {q: ms for q, ms in kind["percentiles"] if q in _MARKED}
-    x = charts.logarithmic([*(bound for bound, _ in bins), *marks.values()], "ms")
-    step = (math.log10(x.high) - math.log10(x.low)) / _BINS
-    counts = [0] * _BINS
-    for bound, n in bins:
-        counts[min(int(x.at(bound) * _BINS), _BINS - 1)] += n
-    y = charts.from_zero(counts, "")
+    bars = _bars([(bound, n) for bound, n in kind["histogram"] if n])
+    x = charts.logarithmic([*(edge for low, high, _ in bars for edge in (low, high)), *marks.values()], "ms")
+    y = charts.from_zero([n for _, _, n in bars], "", whole=True)
     plot = Plot(f"distribution-{kind['kind']}", x, y, top=_ROW * len(_MARKED) + 6)
-    for place, n in enumerate(counts):
-        if n:
-            low, high = (x.low * 10 ** (step * (place + side)) for side in (0, 1))
-            plot.bar(low, high, n, f"{number(low)} to {number(high)} ms: {plural(n, 'request')}")
+    for low, high, n in bars:
+        plot.bar(low, high, n, f"{number(low)} to {number(high)} ms: {plural(n, 'request')}")
     _mark(plot, marks)
     caption = "Requests by latency, logarithmic axis. A bar that stands for even one request is a pixel high."
     return Figure(plot.svg(f"{kind['kind']}: distribution of latencies", _says(kind)), caption)
+
+
+def _bars(bins: Sequence[tuple[float, int]]) -> list[tuple[float, float, int]]:
+    """(from ms, to ms, requests): equally wide on a logarithmic axis, none narrower than the bins it holds."""
+    bounds = [max(bound, _LEAST_MS) for bound, _ in bins]
+    last = math.log(bounds[-1])
+    finest = min((math.log(b / a) for a, b in pairwise(bounds) if b > a), default=_LONE)
+    step = max(finest, (last - math.log(bounds[0])) / _BINS)
+    counts: dict[int, int] = {}
+    for bound, (_, n) in zip(bounds, bins, strict=True):
+        place = math.floor((last - math.log(bound)) / step + 1e-6)
+        counts[place] = counts.get(place, 0) + n
+    return [(math.exp(last - (at + 1) * step), math.exp(last - at * step), n) for at, n in sorted(counts.items())][::-1]
 
 
 def _mark(plot: Plot, marks: Mapping[float, float]) -> None:
@@ -170,33 +175,3 @@ def _mark(plot: Plot, marks: Mapping[float, float]) -> None:
         plot.place(tag("line", class_="mark", x1=at, x2=at, y1=text_y - 9, y2=plot.top + plot.height))
         label = f"{percentile(quantile)} {number(ms)} ms"
         plot.place(tag("text", label, class_="mark-text halo", x=at, y=text_y, dx=dx, text_anchor=anchor))
-
-
-def stages(latency: Document) -> list[Figure]:
-    """Of a load that rises in steps: what was achieved of what was offered, and the p99 at each step."""
-    steps = latency["stages"]
-    if not steps:
-        return []
-    x = charts.from_zero([step["offered_per_s"] for step in steps], "/s", most_steps=3)
-    rates = Plot("stages-rate", x, charts.from_zero([x.high], "/s"))
-    rates.line([(0.0, 0.0), (x.high, x.high)], "ideal", "offered")
-    rates.line([(s["offered_per_s"], s["achieved_per_s"]) for s in steps], "p95", "achieved")
-    measured = [(s["offered_per_s"], s["p99_ms"]) for s in steps if s["p99_ms"] is not None]
-    slow = Plot("stages-p99", x, charts.logarithmic([ms for _, ms in measured], "ms"))
-    slow.line(measured, "p99", "p99")
-    for step in steps:
-        sign = ("✓", "held") if step["held"] else ("✗", "not held")
-        says = f"{number(step['offered_per_s'])}/s offered, {number(step['achieved_per_s'])}/s achieved: {sign[1]}"
-        for plot, value in ((rates, step["achieved_per_s"]), (slow, step["p99_ms"])):
-            if value is not None:
-                at = {"x": percent(x.at(step["offered_per_s"])), "y": plot.px(value) + 4, "text_anchor": "middle"}
-                mark = "held-mark halo" if step["held"] else "failed-mark halo"
-                plot.place(tag("text", tag("title", says), sign[0], class_=mark, **at))
-    held = max((step["offered_per_s"] for step in steps if step["held"]), default=None)
-    knee = f"{number(held)}/s was the highest load that held" if held is not None else "no load held"
-    return [
-        Figure(
-            rates.svg("Achieved against offered load", knee), f"Achieved against offered load: {knee}. Axes from 0."
-        ),
-        Figure(slow.svg("p99 against offered load", knee), "p99 at each load. Logarithmic axis. ✓ held, ✗ not held."),
-    ]

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from report.words import OPERATORS, number, quantity
 
-# The limit stands at the same place in every bar, so that the eye can go down the column.
-_MARK: Final = 70.0
+# Limits of one direction stand at the same place in every bar, so that the eye can go down the column.
+_MARK: Final = {"<": 70.0, "<=": 70.0, "==": 70.0, ">=": 50.0, ">": 50.0}
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,13 @@ class Bar:
 def bar(limit: Mapping[str, Any]) -> Bar:
     observed, value = limit["observed"], limit["value"]
     wanted = f"{OPERATORS[limit['op']]} {quantity(value, limit['unit'])}"
+    mark = _MARK[limit["op"]]
     if observed is None:
-        return Bar(_MARK, None, False, f"nothing observed, wanted {wanted}")
+        return Bar(mark, None, False, f"nothing observed, wanted {wanted}")
     if value <= 0:
         above = max(observed - value, 0.0)
         return Bar(0.0, 100.0 if above else 0.0, above > 0, f"{quantity(observed, limit['unit'])}, wanted {wanted}")
-    filled = max(observed, 0.0) / value * _MARK
+    filled = max(observed, 0.0) / value * mark
     times = observed / value
     share = f"{number(round(times * 100, 1))}% of the limit" if times < 10 else f"{number(times)} times the limit"
-    return Bar(_MARK, min(filled, 100.0), filled > 100.0, share)
+    return Bar(mark, min(filled, 100.0), filled > 100.0, share)

@@ -12,8 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.report import write_text
-from report import grid, lanes, latency, resources, words
-from report.latency import Figure
+from report import capacity, grid, lanes, latency, resources, words
+from report.charts import Figure
 from report.limits import Bar, bar
 from report.sources import Sources, read
 
@@ -95,11 +95,11 @@ def _view(sources: Sources) -> dict[str, Any]:
         "result": result,
         "tallies": list(filter(None, (words.tally(result["limits"], "limit"), words.tally(result["checks"], "check")))),
         "limits": _limits(result),
-        "checks": _checks(result),
+        "checks": _checks(result, fold=len(result["checks"]) > _MOST_CHECKS or bool(sources.faults)),
         "kinds": drawn("latency.json", kinds) if sources.latency else None,
         "latency": sources.latency,
         "quantiles": latency.columns(sources.latency) if sources.latency else [],
-        "stages": (drawn("latency.json", lambda: latency.stages(sources.latency)) or []) if sources.latency else [],
+        "stages": (drawn("latency.json", lambda: capacity.draw(sources.latency)) or []) if sources.latency else [],
         "lane": lane,
         "legend": lanes.legend(lane[1]) if lane else [],
         "lane_table": lanes.table(sources.timelines) if has_devices else None,
@@ -122,12 +122,10 @@ def _limits(result: dict[str, Any]) -> list[tuple[dict[str, Any], Bar]]:
     return [(limit, bar(limit)) for limit in result["limits"]]
 
 
-def _checks(result: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _checks(result: dict[str, Any], *, fold: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Those to show at once and those to fold away: of many checks, the ones that hold."""
-    checks = result["checks"]
-    if len(checks) <= _MOST_CHECKS:
-        return checks, []
-    return [one for one in checks if one["status"] != "pass"], [one for one in checks if one["status"] == "pass"]
+    holding = [one for one in result["checks"] if fold and one["status"] == "pass"]
+    return [one for one in result["checks"] if one not in holding], holding
 
 
 def _files(sources: Sources) -> list[str]:

@@ -9,8 +9,7 @@ from itertools import groupby
 from typing import Final
 
 from report import charts
-from report.charts import Plot, Point
-from report.latency import Figure
+from report.charts import Figure, Plot, Point
 from report.words import quantity
 
 _TIME: Final = "t_s"
@@ -56,7 +55,7 @@ def _figure(column: str, lines: dict[str, list[Point]]) -> Figure:
     for points in drawn.values():
         plot.line(points, "p95", quantity(points[-1][1], unit))
     ends = ((who, *(quantity(points[n][1], unit) for n in (0, -1))) for who, points in drawn.items())
-    plot.hit(x.low, x.high, "; ".join(f"{who}: {first} to {last}" for who, first, last in ends))
+    plot.hit(x.low, x.high, "; ".join(f"{who or name}: {first} to {last}" for who, first, last in ends))
     says = f"{name}{f', {unit}' * bool(unit)}"
     each = f"One line for each of {len(lines)} processes" if len(lines) > 1 else "One line"
     caption = f"{says}. {each}, its last value beside it; a point is the highest of its neighbours. Axis from 0."

@@ -167,15 +167,13 @@ def faults(directory: Path) -> None:
     write_json(directory / "faults.json", document, "faults")
 
 
-def junit(directory: Path, output: str = "assert 200 == 401") -> None:
-    """junit.xml with a passed and a failed case."""
-    case = '<property name="case" value="register/002"/>'
-    failed = f'<testcase classname="acceptance.test_register" name="test_it"><properties>{case}</properties>'
-    text = f'{failed}<failure message="short">{output}</failure><system-err>last words</system-err></testcase>'
-    write_text(
-        directory / "junit.xml",
-        f'<?xml version="1.0"?><testsuites><testsuite><testcase name="fine"/>{text}</testsuite></testsuites>',
-    )
+def junit(directory: Path, output: str = "assert 200 == 401", times: int = 1) -> None:
+    """junit.xml with a passed case, and a failed one as often as asked for."""
+    case = '<properties><property name="case" value="register/002"/></properties>'
+    failed = f'<failure message="short">{output}</failure><system-err>last words</system-err>'
+    test = f'<testcase classname="acceptance.test_register" name="test_it">{case}{failed}</testcase>'
+    suite = f'<testsuite><testcase name="fine"/>{test * times}</testsuite>'
+    write_text(directory / "junit.xml", f'<?xml version="1.0"?><testsuites>{suite}</testsuites>')
 
 
 def resources(directory: Path, duration_s: int = 1800) -> None:
@@ -214,7 +212,7 @@ def broken(directory: Path) -> Path:
 def empty(directory: Path) -> Path:
     """An inconclusive run: interrupted before its first sample."""
     nothing = Limit("heartbeat p95", "ms", "<", 150, min_n=200, quantile=0.95).judge([])
-    return result(directory, [nothing], doubts=["interrupted after 3 s"], files=[])
+    return result(directory, [nothing], doubts=["interrupted after 3 s"], files=["samples.csv"])
 
 
 def rising(directory: Path) -> Path:

@@ -58,6 +58,15 @@ def test_a_line_breaks_where_there_was_nothing() -> None:
     assert re.findall(r' d="([^"]*)"', plot.svg("t", "d")) == ["M0.0 0.0h0L100.0 0.0M800.0 0.0h0"]
 
 
+def test_a_value_stands_at_its_height_and_the_least_one_is_seen() -> None:
+    plot = charts.Plot("x", charts.seconds(0, 10), charts.from_zero([1000], "ms"), height=200, top=10)
+    plot.level(500, "limit")
+    plot.bar(0, 1, 1, "one")
+    svg = plot.svg("t", "d")
+    assert re.findall(r'class="limit" x1="0" x2="100%" y1="(\d+\.\d)" y2="(\d+\.\d)"', svg) == [("110.0", "110.0")]
+    assert re.findall(r'class="bar".* y="(\d+)" width="10.00%" height="(\d)"', svg) == [("209", "1")]
+
+
 def test_labels_move_apart_and_stay_in_order() -> None:
     assert charts.spread([50, 50, 51], 13, 0, 100) == [50, 63, 76]
     assert charts.spread([99, 98], 13, 0, 100) == [100, 87]
@@ -77,6 +86,17 @@ def test_every_request_of_the_distribution_is_in_a_bar(tmp_path: Path) -> None:
     assert kind.distribution is not None
     bars = re.findall(r"ms: ([0-9,]+) requests?</title>", kind.distribution.svg)
     assert sum(int(n.replace(",", "")) for n in bars) == document["kinds"][0]["n"]
+
+
+def test_bars_are_equally_wide_and_never_finer_than_the_bins() -> None:
+    for bins in ([(float(n), 1) for n in range(1, 400)], [(1.0, 5), (10.0, 1), (100.0, 7)], [(3.0, 4)], [(0.0, 4)]):
+        bars = latency._bars(bins)
+        assert sum(n for _, _, n in bars) == sum(n for _, n in bins)
+        widths = {round(high / low, 6) for low, high, _ in bars}
+        assert len(widths) == 1
+        assert all(low < high for low, high, _ in bars)
+    decades = [(1.0, 5), (10.0, 1), (100.0, 7)]
+    assert [(round(high, 6), n) for _, high, n in latency._bars(decades)] == decades
 
 
 def latency_document(folder: Path) -> dict[str, Any]:
@@ -170,6 +190,9 @@ def test_resources_have_a_chart_for_each_column_and_a_line_for_each_process() ->
     assert "rss, MiB" in memory.caption
     assert ">105 MiB<" in memory.svg
     assert "fds" in descriptors.caption
+    peak = [{"t_s": str(t), "fds": "900" if t == 777 else "40"} for t in range(3600)]
+    (figure,) = resources.draw(peak)
+    assert "L215.9 12.0" in figure.svg, "777 of 3,599 s, 900 on an axis to 1,000 that is 120 pixels high"
     with pytest.raises(ValueError, match="t_s"):
         resources.draw([{"when": "1"}])
 

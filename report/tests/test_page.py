@@ -104,6 +104,15 @@ def test_a_failing_run_says_so_first_and_shows_the_output(tmp_path: Path) -> Non
     assert "40 checks that hold" in page.text
 
 
+def test_of_long_outputs_the_end_is_shown_and_of_many_failures_the_first(tmp_path: Path) -> None:
+    folder = builder.broken(tmp_path / "acceptance")
+    builder.junit(folder, "\n".join(f"line {n}." for n in range(1000)), times=60)
+    page = Page(render(folder))
+    assert page.text.count("(801 lines before these were left out)\nline 801.") == 50
+    assert "line 800." not in page.text
+    assert "10 more are in the junit.xml files" in page.text
+
+
 def test_an_inconclusive_run_without_samples_claims_nothing(tmp_path: Path) -> None:
     page = Page(render(builder.empty(tmp_path / "empty")))
     assert "? inconclusive" in page.text
@@ -130,6 +139,13 @@ def test_an_unusable_file_costs_its_section_and_is_named(name: str, spoil: str, 
     page = Page(render(folder))
     assert f"{name} is there and cannot be used" in page.text
     assert page.sections()[0] == "limits"
+
+
+def test_a_number_that_no_chart_can_show_costs_its_section(tmp_path: Path) -> None:
+    folder = builder.whole(tmp_path / "sim20")
+    text = (folder / "latency.json").read_text(encoding="utf-8")
+    write_text(folder / "latency.json", text.replace('"timeout_ms": 10000', '"timeout_ms": 1e999'))
+    assert "latency" not in Page(render(folder)).sections()
 
 
 def test_a_folder_with_result_json_alone_is_enough_and_says_what_is_not_there(tmp_path: Path) -> None:
