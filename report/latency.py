@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any, Final
@@ -22,6 +22,7 @@ _BINS: Final = 40
 _LEAST_MS: Final = 0.01
 _LONE: Final = math.log(1.1)  # the width of a bar that stands alone: ten percent
 _ROW: Final = 14
+_SIGN: Final = 0.06  # of the width: room for a sign
 _MARKED: Final = (0.5, 0.95, 0.99, 1.0)
 _LINES: Final = ((0.5, "p50_ms", "p50"), (0.95, "p95_ms", "p95"), (0.99, "p99_ms", "p99"))
 _OF_KIND: Final = re.compile(r"/?(?P<kind>.+) p(?P<percent>[0-9]+(?:\.[0-9]+)?)")
@@ -41,7 +42,12 @@ def kinds(latency: Document, limits: Sequence[Document], samples: Sequence[Mappi
     """Every kind of request that was sent, those with a limit first, then the more frequent ones."""
     sent = [kind for kind in latency["kinds"] if kind["n"]]
     limited = [kind for limit in limits if (kind := _limited(limit)[0])]
-    sent.sort(key=lambda kind: (limited.index(kind["kind"]) if kind["kind"] in limited else len(limited), -kind["n"]))
+
+    def order(kind: Document) -> tuple[int, int]:
+        name = _stem(kind["kind"])
+        return limited.index(name) if name in limited else len(limited), -kind["n"]
+
+    sent.sort(key=order)
     times = [point["t_s"] for kind in sent for point in kind["series"]] or [0.0]
     x = charts.seconds(min(0.0, *times), max(times) + latency["interval_s"])
     found = []
@@ -72,16 +78,21 @@ def thin(series: Sequence[Document], interval_s: float, most: int = _MOST_POINTS
     return points, together
 
 
+def _stem(kind: str) -> str:
+    """`result` of `results`, which is what limits may call it."""
+    return kind.removesuffix("s")
+
+
 def _limited(limit: Document) -> tuple[str, float]:
     """Kind and quantile of a limit that is named `<kind> p<percent>`; an empty kind for any other."""
     name = _OF_KIND.fullmatch(limit["name"]) if limit["unit"] == "ms" else None
-    return (name["kind"], float(name["percent"]) / 100) if name else ("", 0.0)
+    return (_stem(name["kind"]), float(name["percent"]) / 100) if name else ("", 0.0)
 
 
 def _of(kind: str, limits: Sequence[Document]) -> dict[float, float]:
     """Quantile -> milliseconds of the limits of a kind."""
     named = [(*_limited(limit), limit["value"]) for limit in limits]
-    return {quantile: value for name, quantile, value in named if name == kind}
+    return {quantile: value for name, quantile, value in named if name == _stem(kind)}
 
 
 def _says(kind: Document) -> str:
@@ -129,15 +140,23 @@ def _course(
         says = f"{number(point['t_s'])} s: {figures}, slowest {number(point['max_ms'])} ms; n {point['n']}"
         says += f", {point['errors']} without a good answer" * bool(point["errors"])
         plot.hit(point["t_s"], point["t_s"] + width_s, says)
-        if point["errors"]:
-            at = percent(x.at(point["t_s"] + width_s / 2))
-            plot.place(tag("text", tag("title", says), "✗", class_="failed-mark", x=at, y=11, text_anchor="middle"))
+    for share in _apart(x.at(point["t_s"] + width_s / 2) for point in points if point["errors"]):
+        plot.place(tag("text", "✗", class_="failed-mark", x=percent(share), y=11, text_anchor="middle"))
     caption = f"Latency by intended time; a point stands for {span(width_s)}"
     caption += f", and is the worst of {together} intervals" * (together > 1)
     caption += f". {'Logarithmic axis' if y.log else 'Axis from 0'}."
     caption += " Each dot is one request." * bool(dots)
     caption += " ✗ marks requests without a good answer." * any(point["errors"] for point in points)
     return Figure(plot.svg(f"{kind['kind']}: percentiles over time", _says(kind)), caption)
+
+
+def _apart(shares: Iterable[float]) -> list[float]:
+    """Of places close together the first: signs side by side would be a smear on a phone."""
+    kept: list[float] = []
+    for share in shares:
+        if not kept or share - kept[-1] >= _SIGN:
+            kept.append(share)
+    return kept
 
 
 def _distribution(kind: Document) -> Figure:
@@ -162,7 +181,7 @@ def _bars(bins: Sequence[tuple[float, int]]) -> list[tuple[float, float, int]]:
     step = max(finest, (last - math.log(bounds[0])) / _BINS)
     counts: dict[int, int] = {}
     for bound, (_, n) in zip(bounds, bins, strict=True):
-        place = math.floor((last - math.log(bound)) / step + 1e-6)
+        place = math.floor((last - math.log(bound)) / step + 0.01)  # bounds are rounded
         counts[place] = counts.get(place, 0) + n
     return [(math.exp(last - (at + 1) * step), math.exp(last - at * step), n) for at, n in sorted(counts.items())][::-1]
 

@@ -112,6 +112,10 @@ def test_samples_become_dots_at_their_intended_time() -> None:
     assert latency._dots("heartbeat", [{"kind": "heartbeat", "status": "200", "intended_ms": "x"}]) == []
 
 
+def test_every_stretch_of_errors_has_a_sign() -> None:
+    assert latency._apart([0.1, 0.11, 0.12, 0.17, 0.5, 0.9, 0.91]) == [0.1, 0.17, 0.5, 0.9]
+
+
 def test_stages_name_the_knee(tmp_path: Path) -> None:
     page = Page(render(builder.rising(tmp_path / "capacity")))
     assert "1,500/s was the highest load that held" in page.text

