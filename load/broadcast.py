@@ -92,7 +92,6 @@ class Broadcast(Engine):
         run, profile = self.run, self.run.profile
         seats = [Seat(device.alias, "", device=device) for _, device in sorted(self._crew.items())]
         run.seats += seats
-        delivery.skip()
         commands = Commands(run, seats, self.client, self.clock, delivery, self.greenlets, self.timed)
         commands.at_once(f"{run.tag}-{number}")
         patience_s = profile.message_within_s + profile.answer_after_s[1] + profile.request_timeout_s

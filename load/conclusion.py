@@ -13,12 +13,14 @@ from harness.report import Envelope, write_result, write_text, write_timelines
 from load.evidence import Evidence
 from load.examine import Question, examine
 from load.journal import events
+from load.latency import Timings, write_latency
 from load.log_checks import telling
 from load.profiles import SCENARIOS
 from load.recorder import Sample, samples_csv
 from load.seats import Run
 
 _ON_TIME_S = 1.0
+_POINTS = 40  # of a course over time: few enough that a point of two minutes has its heartbeats
 
 Facts = dict[str, str | int | float | bool | None]
 
@@ -35,12 +37,16 @@ class Yardstick:
 
 def spared(run: Run, timed: Sequence[Judgement], guards: Sequence[Judgement]) -> list[Judgement]:
     """Latencies, void when the generator itself was late; strangers on the CPUs excuse a failure, and no more."""
+
+    def void(judged: Judgement, why: str) -> Judgement:
+        return judged.voided(f"{judged.note}; {why}" if judged.note else why)
+
     late = next((guard for guard in guards if guard.status is not Status.PASS), None)
     if late is not None:
-        return [judged.voided(f"{late.limit.name} does not hold") for judged in timed]
+        return [void(judged, f"{late.limit.name} does not hold") for judged in timed]
     if run.strangers is not None and run.strangers >= run.profile.strangers_share:
         why = f"other programs took {run.strangers:.0%} of the CPUs meanwhile"
-        return [judged.voided(why) if judged.status is Status.FAIL else judged for judged in timed]
+        return [void(judged, why) if judged.status is Status.FAIL else judged for judged in timed]
     return list(timed)
 
 
@@ -102,8 +108,12 @@ def conclude(
     verdict = (
         judge([], [] if run.interrupted else checks, run.doubts) if cut_short else judge(judged, checks, run.doubts)
     )
-    files = ["samples.csv", "log.jsonl"]
-    write_text(directory / "samples.csv", samples_csv(run.recorder.samples, run.started_at))
+    files = ["samples.csv", "latency.json", "log.jsonl"]
+    samples, started_at = run.recorder.samples, run.started_at
+    write_text(directory / "samples.csv", samples_csv(samples, started_at))
+    interval_s = max(1.0, round((ended_at - started_at) / _POINTS))
+    timings = Timings.of_samples(samples, started_at, run.profile.request_timeout_s, interval_s)
+    write_latency(directory, run.profile.name, started_at, timings)
     write_text(directory / "log.jsonl", events(run, judged, checks, verdict.status.value, ended_at))
     lines = telling(run, evidence, checks) if evidence is not None else ""
     if lines:

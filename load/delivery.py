@@ -13,8 +13,9 @@ from harness.fcm import FcmControl
 Messages = Mapping[str, "AsyncResult[dict[str, Any]]"]
 
 _POLL_S = 0.5
-# A thousand messages that arrive one by one must not cost a thousand polls, which the backend would pay for.
-_PAUSE_S = 0.02
+# A thousand messages that arrive one by one must not cost a thousand polls: the backend would pay for them, and a
+# device takes a second or more anyway.
+_PAUSE_S = 0.1
 
 
 def awaited(tokens: Iterable[str]) -> Messages:
@@ -29,20 +30,12 @@ class Delivery:
         self._fcm = FcmControl(fcm_url)
         self._after = 0
 
-    def skip(self) -> None:
-        """Pass over what is in the inbox by now. Raises FcmError."""
-        self._take()
-
     def carry(self, messages: Messages) -> None:
         """Deliver until everybody has a message; kill it to end it before. Raises FcmError."""
         while not all(message.ready() for message in messages.values()):
-            for attempt in self._take(_POLL_S):
+            for attempt in self._fcm.inbox(after=self._after, wait_s=_POLL_S):
+                self._after = max(self._after, int(attempt["seq"]))
                 message = messages.get(attempt["token"])
                 if message is not None and attempt["message_id"] is not None and not message.ready():
                     message.set(attempt)
             gevent.sleep(_PAUSE_S)
-
-    def _take(self, wait_s: float = 0.0) -> list[dict[str, Any]]:
-        attempts = self._fcm.inbox(after=self._after, wait_s=wait_s)
-        self._after = max([self._after, *(int(attempt["seq"]) for attempt in attempts)])
-        return attempts

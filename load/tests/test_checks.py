@@ -77,6 +77,10 @@ SPOILS: dict[str, tuple[str, Spoil]] = {
     "outcome lost": ("dispatches", lambda _, e: e.dispatches[0].update(outcome=None)),
     "message twice": ("fcm-messages", lambda _, e: e.inbox.append(e.inbox[0])),
     "message lost": ("fcm-messages", lambda _, e: e.inbox.pop()),
+    "message that nobody asked for": (
+        "fcm-messages",
+        lambda _, e: e.inbox.append({**e.inbox[0], "data": {"request_id": "x"}}),
+    ),
     "message with another id": ("fcm-messages", lambda _, e: e.inbox[0]["data"].update(request_id="x")),
     "result not taken": ("results", lambda r, _: setattr(r.seats[1], "results", [])),
     "repeat not replayed": ("results", lambda r, _: setattr(r.seats[0], "results", [r.seats[0].results[0]] * 2)),

@@ -25,7 +25,9 @@ from load.recorder import COMMAND, RESULT, Sample
 from load.seats import Run, Seat
 from load.tests.standin import ADMIN_KEY, StandIn
 
-SMALL = replace(FANOUT, devices=25, rounds=2, answer_after_s=(0.05, 0.1), message_within_s=0.6, settle_s=0.1)
+SMALL = replace(
+    FANOUT, devices=25, rounds=2, answer_after_s=(0.05, 0.1), message_within_s=0.6, settle_s=0.1, lag_ms=500.0
+)
 START = 1_000_000.0
 
 

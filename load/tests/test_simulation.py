@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 
 import pytest
 
@@ -35,7 +36,8 @@ def test_every_planned_beat_was_sent_at_its_time(simulated: Simulated) -> None:
 def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
     outcome = simulated[""]
     names = sorted(path.name for path in outcome.directory.iterdir())
-    assert names == ["log.jsonl", "result.json", "samples.csv", "summary.md", "timelines.csv", "timelines.json"]
+    assert names == sorted([*outcome.document["files"], "result.json", "summary.md"])
+    assert {"latency.json", "log.jsonl", "samples.csv", "timelines.csv", "timelines.json"} <= set(names)
     rows = list(csv.DictReader((outcome.directory / "timelines.csv").read_text().splitlines()))
     assert len(rows) == 12
     for row in rows:
@@ -43,6 +45,17 @@ def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
         assert times[0] < times[1] < times[3]
         assert row["heartbeat_ms"]
     assert json.loads((outcome.directory / "timelines.json").read_text())["devices"][0]["device_id"]
+
+
+def test_latencies_of_every_kind_are_told_whole(simulated: Simulated) -> None:
+    outcome = simulated["no heartbeats"]
+    kinds = {kind["kind"]: kind for kind in json.loads((outcome.directory / "latency.json").read_text())["kinds"]}
+    samples = outcome.simulation.run.recorder.samples
+    assert {name: kind["n"] for name, kind in kinds.items()} == Counter(sample.kind for sample in samples)
+    beats = kinds["heartbeat"]
+    assert beats["errors"] == beats["n"] > 0
+    assert min(ms for _, ms in beats["percentiles"]) >= 1000 * outcome.simulation.run.profile.request_timeout_s
+    assert sum(point["n"] for point in beats["series"]) == beats["n"]
 
 
 def test_its_own_events_are_as_their_schemas_say(simulated: Simulated) -> None:

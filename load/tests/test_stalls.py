@@ -37,7 +37,7 @@ from load.profiles import Profile
 
 profile = Profile(
     devices={DEVICES}, duration_s={DURATION_S}, interval_s={INTERVAL_S}, bucket_s=0.2, edge_clear_s=0.0,
-    duplicate_share=0.0, answer_after_s=(0.05, 0.1), message_within_s=1.0, settle_s=0.2, scrapes=20, lag_ms=200.0,
+    duplicate_share=0.0, answer_after_s=(0.05, 0.1), message_within_s=1.0, settle_s=0.2, scrapes=20, lag_ms=1000.0,
 )
 sys.exit(simulate(profile, Target.from_env(), Path(sys.argv[1]), 7, Console(stderr=True))["exit_code"])
 """
