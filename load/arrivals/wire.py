@@ -87,7 +87,7 @@ def _close(connection: socket.socket | None) -> None:
 
 def _read(connection: socket.socket) -> tuple[int, bool]:
     """The status of one answer, and whether the connection stays open after it."""
-    received = connection.recv(65536)
+    received = b""
     while b"\r\n\r\n" not in received:
         received = _more(connection, received)
     head, _, body = received.partition(b"\r\n\r\n")
@@ -107,9 +107,7 @@ def _read(connection: socket.socket) -> tuple[int, bool]:
 
 
 def _more(connection: socket.socket, so_far: bytes) -> bytes:
-    if not so_far:
-        raise ConnectionResetError("closed without an answer")
     block = connection.recv(65536)
     if not block:
-        raise ConnectionResetError("closed within an answer")
+        raise ConnectionResetError("closed before the end of an answer")
     return so_far + block
