@@ -163,6 +163,11 @@ def test_a_bar_is_as_long_as_what_was_observed(
     assert (drawn.filled, drawn.beyond, drawn.says) == (filled, beyond, says)
 
 
+def test_a_limit_from_below_stands_in_the_middle_of_its_bar() -> None:
+    drawn = bar({"observed": 0.9, "value": 0.5, "op": ">=", "unit": ""})
+    assert (drawn.mark, drawn.filled, drawn.beyond) == (50.0, 90.0, False)
+
+
 def test_the_grid_tells_proved_failed_disabled_and_missing_apart(tmp_path: Path) -> None:
     builder.matrix(tmp_path)
     builder.result(tmp_path, [builder.judged()], suite="acceptance", files=[])
