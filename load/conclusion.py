@@ -60,8 +60,7 @@ def _notes(run: Run, judged: Sequence[Judgement]) -> list[str]:
     if run.profile.is_quick_look:
         notes.append(f"A quick look: {run.profile.name} is {SCENARIOS[run.profile.name].plan}.")
     if run.profile.compression != 1:
-        stands_for = SCENARIOS[run.profile.name].plan
-        notes.append(f"Compressed {run.profile.compression:g} times: {run.profile.plan}. It stands for {stands_for}.")
+        notes.append(f"This run is {run.profile.plan}. It stands for {SCENARIOS[run.profile.name].plan}.")
     few = [one for one in judged if one.status is Status.PASS and one.limit.needed_n <= one.n < one.limit.full_n]
     if few:
         listed = ", ".join(f"{one.limit.name} {one.n} of {one.limit.full_n}" for one in few)
@@ -86,7 +85,6 @@ def _facts(run: Run) -> Facts:
         "target": run.target,
         "run": run.id,
         "plan": run.profile.plan,
-        "compressed": f"{run.profile.compression:g} times",
         "devices": run.profile.devices,
         "commands completed": run.completed,
         "CPU taken by other programs": None if run.strangers is None else f"{run.strangers:.0%}",
@@ -115,8 +113,8 @@ def conclude(
     timings = Timings.of_samples(samples, started_at, run.profile.request_timeout_s, interval_s)
     write_latency(directory, run.profile.name, started_at, timings)
     write_text(directory / "log.jsonl", events(run, judged, checks, verdict.status.value, ended_at))
-    lines = telling(run, evidence, checks) if evidence is not None else ""
-    if lines:
+    (directory / "failures.log").unlink(missing_ok=True)  # an earlier run's
+    if evidence is not None and (lines := telling(run, evidence, checks)):
         write_text(directory / "failures.log", lines)
         files.append("failures.log")
     if yardstick.milestones:

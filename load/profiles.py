@@ -100,7 +100,8 @@ class Profile(Scenario):
     @property
     def plan(self) -> str:
         low, high = self.interval_s
-        return f"{self.devices} devices, a heartbeat every {low:g}-{high:g} s for {self.duration_s:g} s"
+        compressed = f", compressed {self.compression:g} times" if self.compression != 1 else ""
+        return f"{self.devices} devices, a heartbeat every {low:g}-{high:g} s for {self.duration_s:g} s{compressed}"
 
     def compressed(self, factor: float) -> Self:
         """The same heartbeats, `factor` times as fast and as short. ValueError where two would meet in one bucket."""
@@ -116,7 +117,8 @@ class Profile(Scenario):
             most = (low + high) / 2 / (self.bucket_s + spread / 2)
             raise ValueError(
                 f"compress: heartbeats {interval:.3g} s apart, {spread / 2:.2g} s more or less, would meet in the"
-                f" server's buckets of {self.bucket_s:g} s and be dropped as duplicates; {self.name} can be compressed {max(1, int(most))} times at most"
+                f" server's buckets of {self.bucket_s:g} s and be dropped as duplicates; {self.name} can be compressed"
+                f" {max(1, int(most))} times at most"
             )
         shorter = (interval - spread / 2, interval + spread / 2)
         return replace(self, interval_s=shorter, duration_s=self.duration_s / factor, compression=factor)

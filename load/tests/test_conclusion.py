@@ -11,7 +11,7 @@ from typing import Any
 from harness.budgets import Check, Judgement, Status
 from load.conclusion import conclude
 from load.evidence import Evidence
-from load.profiles import SIM20, Profile
+from load.profiles import FLEET100, SIM20, Profile
 from load.recorder import HEARTBEAT, Sample
 from load.schedule import Beat
 from load.seats import Run, Seat
@@ -151,6 +151,27 @@ def test_quick_look_says_so(tmp_path: Path) -> None:
     document = conclude(run, YARDSTICK, dispatched(), START + 60, tmp_path)
     assert document["notes"][0].startswith("A quick look: sim20 is 20 devices, a heartbeat every 10-15 s for 120 s")
     assert next(one for one in document["limits"] if one["name"] == "heartbeat p95")["min_n"] == 58
+
+
+def test_compressed_run_says_so_and_is_no_quick_look(tmp_path: Path) -> None:
+    run = make_run([10.0] * 480, profile=FLEET100.compressed(10))
+    document = conclude(run, YARDSTICK, dispatched(), START + 60, tmp_path)
+    assert document["facts"]["plan"] == "100 devices, a heartbeat every 11-13 s for 60 s, compressed 10 times"
+    assert any(
+        note.endswith("stands for 100 devices, a heartbeat every 116-124 s for 600 s.") for note in document["notes"]
+    )
+    assert not any("quick look" in note for note in document["notes"])
+
+
+def test_log_lines_behind_a_failure_stand_beside_it_and_not_beside_the_next_run(tmp_path: Path) -> None:
+    found = dispatched()
+    found.lines = [{"ts": "2026-11-20T10:00:00Z", "level": "ERROR", "event": "internal.error", "request_id": "sim20-x"}]
+    document = conclude(make_run([10.0] * 230), YARDSTICK, found, START + 60, tmp_path)
+    assert "failures.log" in document["files"]
+    assert "internal.error" in (tmp_path / "failures.log").read_text()
+    document = conclude(make_run([10.0] * 230), YARDSTICK, None, START + 60, tmp_path)
+    assert "failures.log" not in document["files"]
+    assert not (tmp_path / "failures.log").exists()
 
 
 def test_slowness_on_a_machine_that_others_hold_blames_nobody_and_passes_nothing() -> None:
