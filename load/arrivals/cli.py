@@ -14,11 +14,17 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+import gevent
 from rich.console import Console
 
 from harness.settings import SettingsError, Target, artifacts
+from load.arrivals.conclusion import conclude
+from load.arrivals.crew import Alone
+from load.arrivals.ground import Ground
+from load.arrivals.live import Live
 from load.arrivals.options import add_options, chosen
 from load.arrivals.profiles import FLEETS, Fleet
+from load.arrivals.run import Arrivals
 from load.progress import show
 
 _TROUBLE = 2
@@ -51,16 +57,6 @@ def allow_connections() -> None:
 
 def run(fleet: Fleet, target: Target, directory: Path, seed: int | None, console: Console) -> int:
     """Run it, write its artifacts, show its outcome; returns the exit code. SettingsError: the target is no ground."""
-    # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
-    import gevent  # noqa: PLC0415
-    import locust  # noqa: F401, PLC0415  # for its patch
-
-    from load.arrivals.conclusion import conclude  # noqa: PLC0415
-    from load.arrivals.crew import Alone  # noqa: PLC0415
-    from load.arrivals.ground import Ground  # noqa: PLC0415
-    from load.arrivals.live import Live  # noqa: PLC0415
-    from load.arrivals.run import Arrivals  # noqa: PLC0415
-
     allow_connections()
     arrivals = Arrivals(fleet, target, Alone(), Ground(target), seed)
     try:

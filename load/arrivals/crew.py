@@ -1,27 +1,16 @@
-"""Who sends: this process alone, or the workers of a Locust master, behind one protocol. It deliberately plans nothing.
+"""Who sends the beats of a leg: the protocol, and this process alone. It deliberately plans nothing.
 
-Messages go from the master to each worker (outfit, leg) and back (tally); device tokens travel in them and are never
-written anywhere. Workers must share the master's clock, hence in effect its machine.
+Several processes: locust_crew.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
-
-import gevent
-from gevent.event import AsyncResult
-from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from dataclasses import dataclass
+from typing import Protocol
 
 from load.arrivals.generator import Generator, Outfit
 from load.arrivals.schedule import Leg
 from load.arrivals.tally import Tally
-
-OUTFIT, LEG, TALLY, PROGRESS = "arrivals.outfit", "arrivals.leg", "arrivals.tally", "arrivals.progress"
-_REPORT_WITHIN_S = 30.0  # after the last time-out: merging and sending a tally takes a second or so
-_PROGRESS_EVERY_S = 1.0
 
 
 class CrewLost(Exception):
@@ -57,7 +46,8 @@ class Crew(Protocol):
     def stop(self) -> None: ...
 
 
-def _progress(tally: Tally) -> Progress:
+def progress_of(tally: Tally) -> Progress:
+    """What a leg has come to."""
     return Progress(tally.sent, tally.answered, tally.failed)
 
 
@@ -75,7 +65,7 @@ class Alone:
         return self._generator.run(leg)
 
     def progress(self) -> Progress:
-        return _progress(self._generator.tally) if self._generator else Progress()
+        return progress_of(self._generator.tally) if self._generator else Progress()
 
     def partial(self) -> Tally | None:
         return self._generator.tally if self._generator else None
@@ -83,88 +73,3 @@ class Alone:
     def stop(self) -> None:
         if self._generator is not None:
             self._generator.stop()
-
-
-class Workers:
-    """The master's side: all workers that are connected when the devices are handed out."""
-
-    def __init__(self, runner: MasterRunner) -> None:
-        self._runner = runner
-        self._ids: Sequence[str] = ()
-        self._timeout_s = 0.0
-        self._awaited: dict[str, AsyncResult[dict[str, Any]]] = {}
-        self._progress: dict[str, Progress] = {}
-        runner.register_message(TALLY, self._on_tally)
-        runner.register_message(PROGRESS, self._on_progress)
-
-    def equip(self, outfit: Outfit) -> None:
-        self._ids = sorted(client.id for client in self._runner.clients.all)
-        self._timeout_s = outfit.timeout_s
-        if not self._ids:
-            raise CrewLost("no worker is connected")
-        for index, client_id in enumerate(self._ids):
-            own = outfit.tokens[index :: len(self._ids)]
-            part = replace(outfit, tokens=own, index=index, processes=len(self._ids))
-            self._runner.send_message(OUTFIT, part.to_dict(), client_id)
-
-    def run(self, leg: Leg) -> Tally:
-        self._awaited = {client_id: AsyncResult() for client_id in self._ids}
-        self._progress = {}
-        for client_id in self._ids:
-            self._runner.send_message(LEG, leg.to_dict(), client_id)
-        # A warm-up that is held back ends when it ends, as long as its workers live.
-        longest_s = leg.duration_s * (10 if leg.at_once else 1) + self._timeout_s + _REPORT_WITHIN_S
-        gevent.joinall([gevent.spawn(result.wait, longest_s) for result in self._awaited.values()])
-        silent = [client_id for client_id, result in self._awaited.items() if not result.ready()]
-        if silent:
-            raise CrewLost(f"{len(silent)} of {len(self._ids)} workers did not report")
-        tallies = [Tally.from_dict(result.get() or {}) for result in self._awaited.values()]
-        for other in tallies[1:]:
-            tallies[0].merge(other)
-        return tallies[0]
-
-    def progress(self) -> Progress:
-        parts = list(self._progress.values())
-        return Progress(sum(p.sent for p in parts), sum(p.answered for p in parts), sum(p.failed for p in parts))
-
-    def partial(self) -> None:
-        """Workers tell numbers while a leg runs, and their times at its end."""
-
-    def stop(self) -> None:
-        """Nothing: they end with the master, which tells them to quit."""
-
-    def _on_tally(self, msg: Any, **_: Any) -> None:
-        if msg.node_id in self._awaited:
-            self._awaited[msg.node_id].set(msg.data)
-
-    def _on_progress(self, msg: Any, **_: Any) -> None:
-        self._progress[msg.node_id] = Progress(**msg.data)
-
-
-class Worker:
-    """The worker's side: does what the master says."""
-
-    def __init__(self, runner: WorkerRunner) -> None:
-        self._runner = runner
-        self._generator: Generator | None = None
-        runner.register_message(OUTFIT, self._on_outfit)
-        runner.register_message(LEG, self._on_leg, concurrent=True)
-
-    def _on_outfit(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
-        self._generator = Generator(Outfit.from_dict(msg.data))
-
-    def _on_leg(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
-        assert self._generator is not None, "an outfit comes first"
-        reporter = gevent.spawn(self._report)
-        try:
-            tally = self._generator.run(Leg.from_dict(msg.data))
-        finally:
-            reporter.kill()
-        self._runner.send_message(TALLY, tally.to_dict())
-
-    def _report(self) -> None:
-        while True:
-            gevent.sleep(_PROGRESS_EVERY_S)
-            assert self._generator is not None
-            now = _progress(self._generator.tally)
-            self._runner.send_message(PROGRESS, {"sent": now.sent, "answered": now.answered, "failed": now.failed})

@@ -2,7 +2,7 @@
 
 Latency is answered - intended: a beat that must wait for a free connection, because as many as the generator opens
 are unanswered, shows all of that wait, as its device would. Lag, which voids a run, is the generator's own: how long
-after its time a beat's greenlet began. Needs gevent's monkey patch, which importing locust applies.
+after its time a beat's greenlet began.
 """
 
 from __future__ import annotations

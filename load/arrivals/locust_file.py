@@ -24,9 +24,10 @@ from rich.console import Console
 from harness.settings import SettingsError, Target, artifacts
 from load.arrivals.cli import allow_connections
 from load.arrivals.conclusion import conclude
-from load.arrivals.crew import Alone, Worker, Workers
+from load.arrivals.crew import Alone
 from load.arrivals.ground import Ground
 from load.arrivals.live import Live
+from load.arrivals.locust_crew import Worker, Workers
 from load.arrivals.options import add_options, chosen
 from load.arrivals.profiles import Fleet
 from load.arrivals.run import Arrivals, Stands

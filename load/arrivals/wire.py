@@ -2,15 +2,15 @@
 
 It deliberately knows no redirect, no compression, no chunked body, and no second attempt: a request that a client
 repeats on its own would be a heartbeat that nobody planned. A general client costs five times as much per request,
-which on a shared machine the server would have to pay. Needs gevent's monkey patch, which importing locust applies.
+which on a shared machine the server would have to pay.
 """
 
 from __future__ import annotations
 
-import socket
 import time
 from urllib.parse import urlsplit
 
+from gevent import socket
 from gevent.lock import Semaphore
 
 MOST_CONNECTIONS = 2000
