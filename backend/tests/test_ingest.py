@@ -42,7 +42,7 @@ async def test_many_beats_of_one_device_through_two_writers_store_one_row_per_bu
 ) -> None:
     device = await store_device(connection)
     async with HeartbeatWriter(db) as one, HeartbeatWriter(db) as two:
-        stored = await asyncio.gather(*(w.store(beat(device)) for w in (one, two) for _ in range(200)))
+        stored = await asyncio.gather(*(w.submit(beat(device)) for w in (one, two) for _ in range(200)))
     assert all(result is not None for result in stored)
     ingested = sum(result.ingested for result in stored if result)
     buckets = {result.bucket for result in stored if result}
@@ -51,7 +51,7 @@ async def test_many_beats_of_one_device_through_two_writers_store_one_row_per_bu
 
 async def test_a_duplicate_still_moves_the_status(writer: HeartbeatWriter, connection: asyncpg.Connection[Any]) -> None:
     device = await store_device(connection)
-    await asyncio.gather(writer.store(beat(device, "ok")), writer.store(beat(device, "error")))
+    await asyncio.gather(writer.submit(beat(device, "ok")), writer.submit(beat(device, "error")))
     assert await connection.fetchval("SELECT last_status FROM device_status") == "error"
 
 
@@ -61,8 +61,8 @@ async def test_two_writers_that_lock_the_same_devices_in_other_orders_do_not_dea
     devices = [await store_device(connection) for _ in range(20)]
     async with HeartbeatWriter(db) as one, HeartbeatWriter(db) as two:
         for _ in range(10):
-            forth = [one.store(beat(device)) for device in devices]
-            back = [two.store(beat(device)) for device in reversed(devices)]
+            forth = [one.submit(beat(device)) for device in devices]
+            back = [two.submit(beat(device)) for device in reversed(devices)]
             assert None not in await asyncio.gather(*forth, *back)
 
 
@@ -71,8 +71,8 @@ async def test_a_failing_row_does_not_fail_its_batch_mates(
 ) -> None:
     good, bad = await store_device(connection), await store_device(connection)
     answers = await asyncio.gather(
-        writer.store(beat(good)),
-        writer.store(beat(bad, battery_pct=500)),  # past the shape, refused by the CHECK
+        writer.submit(beat(good)),
+        writer.submit(beat(bad, battery_pct=500)),  # past the shape, refused by the CHECK
         return_exceptions=True,
     )
     assert not isinstance(answers[0], BaseException)
@@ -87,7 +87,7 @@ async def test_a_retired_an_unknown_and_a_replaced_device_store_nothing(
     retired = await store_device(connection)
     await connection.execute("UPDATE devices SET retired_at = now() WHERE device_id = $1", retired)
     stale = [beat(retired), beat(uuid4()), beat(active, version=2)]
-    assert await asyncio.gather(*map(writer.store, stale)) == [None, None, None]
+    assert await asyncio.gather(*map(writer.submit, stale)) == [None, None, None]
     assert await rows(connection) == 0
 
 
@@ -95,8 +95,8 @@ async def test_a_caller_that_leaves_does_not_disturb_the_others(
     writer: HeartbeatWriter, connection: asyncpg.Connection[Any]
 ) -> None:
     leaver, stayer = await store_device(connection), await store_device(connection)
-    leaving = asyncio.create_task(writer.store(beat(leaver)))
-    staying = asyncio.create_task(writer.store(beat(stayer)))
+    leaving = writer.submit(beat(leaver))
+    staying = writer.submit(beat(stayer))
     await asyncio.sleep(0)
     leaving.cancel()
     assert await staying is not None
@@ -106,15 +106,15 @@ async def test_a_lost_connection_is_an_outage_and_the_next_beat_is_stored(
     writer: HeartbeatWriter, connection: asyncpg.Connection[Any]
 ) -> None:
     device = await store_device(connection)
-    await writer.store(beat(device))
+    await writer.submit(beat(device))
     await connection.execute(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
         " WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    (outcome,) = await asyncio.gather(writer.store(beat(device)), return_exceptions=True)
+    (outcome,) = await asyncio.gather(writer.submit(beat(device)), return_exceptions=True)
     # Either the writer had noticed by then, or the caller is told of an outage; never of anything else.
     assert is_unavailable(outcome) if isinstance(outcome, BaseException) else outcome is not None
-    assert await writer.store(beat(device)) is not None
+    assert await writer.submit(beat(device)) is not None
 
 
 async def test_a_missing_partition_is_made_on_the_way(
@@ -122,7 +122,7 @@ async def test_a_missing_partition_is_made_on_the_way(
 ) -> None:
     device = await store_device(connection)
     await connection.execute("SELECT nexmdm_drop_heartbeat_partitions(current_date + 30)")
-    stored = await writer.store(beat(device))
+    stored = await writer.submit(beat(device))
     assert stored is not None
     assert stored.ingested
 
@@ -130,7 +130,7 @@ async def test_a_missing_partition_is_made_on_the_way(
 async def test_closing_writes_what_waits(db: Database, connection: asyncpg.Connection[Any]) -> None:
     device = await store_device(connection)
     async with HeartbeatWriter(db) as writer:
-        waiting = asyncio.create_task(writer.store(beat(device)))
+        waiting = writer.submit(beat(device))
         await asyncio.sleep(0)
     assert await waiting is not None
     assert await rows(connection) == 1

@@ -1,65 +1,248 @@
-"""The fast lane takes what is its own, leaves the rest to the API, and answers refusals as the API does."""
+"""The fast lane answers what is plain and taken; whatever is odd, refused or lost is the application's, as it came."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
 import pytest
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+import uvicorn
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
-from nexmdm.errors import Problem
-from nexmdm.lane import FastLane
+from nexmdm.lane import STATE, Begun, FastLane
 
-
-async def api(scope: Scope, receive: Receive, send: Send) -> None:
-    await PlainTextResponse("api")(scope, receive, send)
+PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
 
 
-async def endpoint(request: Request) -> Response:
-    body = await request.body()
-    if body == b"refuse":
-        raise Problem("malformed_json")
-    if body == b"bug":
-        raise ZeroDivisionError
-    return PlainTextResponse(f"lane {request.app is api} {request.scope['nexmdm.route']}")
+class Endpoint:
+    """Takes every body but `no`; its results are the test's to give."""
+
+    path = "/fast"
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, bytes, str | None]] = []
+        self.results: list[asyncio.Future[Any]] = []
+        self.at_once: Callable[[asyncio.Future[Any]], Any] | None = lambda result: result.set_result(b"{}")
+
+    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | None:
+        if body == b"no":
+            return None
+        self.begun.append((token, body, ip))
+        result = asyncio.get_running_loop().create_future()
+        self.results.append(result)
+        if self.at_once is not None:
+            self.at_once(result)
+        return result, lambda answer: answer
 
 
-async def refuse(_request: Request, error: Exception) -> Response:
-    if isinstance(error, Problem):
-        return error.response("r-1")
-    raise error
+class Lane:
+    """A listener with the lane, an application that says what it got, and a client on a raw socket."""
+
+    port: int
+
+    def __init__(self) -> None:
+        self.endpoint = Endpoint()
+        self.state = ServerState()
+        self.application: list[bytes | None] = []
+
+    async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
+            self.application.append(None)
+            return
+        self.application.append(body)
+        await PlainTextResponse(b"app " + body)(scope, receive, send)
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        async with asyncio.timeout(5):
+            while not happened():  # noqa: ASYNC110  # what is waited for is uvicorn's, which tells nobody
+                await asyncio.sleep(0.001)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.port)
+
+    async def ask(self, raw: bytes) -> tuple[bytes, bytes]:
+        """Head and body of the answer to one request."""
+        reader, writer = await self.connect()
+        writer.write(raw)
+        answer = await read_answer(reader)
+        writer.close()
+        return answer
 
 
-async def post(path: str = "/fast", content: bytes = b"", method: str = "POST") -> httpx.Response:
-    transport = httpx.ASGITransport(FastLane(api, {("POST", "/fast"): endpoint}, refuse))
-    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
-        return await client.request(method, path, content=content)
+@pytest.fixture
+async def lane() -> AsyncIterator[Lane]:
+    async with serving() as made:
+        yield made
 
 
-async def test_it_serves_its_own_and_names_the_route() -> None:
-    assert (await post()).text == "lane True /fast"
+@asynccontextmanager
+async def serving() -> AsyncIterator[Lane]:
+    made = Lane()
+    config = uvicorn.Config(made.app, interface="asgi3", http=FastLane, log_config=None, access_log=False)
+    config.load()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: FastLane(config, made.state, {STATE: made.endpoint}), "127.0.0.1", 0, start_serving=True
+    )
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+    for connection in list(made.state.connections):
+        connection.shutdown()
 
 
-@pytest.mark.parametrize("method,path", [("GET", "/fast"), ("POST", "/fast/"), ("POST", "/other"), ("post", "/Fast")])
-async def test_everything_else_is_the_api_s(method: str, path: str) -> None:
-    assert (await post(path, method=method)).text == "api"
+async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).lower()
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return head, await reader.readexactly(length)
 
 
-async def test_a_refusal_is_answered_and_a_bug_is_raised() -> None:
-    assert (await post(content=b"refuse")).json()["code"] == "malformed_json"
-    with pytest.raises(ZeroDivisionError):
-        await post(content=b"bug")
+def request(
+    body: bytes = b"{}", *, target: str = "/fast", method: str = "POST", version: str = "1.1", **headers: str | None
+) -> bytes:
+    """A plain request; a header given here replaces the plain one, None takes it out."""
+    given: dict[str, str | None] = {**PLAIN, "Content-Length": str(len(body))}
+    given |= {name.replace("_", "-").title(): value for name, value in headers.items()}
+    lines = [f"{method} {target} HTTP/{version}", *(f"{n}: {v}" for n, v in given.items() if v is not None)]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-async def test_what_is_no_request_is_the_api_s() -> None:
-    seen: list[Any] = []
+async def test_a_plain_request_is_answered_as_elsewhere(lane: Lane) -> None:
+    head, body = await lane.ask(request(b'{"a": 1}'))
+    assert (body, lane.endpoint.begun) == (b"{}", [("t", b'{"a": 1}', "127.0.0.1")])
+    assert head.startswith(b"http/1.1 200 ok\r\n")
+    for line in (b"content-type: application/json", b"x-request-id: r-1", b"cache-control: no-store"):
+        assert line + b"\r\n" in head
+    assert b"connection: close" not in head
+    assert lane.application == []
 
-    async def lifespan(scope: Scope, _receive: Receive, _send: Send) -> None:
-        seen.append(scope["type"])
 
-    lane = FastLane(lifespan, {}, refuse)
-    await lane({"type": "lifespan"}, None, None)  # type: ignore[arg-type]  # it hands them on unseen
-    assert seen == ["lifespan"]
+@pytest.mark.parametrize(
+    "raw",
+    [
+        request(target="/fast?a=1"),
+        request(target="/fast/"),
+        request(target="/%66ast"),
+        request(target="/other"),
+        request(method="PUT"),
+        request(version="1.0", connection="keep-alive"),
+        request(connection="close"),
+        request(authorization=None),
+        request(authorization="bearer t"),
+        request(content_type=None),
+        request(content_type="application/json; charset=utf-8"),
+        request(content_encoding="identity"),
+        request(content_length=None, transfer_encoding="chunked").removesuffix(b"{}") + b"2\r\n{}\r\n0\r\n\r\n",
+        request().replace(b"\r\nHost", b"\r\nAuthorization: Bearer u\r\nHost"),
+        request().replace(b"\r\nHost", b"\r\nHost: y\r\nHost"),
+    ],
+)
+async def test_what_is_odd_is_the_application_s(lane: Lane, raw: bytes) -> None:
+    assert (await lane.ask(raw))[1] == b"app {}"
+    assert lane.endpoint.begun == []
+
+
+async def test_a_body_beyond_the_limit_is_the_application_s(lane: Lane) -> None:
+    body = b"x" * (64 * 1024 + 1)
+    assert (await lane.ask(request(body)))[1] == b"app " + body
+    assert lane.endpoint.begun == []
+
+
+async def test_continue_is_told_by_the_application(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    writer.write(request(expect="100-continue").removesuffix(b"{}"))
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100 ")
+    writer.write(b"{}")
+    assert (await read_answer(reader))[1] == b"app {}"
+    writer.close()
+
+
+async def test_what_the_endpoint_does_not_take_is_the_application_s(lane: Lane) -> None:
+    assert (await lane.ask(request(b"no")))[1] == b"app no"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda result: result.set_result(None),
+        lambda result: result.set_exception(OSError("away")),
+        lambda result: result.cancel(),
+    ],
+    ids=["nothing", "an error", "cancelled"],
+)
+async def test_what_came_to_nothing_is_the_application_s(lane: Lane, end: Callable[[Any], Any]) -> None:
+    lane.endpoint.at_once = end
+    assert (await lane.ask(request(b"{1}")))[1] == b"app {1}"
+
+
+async def test_a_connection_is_kept_and_a_body_may_come_in_pieces(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    for number in range(3):
+        body = b'{"number": %d}' % number
+        raw = request(body)
+        writer.write(raw[:-5])
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(raw[-5:])
+        assert (await read_answer(reader))[1] == b"{}"
+        assert lane.endpoint.begun[-1][1] == body
+    writer.close()
+
+
+async def test_pipelined_requests_are_answered_in_their_order(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    reader, writer = await lane.connect()
+    writer.write(request(b"1") + request(b"2") + request(b"no"))
+    await lane.until(lambda: lane.endpoint.results)
+    lane.endpoint.results[0].set_result(b"one")
+    assert [(await read_answer(reader))[1] for _ in range(3)] == [b"one", b"app 2", b"app no"]
+    writer.close()
+
+
+async def test_who_leaves_in_the_middle_of_a_body_is_seen_by_the_application(lane: Lane) -> None:
+    _, writer = await lane.connect()
+    writer.write(request(b"12345")[:-2])
+    await writer.drain()
+    await asyncio.sleep(0.01)
+    writer.close()
+    await lane.until(lambda: lane.application)
+    assert (lane.application, lane.endpoint.begun) == ([None], [])
+
+
+async def test_who_leaves_before_the_answer_harms_nobody(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    _, writer = await lane.connect()
+    writer.write(request())
+    await lane.until(lambda: lane.endpoint.results)
+    writer.close()
+    await lane.until(lambda: not lane.state.connections)
+    lane.endpoint.results[0].set_result(b"{}")
+    await asyncio.sleep(0)
+    lane.endpoint.at_once = lambda result: result.set_result(b"{}")
+    assert (await lane.ask(request()))[1] == b"{}"
+
+
+async def test_a_server_that_ends_answers_and_closes(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    reader, writer = await lane.connect()
+    writer.write(request())
+    await lane.until(lambda: lane.endpoint.results)
+    for connection in list(lane.state.connections):
+        connection.shutdown()
+    lane.endpoint.results[0].set_result(b"{}")
+    head, body = await read_answer(reader)
+    assert (body, b"connection: close\r\n" in head, await reader.read()) == (b"{}", True, b"")
+    writer.close()
+
+
+async def test_without_an_endpoint_it_is_uvicorn_s_own() -> None:
+    async with serving() as lane:
+        lane.endpoint.path = "/none"
+        assert (await lane.ask(request()))[1] == b"app {}"

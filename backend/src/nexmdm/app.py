@@ -22,6 +22,7 @@ from nexmdm import (
     docs,
     enrollment,
     heartbeats,
+    lane,
     metrics,
     ops,
     registration,
@@ -32,7 +33,6 @@ from nexmdm.auth import DeviceTokens
 from nexmdm.db import OUTAGES, Database, report_outage
 from nexmdm.errors import FieldError, Problem
 from nexmdm.ingest import HeartbeatWriter
-from nexmdm.lane import FastLane
 from nexmdm.logs import origin
 from nexmdm.settings import Settings
 from nexmdm.telemetry import Telemetry
@@ -53,7 +53,7 @@ _ROUTERS = (
 
 
 @asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
         app.state.db = await stack.enter_async_context(aclosing(Database(settings)))
@@ -61,7 +61,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.callback(app.state.device_tokens.close)
         app.state.heartbeats = await stack.enter_async_context(HeartbeatWriter(app.state.db))
         metrics.seed_labels()
-        yield
+        yield {
+            lane.STATE: heartbeats.FastHeartbeats(
+                app.state.device_tokens, app.state.heartbeats, settings.heartbeat_interval_s
+            )
+        }
 
 
 def create_api(settings: Settings | None) -> FastAPI:
@@ -90,16 +94,7 @@ def create_api(settings: Settings | None) -> FastAPI:
 
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
-    return Telemetry(FastLane(create_api(settings), {("POST", heartbeats.PATH): heartbeats.serve}, _refuse))
-
-
-async def _refuse(request: Request, error: Exception) -> Response:
-    """What the exception handlers of the API would answer, for the fast lane."""
-    if isinstance(error, Problem):
-        return await _problem(request, error)
-    if isinstance(error, OUTAGES):
-        return await _outage(request, error)
-    raise error
+    return Telemetry(create_api(settings))
 
 
 async def _problem(_request: Request, problem: Any) -> Response:

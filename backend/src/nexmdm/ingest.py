@@ -112,7 +112,7 @@ class Stored(NamedTuple):
 
 
 class HeartbeatWriter:
-    """Use as `async with HeartbeatWriter(db) as writer`, then `await writer.store(beat)` from any request."""
+    """Use as `async with HeartbeatWriter(db) as writer`, then `await writer.submit(beat)` from any request."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -133,10 +133,10 @@ class HeartbeatWriter:
         await self._task
         await self._disconnect()
 
-    async def store(self, beat: Beat) -> Stored | None:
-        """Make a beat durable. None: the device is retired or its token was replaced.
+    def submit(self, beat: Beat) -> asyncio.Future[Stored | None]:
+        """Have a beat made durable. The result is None where the device is retired or its token was replaced.
 
-        Raises:
+        Raises, as its result may:
             Problem: `dependency_unavailable` where the database is, or where too many beats wait already.
         """
         if len(self._waiting) >= MAX_WAITING:
@@ -144,7 +144,7 @@ class HeartbeatWriter:
         answer: asyncio.Future[Stored | None] = self._loop.create_future()
         self._waiting.append((beat, answer))
         self._work.set()
-        return await answer
+        return answer
 
     async def _run(self) -> None:
         while not (self._closing and not self._waiting):

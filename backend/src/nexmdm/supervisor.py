@@ -163,10 +163,12 @@ def _settle() -> None:
 
 def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
     from nexmdm.app import create_app
+    from nexmdm.lane import FastLane
 
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
+            http=FastLane,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -6,10 +6,10 @@ It reads no body and knows no route; `logs.Origin` finds the path template once 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from time import perf_counter
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
@@ -20,7 +20,7 @@ from nexmdm.errors import Problem
 from nexmdm.logs import Event, Origin, emit, new_id, origin
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has not set its own
+DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has not set its own
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -29,7 +29,8 @@ _DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route ha
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-def _request_id(headers: Sequence[tuple[bytes, bytes]]) -> str:
+def request_id(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The one X-Request-ID of the request where it is well formed, else a new one."""
     given = [value.decode("latin-1") for name, value in headers if name == b"x-request-id"]
     return given[0] if len(given) == 1 and _REQUEST_ID.fullmatch(given[0]) else new_id()
 
@@ -49,10 +50,10 @@ class Telemetry:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        source = Origin(_request_id(scope["headers"]), scope=scope)
+        source = Origin(request_id(scope["headers"]), scope=scope)
         token = origin.set(source)
         started = perf_counter()
-        status = 0  # 0 in the log: the client left before it had an answer
+        status = 0
 
         async def send_stamped(message: Message) -> None:
             nonlocal status
@@ -62,7 +63,7 @@ class Telemetry:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", source.request_id.encode()),
-                    *(header for header in _DEFAULT_HEADERS if header[0] not in given),
+                    *(header for header in DEFAULT_HEADERS if header[0] not in given),
                 ]
             await send(message)
 
@@ -77,22 +78,24 @@ class Telemetry:
                 raise
             await Problem("internal_error").response(source.request_id)(scope, receive, send_stamped)
         finally:
-            self._record(scope, source, status, perf_counter() - started)
+            record(scope, source, status, perf_counter() - started)
             origin.reset(token)
 
-    def _record(self, scope: Scope, source: Origin, status: int, elapsed_s: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # labels must stay few
-        requests, duration = _counters(source.route, method, str(status))
-        requests.inc()
-        duration.observe(elapsed_s)
-        emit(
-            Event.HTTP_REQUEST,
-            "error" if status >= 500 else "info",
-            method=method,
-            status=status,
-            duration_ms=round(elapsed_s * 1000, 3),
-            ip=scope["client"][0] if scope.get("client") else None,
-        )
+
+def record(scope: Mapping[str, Any], source: Origin, status: int, elapsed_s: float) -> None:
+    """Count and log one request. Status 0: the client left before it had an answer."""
+    method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # labels must stay few
+    requests, duration = _counters(source.route, method, str(status))
+    requests.inc()
+    duration.observe(elapsed_s)
+    emit(
+        Event.HTTP_REQUEST,
+        "error" if status >= 500 else "info",
+        method=method,
+        status=status,
+        duration_ms=round(elapsed_s * 1000, 3),
+        ip=scope["client"][0] if scope.get("client") else None,
+    )
 
 
 def _origin_of(error: BaseException) -> str:
