@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started_at = time.time()
     try:
         wrk.command()
+        (folder / "result.json").unlink(missing_ok=True)  # a run that is cut short must not leave an older verdict
         with Rig(plan) as rig:
+            rig.say(f"a stack at {rig.stack.target.base_url}")
             judgements = run(rig, rows)
             code = _write(plan, started_at, judgements, rig.facts)
             rig.say(f"exit code {code}: {folder / 'summary.md'}")

@@ -1,14 +1,13 @@
 """What logging, metrics and the request id cost a heartbeat: the same backend with each of them taken out.
 
-The product has no such switches: logs end at level error, the rest is a copy of the installed package with a few lines
-changed. Each copy is looked at to see that what was taken out is gone. It deliberately changes nothing else.
+The product has no such switches: each backend runs a copy of the installed package, with a few lines at the end of its
+modules. Each is looked at, to see that what was taken out is gone. It deliberately changes nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
 import statistics
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -31,14 +30,21 @@ ADDED: Final = Limit(
     source=f"open loop, {_RATE:g} heartbeats/s; median difference of interleaved pairs, all on - all off",
 )
 
-# Appended to the module, so that no change of its text makes it stale: what is called does nothing.
-_NO_METRICS: Final = (
-    "metrics.py",
-    """
+# Appended, so that no change of the modules' own text makes them stale. Log level error would do for the lines, but the
+# harness learns the port from one of them.
+_NO_LOGS: Final = """
+_emit = emit
+def emit(event, level="info", **fields):
+    if level == "error" or event == "service.start":
+        _emit(event, level, **fields)
+"""
+_NO_METRICS: Final = """
 Counter.inc = Histogram.observe = lambda self, amount=1, exemplar=None: None
-""",
-)
-_NO_REQUEST_ID: Final = ("telemetry.py", '\n\ndef _request_id(headers: object) -> str:\n    return "-"\n')
+"""
+_NO_REQUEST_ID: Final = """
+def _request_id(headers):
+    return "-"
+"""
 _HEADER: Final = Fault(
     "bench/no-request-id", "", "latency", "", "telemetry.py", '(b"x-request-id", source.request_id.encode()),', ""
 )
@@ -52,10 +58,6 @@ class Layer:
     logs: bool = True
     metrics: bool = True
     request_id: bool = True
-
-    @property
-    def env(self) -> Mapping[str, str]:
-        return {} if self.logs else {"NEXMDM_LOG_LEVEL": "error"}
 
 
 ALL_ON, ALL_OFF = Layer("all on"), Layer("all off", False, False, False)
@@ -72,10 +74,14 @@ def _command(rig: Rig, layer: Layer) -> str:
     """The `nexmdm` of a layer: a copy for all of them, so that they differ in nothing else."""
     folder = workspace("layer")
     script = build(rig.stack.command, installed(rig.stack.command), None, folder)
-    for wanted, (name, text) in ((layer.metrics, _NO_METRICS), (layer.request_id, _NO_REQUEST_ID)):
+    for wanted, name, text in (
+        (layer.logs, "logs.py", _NO_LOGS),
+        (layer.metrics, "metrics.py", _NO_METRICS),
+        (layer.request_id, "telemetry.py", _NO_REQUEST_ID),
+    ):
         if not wanted:
-            file = folder / "nexmdm" / name
-            file.write_text(file.read_text(encoding="utf-8") + text, encoding="utf-8")
+            with (folder / "nexmdm" / name).open("a", encoding="utf-8") as file:
+                file.write(text)
     if not layer.request_id:
         _HEADER.apply(folder / "nexmdm")
     return str(script)
@@ -116,7 +122,7 @@ def layers(rig: Rig) -> list[Judgement]:
     with contextlib.ExitStack() as parts:
         all_seen = []
         for layer in chosen:
-            backend = parts.enter_context(rig.backend(_command(rig, layer), layer.env))
+            backend = parts.enter_context(rig.backend(_command(rig, layer)))
             all_seen.append(_Seen(layer, backend))
             warm.warm(backend.base_url + HEARTBEAT)
             _see_that_it_is_off(rig, all_seen[-1], tokens[0])
@@ -124,8 +130,8 @@ def layers(rig: Rig) -> list[Judgement]:
             for _ in range(plan.rounds):
                 for seen in all_seen:
                     beats = steady.send(seen.backend.base_url + HEARTBEAT, tokens, _RATE, plan.round_s)
-                    if steady.refused(beats):
-                        raise Void(f"layer '{seen.layer.name}': {steady.refused(beats)} heartbeats were refused")
+                    if why := steady.trouble(beats):
+                        raise Void(f"layer '{seen.layer.name}': {why}")
                     seen.p95_ms.append(percentile(steady.latencies_ms(beats), 0.95))
                     lags.append(steady.lag_p99_ms(beats))
     for seen in all_seen:

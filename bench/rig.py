@@ -42,15 +42,15 @@ class Plan:
     """How long things take: full, or --quick."""
 
     quick: bool = False
-    rounds: int = 5
-    round_s: int = 4
-    devices: int = 60_000
+    rounds: int = 7
+    round_s: int = 3
+    devices: int = 60_000  # as many as two full rounds hear within ten seconds: most beats become rows
     sim_duration_s: float = 120.0
     load_python: str | None = None
     artifacts: Path = field(default_factory=Path)
 
 
-QUICK = Plan(quick=True, rounds=3, round_s=2, devices=20_000)
+QUICK = Plan(quick=True, rounds=3, round_s=2, devices=5_000)
 
 
 def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

@@ -17,6 +17,7 @@ from harness.budgets import percentile
 
 _TIMEOUT_S = 10.0
 _CONNECTIONS = 64
+LAG_LIMIT_MS = 5.0  # p99 of sent - intended: beyond it, the generator measures itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +39,18 @@ def latencies_ms(beats: Sequence[Beat]) -> list[float]:
     return [beat.latency_ms for beat in beats]
 
 
-def refused(beats: Sequence[Beat]) -> int:
-    """How many were not answered with 200."""
-    return sum(beat.status != 200 for beat in beats)
-
-
 def lag_p99_ms(beats: Sequence[Beat]) -> float:
     """How late the generator itself was."""
     return percentile([(beat.sent - beat.intended) * 1000 for beat in beats], 0.99)
+
+
+def trouble(beats: Sequence[Beat], lag_limit_ms: float = LAG_LIMIT_MS) -> str:
+    """Why these beats prove nothing; empty: they do."""
+    refused = sum(beat.status != 200 for beat in beats)
+    if refused or not beats:
+        return f"{refused} of {len(beats)} heartbeats were not answered with 200"
+    lag_ms = lag_p99_ms(beats)
+    return f"the generator was late: p99 {lag_ms:.1f} ms" if lag_ms > lag_limit_ms else ""
 
 
 def send(url: str, tokens: Sequence[str], rate: float, duration_s: float, warm_s: float = 1.0) -> list[Beat]:

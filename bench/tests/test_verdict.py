@@ -1,0 +1,130 @@
+import json
+import time
+
+import psycopg
+import pytest
+
+from bench import __main__ as bench
+from bench import capacity, scenarios, steady
+from bench.rig import Plan, Rig, Void
+from bench.rows import ROWS, Row
+from bench.steady import Beat
+from bench.wrk import WrkError
+from harness.budgets import Limit, Status
+
+LIMIT = Limit("a ratio", "", ">=", 0.5)
+
+
+def row(observed, needs=""):
+    return Row("row", (LIMIT,), lambda _: [LIMIT.judge_value(observed, 3)], needs)
+
+
+def finish(tmp_path, *rows, quick=False):
+    plan = Plan(quick=quick, artifacts=tmp_path)
+    with Rig(plan) as rig:
+        judgements = bench.run(rig, rows)
+    code = bench._write(plan, time.time(), judgements, rig.facts)
+    return code, json.loads((tmp_path / "result.json").read_text())
+
+
+@pytest.mark.parametrize("observed, code", [(0.6, 0), (0.5, 0), (0.49, 1), (None, 2)])
+def test_a_target_that_holds_is_0_a_missed_one_1_an_unjudged_one_2(tmp_path, observed, code):
+    assert finish(tmp_path, row(observed))[0] == code
+
+
+def test_a_miss_outweighs_a_doubt(tmp_path):
+    assert finish(tmp_path, row(None), row(0.1), row(0.9))[0] == 1
+
+
+@pytest.mark.parametrize("error", [Void("no"), WrkError("no"), psycopg.OperationalError("no"), ConnectionError("no")])
+def test_a_row_that_breaks_is_inconclusive_and_says_why(tmp_path, error):
+    def broken(_rig):
+        raise error
+
+    code, document = finish(tmp_path, Row("row", (LIMIT, LIMIT), broken), row(0.9))
+    assert code == 2
+    assert [limit["status"] for limit in document["limits"]] == ["inconclusive", "inconclusive", "pass"]
+    assert document["limits"][0]["note"] == f"{type(error).__name__}: no"
+
+
+def test_quick_leaves_out_what_takes_minutes_and_counts_it_neither_way(tmp_path):
+    code, document = finish(tmp_path, row(0.9), row(0.1, needs="takes minutes"), quick=True)
+    assert (code, document["limits"][1]["status"], document["limits"][1]["note"]) == (0, "disabled", "takes minutes")
+    assert finish(tmp_path, row(0.1, needs="takes minutes"))[0] == 1
+    assert finish(tmp_path, row(0.9, needs="takes minutes"), quick=True)[0] == 2, "nothing was judged"
+
+
+def test_a_row_that_forgets_a_limit_is_noticed(tmp_path):
+    with pytest.raises(AssertionError):
+        finish(tmp_path, Row("row", (LIMIT, LIMIT), lambda _: [LIMIT.judge_value(1.0, 1)]))
+
+
+def test_a_void_round_fails_its_row_whatever_the_ratio():
+    assert capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], []).status is Status.PASS
+    judged = capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], ["3 refused"])
+    assert (judged.status, judged.note) == (Status.FAIL, "void: 3 refused")
+
+
+def test_missing_wrk_ends_the_run_at_its_start(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bench.main(["--quick", "--artifacts", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "apt-get install wrk" in said
+
+
+def test_every_row_and_limit_has_a_name_of_its_own_and_says_how_it_is_measured():
+    names = [row.name for row in ROWS] + [limit.name for row in ROWS for limit in row.limits]
+    assert len(set(names)) == len(names)
+    assert all(limit.source or limit is scenarios.FIRST_SIMULATION for row in ROWS for limit in row.limits)
+
+
+def document(**limit):
+    theirs = {"name": "heartbeat p99", "status": "pass", "observed": 20.0, "n": 5000, "note": ""} | limit
+    return {"limits": [theirs]}
+
+
+@pytest.mark.parametrize(
+    "changed, status",
+    [
+        ({}, Status.PASS),
+        ({"observed": 60.0}, Status.FAIL),  # within their limit, beyond ours
+        ({"observed": 60.0, "status": "fail"}, Status.FAIL),
+        ({"status": "inconclusive"}, Status.INCONCLUSIVE),
+        ({"status": "disabled", "observed": None}, Status.INCONCLUSIVE),
+        ({"name": "another"}, Status.INCONCLUSIVE),
+    ],
+)
+def test_another_runs_figure_is_judged_by_our_limit(changed, status):
+    assert scenarios.taken_over(scenarios.FLEET_P99, document(**changed), "heartbeat p99").status is status
+
+
+def test_a_late_generator_voids_what_it_measured():
+    judged = [scenarios.SIM_P95.judge([1.0] * 300)]
+    late = {"limits": [{"name": "generator lag p99", "status": "inconclusive"}]}
+    assert scenarios._voided_by(judged, late, ("generator lag p99",))[0].status is Status.INCONCLUSIVE
+    fine = {"limits": [{"name": "generator lag p99", "status": "pass"}, {"name": "other", "status": "fail"}]}
+    assert scenarios._voided_by(judged, fine, ("generator lag p99",)) == judged
+
+
+def test_a_suites_time_is_that_of_its_last_run_or_disabled(tmp_path):
+    path = tmp_path / "acceptance" / "result.json"
+    assert scenarios._wall(scenarios.ACCEPTANCE, path).status is Status.DISABLED
+    path.parent.mkdir()
+    last = {"wall_s": 61.0, "git_sha": "a" * 40, "started_at": "2026-11-21T12:00:00.000Z", "verdict": "pass"}
+    path.write_text(json.dumps(last))
+    judged = scenarios._wall(scenarios.ACCEPTANCE, path)
+    assert (judged.status, judged.note) == (Status.FAIL, f"commit {'a' * 12}, 2026-11-21T12:00:00.000Z, verdict pass")
+
+
+def beats(count=300, lag_s=0.0, latency_s=0.002, status=200):
+    return [Beat(number, number + lag_s, number + lag_s + latency_s, status) for number in range(count)]
+
+
+def test_a_refused_beat_is_no_quick_one_and_voids_the_round():
+    assert steady.latencies_ms(beats(1, status=503)) == [10_000.0]
+    assert steady.trouble(beats()) == ""
+    assert "1 of 301" in steady.trouble([*beats(), *beats(1, status=0)])
+    assert "0 of 0" in steady.trouble([])
+    assert "late" in steady.trouble(beats(lag_s=0.006))
+    assert steady.latencies_ms(beats(1, lag_s=0.006)) == [pytest.approx(8.0)], "the delay is in the latency"
