@@ -4,6 +4,9 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
                         coverage, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
+    nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
+    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`, each with --help
+    nox -s bench        the performance targets as ratios; `-- --quick` for a minute (needs wrk)
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
@@ -12,6 +15,8 @@
     nox -s backend      the backend's own tests; e.g. `-- backend/tests/test_ingest.py`
     nox -s harness      the tests of the harness: every helper must fail when it should
     nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
+    nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some
+    nox -s browser      the reports in a real Chromium (needs one: CHROMIUM, else the one on PATH)
     nox -s up           a whole stack for people: prints its connection details, Ctrl-C ends it
     nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
 
@@ -23,9 +28,11 @@ This file deliberately holds no check of its own: it only prepares environments 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -70,6 +77,32 @@ def run(session: nox.Session, program: Path, *arguments: str, env: dict[str, str
     )
 
 
+def artifacts() -> Path:
+    """Where the suites put what they found."""
+    return Path(os.environ.get("NEXMDM_ARTIFACTS") or "artifacts")
+
+
+@contextlib.contextmanager
+def reported(session: nox.Session, suite: str) -> Iterator[None]:
+    """Draw report.html of what the suite has left, whatever its verdict. A page that cannot be drawn fails nothing."""
+    result = artifacts() / suite / "result.json"
+    before = result.stat().st_mtime_ns if result.exists() else 0
+    try:
+        yield
+    finally:
+        if result.exists() and result.stat().st_mtime_ns != before:
+            harness = environments.ensure("harness", say=session.log)
+            session.run(str(harness), "-m", "report", str(result.parent), external=True, success_codes=[0, 2])
+
+
+def scenario(session: nox.Session, name: str, *arguments: str) -> None:
+    """Run a load scenario against the deployment that is given, else against a stack of its own."""
+    load = environments.ensure("load", say=session.log)
+    inner = ["--", str(load), "-m", "load", name, *arguments]
+    with reported(session, name):
+        run(session, load, "-m", "harness", "run", *inner, env=backend_env(session))
+
+
 def backend_env(session: nox.Session) -> dict[str, str]:
     """Where the backend's command is; with a given deployment none is needed."""
     if os.environ.get("NEXMDM_BASE_URL"):
@@ -82,7 +115,7 @@ def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
 
     In CI a skipped test is a failure (ci/no_skips.py).
     """
-    folder = Path(os.environ.get("NEXMDM_ARTIFACTS") or "artifacts") / report
+    folder = artifacts() / report
     named = any(Path(argument.partition("::")[0]).exists() for argument in session.posargs)
     options = [f"--junitxml={folder / 'junit.xml'}", *(["-p", "ci.no_skips"] if IN_CI else [])]
     return ["-m", "pytest", *options, *(() if named else default), *session.posargs]
@@ -100,9 +133,44 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def sim20(session: nox.Session) -> None:
     """The 20-device simulation (2 minutes)."""
+    scenario(session, "sim20", *session.posargs)
+
+
+@nox.session
+def fleet100(session: nox.Session) -> None:
+    """100 devices that post every 120 s (10 minutes)."""
+    scenario(session, "fleet100", *session.posargs)
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """Any scenario by its name; none, or --help, lists them."""
+    if not session.posargs or session.posargs[0].startswith("-"):
+        python(session, "load", "-m", "load", *(session.posargs or ["--help"]))
+    else:
+        scenario(session, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The performance targets, measured on stacks of its own. Keep the machine quiet meanwhile."""
     load = environments.ensure("load", say=session.log)
-    inner = ["--", str(load), "-m", "load", "sim20", *session.posargs]
-    run(session, load, "-m", "harness", "run", *inner, env=backend_env(session))
+    arguments = ["-m", "bench", "--load-python", str(load), *session.posargs]
+    with reported(session, "bench"):
+        python(session, "harness", *arguments, env=backend_env(session))
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """report.html of every suite that has run."""
+    folders = session.posargs or sorted(str(result.parent) for result in artifacts().glob("*/result.json"))
+    python(session, "harness", "-m", "report", *folders)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The reports in Chromium, on a phone and a desk; screenshots go to artifacts/browser."""
+    python(session, "browser", *pytest(session, "browser", "report/tests/browser"))
 
 
 @nox.session
@@ -111,7 +179,8 @@ def acceptance(session: nox.Session) -> None:
     arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests")
     # One more than there are CPUs: a good part of a case is waiting.
     workers = str((os.cpu_count() or 1) + 1)
-    python(session, "acceptance", *arguments[:2], "-n", workers, *arguments[2:], env=backend_env(session))
+    with reported(session, "acceptance"):
+        python(session, "acceptance", *arguments[:2], "-n", workers, *arguments[2:], env=backend_env(session))
 
 
 @nox.session
@@ -120,7 +189,8 @@ def faults(session: nox.Session) -> None:
     pythons = {name: environments.ensure(group, say=session.log) for name, group in FAULT_FINDERS.items()}
     inner = ["--", str(pythons["acceptance"]), "-m", "faults", *(f"--python={n}={p}" for n, p in pythons.items())]
     env = backend_env(session)
-    python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
+    with reported(session, "faults"):
+        python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
 
 
 @nox.session
@@ -128,13 +198,15 @@ def contract(session: nox.Session) -> None:
     """Fuzz every operation of openapi.yaml, compare the code with it, gate on coverage."""
     contracts = environments.ensure("contracts", say=session.log)
     inner = ["--", str(contracts), "-m", "contracts", *session.posargs]
-    run(session, contracts, "-m", "harness", "run", *inner, env=backend_env(session))
+    with reported(session, "contract"):
+        run(session, contracts, "-m", "harness", "run", *inner, env=backend_env(session))
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The coverage gate, over what the last runs of acceptance and contract have seen."""
-    python(session, "contracts", "-m", "ci.coverage", *session.posargs)
+    with reported(session, "coverage"):
+        python(session, "contracts", "-m", "ci.coverage", *session.posargs)
 
 
 @nox.session
@@ -154,7 +226,7 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
-    own = ("harness/tests", "ci/tests", "faults/tests")
+    own = ("harness/tests", "ci/tests", "faults/tests", "bench/tests", "report/tests")
     python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
     for suite in () if session.posargs else ("load", "contracts", "acceptance"):
         python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
@@ -177,7 +249,8 @@ def lint(session: nox.Session) -> None:
     run(session, executable, "-m", "ci.cases", *([] if fix else ["--check"]))
     # Each part is checked against the very versions that it runs with.
     for python_of_part, *paths in (
-        (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
+        (environments.ensure("harness-tests", say=session.log), "harness", "ci", "bench"),
+        (environments.ensure("browser", say=session.log), "report"),
         (environments.ensure("acceptance", say=session.log), "acceptance", "faults"),
         (environments.ensure("contracts", say=session.log), "contracts"),
         (environments.ensure("load", say=session.log), "load"),
