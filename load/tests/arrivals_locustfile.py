@@ -1,0 +1,42 @@
+"""A Locust file of a small fleet on pretended ground, for a tiny server that knows no database. It judges like the real
+ones, and compares the server's own count with what was answered."""
+
+import time
+from dataclasses import replace
+
+from harness.budgets import Status
+from harness.client import Client
+from load.arrivals.ground import answer
+from load.arrivals.locust_file import Idle, locust_file
+from load.arrivals.profiles import FLEET_SCALE
+from load.clock import ServerClock
+from load.evidence import read_metrics
+
+__all__ = ["Idle"]
+
+
+class Pretended:
+    def __init__(self, target):
+        self.client = Client(target.base_url)
+
+    def seed(self, count):
+        return [f"nxd_{number:08x}" for number in range(count)]
+
+    def clock(self):
+        return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
+
+    def begin(self, run, now):
+        read_metrics(self.client, run)
+
+    def checks(self, run, left, bucket_s):
+        def count():
+            counted = sum(read_metrics(self.client, run).values())
+            return Status.PASS if counted == left.answered else Status.FAIL, f"{counted:.0f} of {left.answered}"
+
+        return [answer("counters", "the server counted what was answered", count)]
+
+
+# One and a half legs: the share of each worker must not be a round number.
+locust_file(
+    replace(FLEET_SCALE, devices=101, per_s=400.0, duration_s=3.0, settle_s=0.1, timeout_s=1.0, lag_ms=500.0), Pretended
+)

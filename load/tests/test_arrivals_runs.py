@@ -1,0 +1,114 @@
+"""Whole runs, in processes of their own, as a user starts them: Locust in one process and in three, and the runner."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from load.tests.test_runner import ROOT, dead_url, run, target
+
+FILE = "load/tests/arrivals_locustfile.py"
+LOCUST = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", FILE)
+DURATION_S, PER_S, DEVICES = 3, 400, 101
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., str]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: int) -> str:
+        command = [sys.executable, "-m", "load.tests.arrivals_server", *map(str, arguments)]
+        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
+        assert started[-1].stdout is not None
+        return f"http://127.0.0.1:{int(started[-1].stdout.readline())}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def document(directory: Path, suite: str = "fleet-scale") -> dict[str, Any]:
+    return dict(json.loads((directory / suite / "result.json").read_text()))
+
+
+def options(cadence_s: float = DEVICES / PER_S) -> tuple[str, ...]:
+    return ("--cadence", f"{cadence_s:.6f}", "--duration", f"{DURATION_S}s")
+
+
+@pytest.mark.parametrize("processes", [(), ("--processes", "2")], ids=["alone", "two-workers"])
+def test_planned_is_answered_is_what_the_server_counted(
+    tmp_path: Path, serve: Callable[..., str], processes: tuple[str, ...]
+) -> None:
+    done = run(*LOCUST, *options(), *processes, artifacts=tmp_path, **target(serve()))
+    result = document(tmp_path)
+    assert done.returncode == 0, result["reasons"] + [done.stderr]
+    beats = DURATION_S * PER_S
+    assert result["facts"]["heartbeats"] == f"{beats} planned / {beats} sent / {beats} answered with 200"
+    assert result["facts"]["warm-up, not judged"].startswith(f"{DEVICES} planned / {DEVICES} sent / {DEVICES} answered")
+    assert {check["id"]: check["status"] for check in result["checks"]} == {"preparation": "pass", "counters": "pass"}
+    assert f"{beats + DEVICES} of {beats + DEVICES}" in json.dumps(result["checks"])
+    kinds = json.loads((tmp_path / "fleet-scale" / "latency.json").read_text())["kinds"]
+    assert {kind["kind"]: (kind["n"], kind["errors"]) for kind in kinds} == {
+        "heartbeat": (beats, 0),
+        "warm-up": (DEVICES, 0),
+    }
+
+
+def test_a_server_that_dies_half_way_fails(tmp_path: Path, serve: Callable[..., str]) -> None:
+    done = run(*LOCUST, *options(), artifacts=tmp_path, **target(serve(0, 600)))
+    result = document(tmp_path)
+    assert (done.returncode, result["verdict"]) == (1, "fail")
+    assert any("heartbeat error rate" in reason for reason in result["reasons"])
+
+
+def test_nothing_that_listens_is_inconclusive(tmp_path: Path) -> None:
+    done = run(*LOCUST, *options(), artifacts=tmp_path, **target(dead_url()))
+    assert done.returncode == 2
+    assert document(tmp_path)["verdict"] == "inconclusive"
+
+
+def test_a_run_without_a_single_beat_is_inconclusive(tmp_path: Path, serve: Callable[..., str]) -> None:
+    done = run(*LOCUST, *options(cadence_s=10_000), artifacts=tmp_path, **target(serve()))
+    assert done.returncode == 2
+    assert document(tmp_path)["facts"]["heartbeats"].startswith("0 planned")
+
+
+def test_ctrl_c_leaves_artifacts_and_no_verdict(tmp_path: Path, serve: Callable[..., str]) -> None:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NEXMDM_", "DATABASE_URL"))}
+    env = {**inherited, "NEXMDM_ARTIFACTS": str(tmp_path), **target(serve())}
+    pipe = subprocess.PIPE
+    with subprocess.Popen([*LOCUST, "--duration", "60s"], cwd=ROOT, env=env, stderr=pipe, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "measuring" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+    assert process.returncode == 2
+    result = document(tmp_path)
+    assert (result["verdict"], result["reasons"], result["limits"]) == ("inconclusive", ["interrupted"], [])
+
+
+@pytest.mark.parametrize("scenario", ["fleet-scale", "capacity", "soak"])
+def test_without_a_database_the_runner_says_what_is_missing(tmp_path: Path, scenario: str) -> None:
+    done = run(sys.executable, "-m", "load.arrivals", scenario, artifacts=tmp_path, **target(dead_url()))
+    assert done.returncode == 2
+    assert "DATABASE_URL" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("file", ["fleet_scale", "capacity", "soak"])
+def test_without_a_database_the_locust_file_says_so_too(tmp_path: Path, file: str) -> None:
+    command = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", f"load/{file}.py")
+    done = run(*command, artifacts=tmp_path, **target(dead_url()))
+    assert done.returncode == 2
+    assert "DATABASE_URL" in done.stderr
