@@ -36,7 +36,7 @@ class Pretended:
         return [answer("counters", "the server counted what was answered", count)]
 
 
-# One and a half legs: the share of each worker must not be a round number.
+# An odd number: the workers' shares differ.
 locust_file(
     replace(FLEET_SCALE, devices=101, per_s=400.0, duration_s=3.0, settle_s=0.1, timeout_s=1.0, lag_ms=500.0), Pretended
 )
