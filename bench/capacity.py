@@ -85,7 +85,7 @@ def capacity(rig: Rig) -> list[Judgement]:
             rig.say(f"capacity: {worker.name} meets {plan.devices} devices")
             # Each process checks a token once for itself, and a connection stays with one of them: hence more passes.
             rig.wrk.warm(worker.backend.base_url + HEARTBEAT, passes=1 if number == 1 else 4)
-        pgbench = Pgbench(rig.stack.target.database_url or "")
+        pgbench = Pgbench(rig.stack.target.database_url or "", plan.pgbench_devices)
 
         def noop_round(path: str) -> tuple[float, str]:
             with rig.meter(server=noop_pid) as meter:
@@ -96,7 +96,8 @@ def capacity(rig: Rig) -> list[Judgement]:
 
         def pgbench_round() -> tuple[float, str]:
             with rig.meter() as meter:
-                return pgbench.round(plan.round_s), str(meter)
+                rate = pgbench.round(plan.round_s)
+            return rate, str(meter)
 
         contestants: dict[str, Callable[[], tuple[float, str]]] = {
             "no-op route": partial(noop_round, HEARTBEAT),

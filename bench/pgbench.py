@@ -15,14 +15,13 @@ from harness.processes import bare_environment, run_to_end, workspace
 from harness.settings import HarnessError
 
 CLIENTS = 16
-_DEVICES = 500_000  # so many that a round seldom meets one twice in ten seconds
 _SEED = """
     INSERT INTO devices (device_id, alias, token_hash, agent_version)
     SELECT lpad(to_hex(number), 32, '0')::uuid, 'pgbench-' || number, '$2b$04$' || repeat('x', 53), '1.4.2'
     FROM generate_series(1, %s) AS number
 """
-_SCRIPT = f"""
-\\set number random(1, {_DEVICES})
+_SCRIPT = """
+\\set number random(1, %d)
 WITH stored AS (
     INSERT INTO device_heartbeats (device_id, bucket, ts, ip, status, battery_pct, plugged, temp_c, network_type,
         signal_dbm, uptime_s, ram_used_mb, unity_pkg_version, unity_running, agent_version)
@@ -34,7 +33,7 @@ INSERT INTO device_status AS s (device_id, last_seen, last_status)
 VALUES (lpad(to_hex(:number::int), 32, '0')::uuid, now(), 'ok')
 ON CONFLICT (device_id) DO UPDATE
 SET last_seen = greatest(s.last_seen, excluded.last_seen), last_status = excluded.last_status;
-"""  # noqa: S608 - composed of a constant
+"""
 _TPS = re.compile(r"^tps = ([\d.]+)", re.MULTILINE)
 _FAILED = re.compile(r"^number of failed transactions: (\d+)", re.MULTILINE)
 
@@ -54,13 +53,13 @@ def parse(said: str) -> float:
 class Pgbench:
     """Rounds of pgbench on one database."""
 
-    def __init__(self, database_url: str) -> None:
-        """Put its devices in. psycopg.Error when the database does not take them."""
+    def __init__(self, database_url: str, devices: int) -> None:
+        """devices: to draw from, so many that a round seldom meets one twice. psycopg.Error when they are not taken."""
         self._url = database_url
         with psycopg.connect(database_url) as connection:
-            connection.execute(_SEED, (_DEVICES,))
+            connection.execute(_SEED, (devices,))
         self._script = workspace("pgbench") / "heartbeat.sql"
-        self._script.write_text(_SCRIPT, encoding="utf-8")
+        self._script.write_text(_SCRIPT % devices, encoding="utf-8")
 
     def round(self, duration_s: int) -> float:
         """Transactions a second, prepared statements, over so many whole seconds."""

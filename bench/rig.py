@@ -45,12 +45,14 @@ class Plan:
     rounds: int = 7
     round_s: int = 3
     devices: int = 60_000  # as many as two full rounds hear within ten seconds: most beats become rows
+    pgbench_devices: int = 250_000
+    repeats: int = 3  # of what is judged by its slowest
     sim_duration_s: float = 120.0
     load_python: str | None = None
     artifacts: Path = field(default_factory=Path)
 
 
-QUICK = Plan(quick=True, rounds=3, round_s=2, devices=5_000)
+QUICK = Plan(quick=True, rounds=3, round_s=2, devices=5_000, pgbench_devices=50_000, repeats=1)
 
 
 def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
@@ -101,6 +103,11 @@ class Rig:
     @property
     def admin(self) -> Client:
         return client(self.stack.target.base_url, self.stack.env)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the stack's backend; None before anything was started."""
+        return self.stack.backend.pid if "stack" in self.__dict__ else None
 
     def postgres_pid(self) -> int | None:
         return self.stack.postgres.pid

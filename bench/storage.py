@@ -26,7 +26,6 @@ _RATE = 200.0
 _BEATING = 2_500  # more than ten seconds' worth: no beat is a duplicate
 _FILLERS = 1_158  # x 8,640 periods of ten seconds a day: ten million rows
 _ROWS = _FILLERS * 8_640
-_EMPTY_MIGRATIONS = 3
 
 FULL_TO_EMPTY: Final = Limit(
     "heartbeat p95, 10 million rows / empty table",
@@ -169,7 +168,7 @@ def small(rig: Rig) -> list[Judgement]:
     """The two commands that an operator waits for, from their start to their end."""
     migrations, runs = [], []
     with Postgres.attach(rig.stack.postgres.admin_url) as server:  # without the template: its databases are empty
-        for number in range(_EMPTY_MIGRATIONS):
+        for number in range(rig.plan.repeats):
             url = server.clone(f"bench_empty_{number}")
             begun = time.monotonic()
             migrate(rig.stack.command, url)

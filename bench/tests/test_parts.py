@@ -1,5 +1,7 @@
 import statistics
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +25,7 @@ tps = 17500.250000 (without initial connection time)
 """
 
 
-def test_a_round_of_wrk_is_read_from_its_own_line():
+def test_a_round_of_wrk_is_read_from_its_own_line() -> None:
     load = wrk.parse(SAID)
     assert load == Load(54976, 2.001299, 3, 2)
     assert load.per_s == pytest.approx(27470.1, abs=0.1)
@@ -31,21 +33,21 @@ def test_a_round_of_wrk_is_read_from_its_own_line():
 
 
 @pytest.mark.parametrize("said", ["", SAID.rpartition("bench:")[0], "bench: 0 requests in 0 us, 0 refused, 0 lost\n"])
-def test_a_round_that_wrk_does_not_report_is_an_error_and_never_zero(said):
+def test_a_round_that_wrk_does_not_report_is_an_error_and_never_zero(said: str) -> None:
     with pytest.raises(WrkError, match="did not report"):
         wrk.parse(said)
 
 
-def test_without_wrk_one_line_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_wrk_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(WrkError, match="apt-get install wrk"):
         wrk.command()
 
 
-def test_each_round_goes_on_with_the_next_device_and_warming_reaches_all(monkeypatch):
-    places = []
+def test_each_round_goes_on_with_the_next_device_and_warming_reaches_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[int] = []
 
-    def rounds(argv, **_):
+    def rounds(argv: list[str], **_: Any) -> tuple[int, str]:
         places.append(int(argv[-1]))
         return 0, "bench: 4 requests in 1000000 us, 0 refused, 0 lost\n"
 
@@ -55,21 +57,21 @@ def test_each_round_goes_on_with_the_next_device_and_warming_reaches_all(monkeyp
     assert places == [0, 4, 8, 2, 6]
 
 
-def test_a_wrk_that_breaks_is_an_error(monkeypatch):
+def test_a_wrk_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrk, "command", lambda: "wrk")
     monkeypatch.setattr(wrk, "run_to_end", lambda *_, **__: (1, "unable to connect"))
     with pytest.raises(WrkError, match="unable to connect"):
         Wrk(["token"]).round("http://127.0.0.1:1/", 1)
 
 
-def test_pgbench_says_its_rate_unless_transactions_failed():
+def test_pgbench_says_its_rate_unless_transactions_failed() -> None:
     assert pgbench.parse(TPS.format(failed=0)) == 17500.25
     for said in (TPS.format(failed=1), TPS.partition("tps")[0], ""):
         with pytest.raises(pgbench.PgbenchError):
             pgbench.parse(said)
 
 
-def test_pairs_are_divided_before_the_median_is_taken():
+def test_pairs_are_divided_before_the_median_is_taken() -> None:
     ours, theirs = [50.0, 90.0, 10.0], [100.0, 100.0, 10.0]
     assert median_ratio(ours, theirs) == 0.9
     assert statistics.median(ours) / statistics.median(theirs) == 0.5
@@ -88,7 +90,7 @@ nexmdm_build_info{version="1"} 1.0
 """
 
 
-def test_heartbeats_are_counted_by_result_and_by_status():
+def test_heartbeats_are_counted_by_result_and_by_status() -> None:
     found = parse_counted(PAGE)
     assert (found.ingested, found.deduplicated, found.share_ingested) == (30, 10, 0.75)
     assert found.not_200 == {"503": 2}
@@ -97,11 +99,11 @@ def test_heartbeats_are_counted_by_result_and_by_status():
     assert later.since(found).not_200 == {}
 
 
-def test_nothing_counted_is_a_share_of_nothing():
+def test_nothing_counted_is_a_share_of_nothing() -> None:
     assert parse_counted("").share_ingested == 0
 
 
-def test_a_meter_sees_who_worked():
+def test_a_meter_sees_who_worked() -> None:
     with Meter({"nobody": None}) as meter:
         deadline = meter._begun + 0.2
         while time.monotonic() < deadline:

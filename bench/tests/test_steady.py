@@ -1,7 +1,9 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -11,13 +13,15 @@ from bench import steady
 class Server(ThreadingHTTPServer):
     daemon_threads = True
     stall_until = 0.0
-    seen: list
+    seen: list[str]
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):
+    server: Server
+
+    def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.seen.append(self.headers["Authorization"])
         threading.Event().wait(max(0.0, self.server.stall_until - time.time()))
@@ -25,12 +29,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def log_message(self, *_):
+    def log_message(self, *_: Any) -> None:
         pass
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as server:
         server.seen = []
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -38,11 +42,11 @@ def server():
         server.shutdown()
 
 
-def url(server):
+def url(server: Server) -> str:
     return f"http://127.0.0.1:{server.server_address[1]}/"
 
 
-def test_every_beat_is_sent_and_those_of_the_warm_up_are_left_out(server):
+def test_every_beat_is_sent_and_those_of_the_warm_up_are_left_out(server: Server) -> None:
     beats = steady.send(url(server), ["a", "b", "c"], rate=50, duration_s=0.4, warm_s=0.2)
     assert len(beats) == pytest.approx(20, abs=1)
     assert server.seen[:4] == ["Bearer a", "Bearer b", "Bearer c", "Bearer a"]
@@ -50,14 +54,14 @@ def test_every_beat_is_sent_and_those_of_the_warm_up_are_left_out(server):
     assert {beat.status for beat in beats} == {200}
 
 
-def test_a_stall_shows_in_all_beats_that_it_delayed_and_stops_none(server):
+def test_a_stall_shows_in_all_beats_that_it_delayed_and_stops_none(server: Server) -> None:
     server.stall_until = time.time() + 0.5
     beats = sorted(steady.send(url(server), ["a"], rate=50, duration_s=0.8, warm_s=0.0), key=lambda b: b.intended)
     assert len(beats) == 40
     assert sum(beat.latency_ms > 100 for beat in beats) >= 10, "a closed loop would have one"
 
 
-def test_a_beat_without_an_answer_took_as_long_as_our_patience():
+def test_a_beat_without_an_answer_took_as_long_as_our_patience() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     beats = steady.send(f"http://127.0.0.1:{port}/", ["a"], rate=50, duration_s=0.2, warm_s=0.0)

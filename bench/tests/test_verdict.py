@@ -1,5 +1,7 @@
 import json
 import time
+from pathlib import Path
+from typing import Any, NoReturn
 
 import psycopg
 import pytest
@@ -15,11 +17,11 @@ from harness.budgets import Limit, Status
 LIMIT = Limit("a ratio", "", ">=", 0.5)
 
 
-def row(observed, needs=""):
+def row(observed: float | None, needs: str = "") -> Row:
     return Row("row", (LIMIT,), lambda _: [LIMIT.judge_value(observed, 3)], needs)
 
 
-def finish(tmp_path, *rows, quick=False):
+def finish(tmp_path: Path, *rows: Row, quick: bool = False) -> tuple[int, dict[str, Any]]:
     plan = Plan(quick=quick, artifacts=tmp_path)
     with Rig(plan) as rig:
         judgements = bench.run(rig, rows)
@@ -28,17 +30,19 @@ def finish(tmp_path, *rows, quick=False):
 
 
 @pytest.mark.parametrize("observed, code", [(0.6, 0), (0.5, 0), (0.49, 1), (None, 2)])
-def test_a_target_that_holds_is_0_a_missed_one_1_an_unjudged_one_2(tmp_path, observed, code):
+def test_a_target_that_holds_is_0_a_missed_one_1_an_unjudged_one_2(
+    tmp_path: Path, observed: float | None, code: int
+) -> None:
     assert finish(tmp_path, row(observed))[0] == code
 
 
-def test_a_miss_outweighs_a_doubt(tmp_path):
+def test_a_miss_outweighs_a_doubt(tmp_path: Path) -> None:
     assert finish(tmp_path, row(None), row(0.1), row(0.9))[0] == 1
 
 
 @pytest.mark.parametrize("error", [Void("no"), WrkError("no"), psycopg.OperationalError("no"), ConnectionError("no")])
-def test_a_row_that_breaks_is_inconclusive_and_says_why(tmp_path, error):
-    def broken(_rig):
+def test_a_row_that_breaks_is_inconclusive_and_says_why(tmp_path: Path, error: Exception) -> None:
+    def broken(_rig: Rig) -> NoReturn:
         raise error
 
     code, document = finish(tmp_path, Row("row", (LIMIT, LIMIT), broken), row(0.9))
@@ -47,25 +51,40 @@ def test_a_row_that_breaks_is_inconclusive_and_says_why(tmp_path, error):
     assert document["limits"][0]["note"] == f"{type(error).__name__}: no"
 
 
-def test_quick_leaves_out_what_takes_minutes_and_counts_it_neither_way(tmp_path):
+def test_quick_leaves_out_what_takes_minutes_and_counts_it_neither_way(tmp_path: Path) -> None:
     code, document = finish(tmp_path, row(0.9), row(0.1, needs="takes minutes"), quick=True)
     assert (code, document["limits"][1]["status"], document["limits"][1]["note"]) == (0, "disabled", "takes minutes")
     assert finish(tmp_path, row(0.1, needs="takes minutes"))[0] == 1
     assert finish(tmp_path, row(0.9, needs="takes minutes"), quick=True)[0] == 2, "nothing was judged"
 
 
-def test_a_row_that_forgets_a_limit_is_noticed(tmp_path):
+def test_a_row_that_forgets_a_limit_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(AssertionError):
         finish(tmp_path, Row("row", (LIMIT, LIMIT), lambda _: [LIMIT.judge_value(1.0, 1)]))
 
 
-def test_a_void_round_fails_its_row_whatever_the_ratio():
+def test_a_void_round_fails_its_row_whatever_the_ratio() -> None:
     assert capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], []).status is Status.PASS
     judged = capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], ["3 refused"])
     assert (judged.status, judged.note) == (Status.FAIL, "void: 3 refused")
 
 
-def test_missing_wrk_ends_the_run_at_its_start(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "observed, strangers, status",
+    [
+        (0.4, 0.5, Status.INCONCLUSIVE),
+        (0.4, 0.1, Status.FAIL),
+        (0.4, None, Status.FAIL),
+        (0.6, 0.9, Status.PASS),
+    ],
+)
+def test_a_busy_machine_excuses_a_miss_and_no_more(observed: float, strangers: float | None, status: Status) -> None:
+    assert bench.spared(LIMIT.judge_value(observed, 3), strangers).status is status
+
+
+def test_missing_wrk_ends_the_run_at_its_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert bench.main(["--quick", "--artifacts", str(tmp_path)]) == 2
     said = capsys.readouterr().err
@@ -73,13 +92,13 @@ def test_missing_wrk_ends_the_run_at_its_start(monkeypatch, tmp_path, capsys):
     assert "apt-get install wrk" in said
 
 
-def test_every_row_and_limit_has_a_name_of_its_own_and_says_how_it_is_measured():
+def test_every_row_and_limit_has_a_name_of_its_own_and_says_how_it_is_measured() -> None:
     names = [row.name for row in ROWS] + [limit.name for row in ROWS for limit in row.limits]
     assert len(set(names)) == len(names)
     assert all(limit.source or limit is scenarios.FIRST_SIMULATION for row in ROWS for limit in row.limits)
 
 
-def document(**limit):
+def document(**limit: Any) -> dict[str, Any]:
     theirs = {"name": "heartbeat p99", "status": "pass", "observed": 20.0, "n": 5000, "note": ""} | limit
     return {"limits": [theirs]}
 
@@ -95,11 +114,11 @@ def document(**limit):
         ({"name": "another"}, Status.INCONCLUSIVE),
     ],
 )
-def test_another_runs_figure_is_judged_by_our_limit(changed, status):
+def test_another_runs_figure_is_judged_by_our_limit(changed: dict[str, Any], status: Status) -> None:
     assert scenarios.taken_over(scenarios.FLEET_P99, document(**changed), "heartbeat p99").status is status
 
 
-def test_a_late_generator_voids_what_it_measured():
+def test_a_late_generator_voids_what_it_measured() -> None:
     judged = [scenarios.SIM_P95.judge([1.0] * 300)]
     late = {"limits": [{"name": "generator lag p99", "status": "inconclusive"}]}
     assert scenarios._voided_by(judged, late, ("generator lag p99",))[0].status is Status.INCONCLUSIVE
@@ -107,7 +126,7 @@ def test_a_late_generator_voids_what_it_measured():
     assert scenarios._voided_by(judged, fine, ("generator lag p99",)) == judged
 
 
-def test_a_suites_time_is_that_of_its_last_run_or_disabled(tmp_path):
+def test_a_suites_time_is_that_of_its_last_run_or_disabled(tmp_path: Path) -> None:
     path = tmp_path / "acceptance" / "result.json"
     assert scenarios._wall(scenarios.ACCEPTANCE, path).status is Status.DISABLED
     path.parent.mkdir()
@@ -117,11 +136,11 @@ def test_a_suites_time_is_that_of_its_last_run_or_disabled(tmp_path):
     assert (judged.status, judged.note) == (Status.FAIL, f"commit {'a' * 12}, 2026-11-21T12:00:00.000Z, verdict pass")
 
 
-def beats(count=300, lag_s=0.0, latency_s=0.002, status=200):
+def beats(count: int = 300, lag_s: float = 0.0, latency_s: float = 0.002, status: int = 200) -> list[Beat]:
     return [Beat(number, number + lag_s, number + lag_s + latency_s, status) for number in range(count)]
 
 
-def test_a_refused_beat_is_no_quick_one_and_voids_the_round():
+def test_a_refused_beat_is_no_quick_one_and_voids_the_round() -> None:
     assert steady.latencies_ms(beats(1, status=503)) == [10_000.0]
     assert steady.trouble(beats()) == ""
     assert "1 of 301" in steady.trouble([*beats(), *beats(1, status=0)])
