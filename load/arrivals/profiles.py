@@ -73,9 +73,13 @@ class Capacity(Fleet):
 class Soak(Fleet):
     """A steady load for long, and what the backend's processes hold meanwhile."""
 
-    sample_every_s: float = 5.0
     memory_growth: float = 0.10
     descriptors: int = 10
+
+    @property
+    def sample_every_s(self) -> float:
+        """Five seconds, or less in a quick look."""
+        return max(1.0, min(5.0, self.duration_s / 120))
 
 
 FLEET_SCALE = Fleet("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)

@@ -14,12 +14,14 @@ from load.arrivals.tally import Tally
 from load.latency import Timings
 
 
-def stage(per_s: float = 1000.0, took_s: float = 0.01, failed: int = 0, late: int = 0, **seen: Any) -> Climbed:
+def stage(
+    per_s: float = 1000.0, took_s: float = 0.01, failed: int = 0, late: int = 0, lag_s: float = 0.001, **seen: Any
+) -> Climbed:
     """A stage of 1,000 beats: `failed` of them without a good answer, `late` answered after its end."""
     tally = Tally(Timings(1.0, 10.0), planned=1000, sent=1000, in_time=1000 - failed - late, **seen)
     for n in range(1000):
         tally.timings.record(HEARTBEAT, n / 1000, n / 1000 + took_s, ok=n >= failed)
-        tally.lag.record(0.001)
+        tally.lag.record(lag_s)
     return climb(tally, Leg(HEARTBEAT, 1010.0, per_s, int(per_s)), 1000.0, CAPACITY)
 
 
@@ -47,6 +49,11 @@ def test_a_generator_at_its_end_is_not_the_servers_knee() -> None:
     climbed = stage(took_s=0.2, cpu=0.95)
     assert (climbed.stage.held, climbed.end) == (False, End.GENERATOR)
     assert "95% of a core" in climbed.stage.note
+
+
+def test_a_lag_is_to_blame_where_it_makes_up_half_of_the_latency() -> None:
+    assert stage(took_s=0.2, lag_s=0.15).end is End.GENERATOR
+    assert stage(took_s=0.2, lag_s=0.05).end is End.KNEE
 
 
 def test_a_busy_generator_that_still_holds_the_stage_goes_on() -> None:
