@@ -6,6 +6,7 @@ written anywhere. Workers must share the master's clock, hence in effect its mac
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -23,6 +24,7 @@ from load.arrivals.tally import Tally
 OUTFIT, LEG, TALLY, PROGRESS = "arrivals.outfit", "arrivals.leg", "arrivals.tally", "arrivals.progress"
 _REPORT_WITHIN_S = 30.0  # after the last time-out: merging and sending a tally takes a second or so
 _PROGRESS_EVERY_S = 1.0
+_LOOK_EVERY_S = 0.2
 
 
 class Workers:
@@ -54,10 +56,12 @@ class Workers:
             self._runner.send_message(LEG, leg.to_dict(), client_id)
         # A warm-up that is held back ends when it ends, as long as its workers live.
         longest_s = leg.duration_s * (10 if leg.at_once else 1) + self._timeout_s + _REPORT_WITHIN_S
-        gevent.joinall([gevent.spawn(result.wait, longest_s) for result in self._awaited.values()])
-        silent = [client_id for client_id, result in self._awaited.items() if not result.ready()]
-        if silent:
-            raise CrewLost(f"{len(silent)} of {len(self._ids)} workers did not report")
+        deadline = time.monotonic() + longest_s
+        while silent := {client_id for client_id, result in self._awaited.items() if not result.ready()}:
+            lost = silent & {client.id for client in self._runner.clients.missing}
+            if lost or time.monotonic() > deadline:
+                raise CrewLost(f"{len(lost or silent)} of {len(self._ids)} workers did not report")
+            gevent.sleep(_LOOK_EVERY_S)
         tallies = [Tally.from_dict(result.get() or {}) for result in self._awaited.values()]
         for other in tallies[1:]:
             tallies[0].merge(other)

@@ -30,7 +30,7 @@ def add_options(parser: ArgumentParser, fleet: Fleet) -> None:
         parser.add_argument("--stage", type=seconds, default=fleet.duration_s, metavar="10s", help="length of a stage")
     else:
         parser.add_argument(
-            "--duration", type=seconds, default=fleet.duration_s, metavar="3m", help="of what is measured"
+            "--duration", type=seconds, default=fleet.duration_s, metavar="90s", help="of what is measured"
         )
         if fleet.name == FLEET_SCALE.name:
             cadence = fleet.devices / fleet.per_s

@@ -4,9 +4,10 @@ ones, and compares the server's own count with what was answered."""
 import time
 from dataclasses import replace
 
-from harness.budgets import Status
+from harness.budgets import Check, Status
 from harness.client import Client
-from load.arrivals.ground import answer
+from harness.settings import Target
+from load.arrivals.ground import Left, answer
 from load.arrivals.locust_file import Idle, locust_file
 from load.arrivals.profiles import FLEET_SCALE
 from load.clock import ServerClock
@@ -16,20 +17,20 @@ __all__ = ["Idle"]
 
 
 class Pretended:
-    def __init__(self, target):
+    def __init__(self, target: Target) -> None:
         self.client = Client(target.base_url)
 
-    def seed(self, count):
+    def seed(self, count: int) -> list[str]:
         return [f"nxd_{number:08x}" for number in range(count)]
 
-    def clock(self):
+    def clock(self) -> ServerClock:
         return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
 
-    def begin(self, run, now):
+    def begin(self, run: str, now: float) -> None:
         read_metrics(self.client, run)
 
-    def checks(self, run, left, bucket_s):
-        def count():
+    def checks(self, run: str, left: Left, bucket_s: float) -> list[Check]:
+        def count() -> tuple[Status, str]:
             counted = sum(read_metrics(self.client, run).values())
             return Status.PASS if counted == left.answered else Status.FAIL, f"{counted:.0f} of {left.answered}"
 

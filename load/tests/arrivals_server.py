@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import cast
 
 HEAD = "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}"
 STATUS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
@@ -17,10 +18,10 @@ AFTER = int(sys.argv[2]) if len(sys.argv) > 2 else 0
 class Server(asyncio.Protocol):
     beats = 0
 
-    def connection_made(self, transport):
-        self.transport, self.received = transport, b""
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport, self.received = cast(asyncio.Transport, transport), b""
 
-    def data_received(self, data):
+    def data_received(self, data: bytes) -> None:
         self.received += data
         while b"\r\n\r\n" in self.received:
             head, _, rest = self.received.partition(b"\r\n\r\n")
@@ -30,7 +31,7 @@ class Server(asyncio.Protocol):
             self.received = rest[length:]
             self.transport.write(self.answer(head).encode())
 
-    def answer(self, head):
+    def answer(self, head: bytes) -> str:
         if head.startswith(b"GET"):
             body = f'nexmdm_heartbeats_total{{result="ingested"}} {Server.beats}\n'
             return HEAD.format(200, len(body), body)
@@ -42,7 +43,7 @@ class Server(asyncio.Protocol):
         return HEAD.format(200, 2, "{}")
 
 
-async def main():
+async def main() -> None:
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_the_log_of_the_run_holds_no_error(
     ],
 )
 def test_the_counter_grew_by_what_was_answered(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: float, left: dict[str, int], status: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, counted: float, left: dict[str, Any], status: str
 ) -> None:
     assert look(monkeypatch, tmp_path, counted=counted, **left)["counters"].status.value == status
 

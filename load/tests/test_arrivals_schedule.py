@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.arrivals.profiles import CAPACITY, FLEET_SCALE, Fleet
+from load.arrivals.profiles import CAPACITY, FLEET_SCALE
 from load.arrivals.schedule import HEARTBEAT, Leg, beats_in, jitters
 
 LEGS = st.builds(Leg, st.just(HEARTBEAT), st.just(1000.0), st.floats(1, 500), st.integers(0, 200), st.integers(0, 30))
@@ -59,6 +61,6 @@ def test_stages_rise_without_end() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"devices": 0}, {"per_s": 0.0}, {"duration_s": 0.0}, {"per_s": float("nan")}])
-def test_impossible_fleet_is_refused(wrong: dict[str, float]) -> None:
+def test_impossible_fleet_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"devices|rate|duration"):
-        Fleet(**{"name": "x", "devices": 1, "per_s": 1.0, "duration_s": 1.0, **wrong})
+        replace(FLEET_SCALE, **wrong)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -87,7 +88,7 @@ def sample(intended: float, took_ms: float, status: int = 200) -> Sample:
     return Sample("heartbeat", "D1", intended, intended, intended + took_ms / 1000, status)
 
 
-def written(directory: Path, counted: Timings, stages: list[Stage] | None = None) -> dict[str, object]:
+def written(directory: Path, counted: Timings, stages: list[Stage] | None = None) -> dict[str, Any]:
     write_latency(directory, "fleet-scale", 1000.0, counted, stages or [])
     return dict(json.loads((directory / "latency.json").read_text()))
 
