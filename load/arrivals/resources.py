@@ -92,7 +92,7 @@ def growth(samples: Sequence[Sample], soak: Soak) -> list[Judgement]:
     n = min(len(second), len(last))
     memory = Limit("memory growth", "", "<", soak.memory_growth, _LEAST, source="psutil: USS, last to second quarter")
     fds = Limit("more descriptors", "", "<", soak.descriptors, _LEAST, source="psutil: last to second quarter")
-    if n < _LEAST:
+    if not n:
         return [memory.judge_value(None, n), fds.judge_value(None, n)]
     held = [median(mib for mib, _ in quarter) for quarter in (second, last)]
     opened = [median(count for _, count in quarter) for quarter in (second, last)]

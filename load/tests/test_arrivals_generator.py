@@ -77,6 +77,17 @@ def test_a_server_that_stalls_does_not_hide_it(start: Start) -> None:
     assert tally.busiest > rate  # it went on sending
 
 
+def test_a_generator_that_is_late_neither_hides_it_nor_thins_out_the_load(start: Start) -> None:
+    generator = Generator(outfit(start()[1]))
+    try:
+        tally = generator.run(Leg(HEARTBEAT, generator.now() - 1.0, 100, 50))
+    finally:
+        generator.stop()
+    assert tally.answered == 50
+    for late in (tally.lag, tally.timings.whole(HEARTBEAT)):
+        assert (late.percentile_ms(0.01) or 0) >= 500
+
+
 def test_a_server_that_dies_half_way_leaves_errors(start: Start) -> None:
     _, url = start(0, 100)
     tally = fire(url, 400, 200)
