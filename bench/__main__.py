@@ -71,9 +71,10 @@ def measure(rig: Rig, row: Row) -> list[Judgement]:
     return judged
 
 
-def spared(judged: Judgement, strangers: float | None) -> Judgement:
-    """Others on the CPUs excuse a miss, and no more: a target that holds beside them holds all the better."""
-    if judged.status is not Status.FAIL or strangers is None or strangers < _STRANGERS_SHARE:
+def spared(row: Row, judged: Judgement, strangers: float | None) -> Judgement:
+    """Others on the CPUs excuse a miss; a time that holds beside them holds all the better, a ratio proves nothing."""
+    doubted = judged.status is Status.FAIL or (judged.status is Status.PASS and row.relative)
+    if not doubted or strangers is None or strangers < _STRANGERS_SHARE:
         return judged
     return judged.voided(
         f"{judged.observed:.4g} {judged.limit.unit}, but other programs took {strangers:.0%} of the CPUs"
@@ -98,7 +99,7 @@ def run(rig: Rig, rows: Sequence[Row]) -> list[Judgement]:
             watched = Strangers(rig.pid)
             found = measure(rig, row)
             share = watched.share()
-            found = [spared(judged, share) for judged in found]
+            found = [spared(row, judged, share) for judged in found]
             rig.facts[f"{row.name}: CPU taken by other programs"] = None if share is None else f"{share:.0%}"
         for judged in found:
             _say(rig, judged)

@@ -79,6 +79,7 @@ def main() -> None:
         sys.stdout.flush()
         gc.collect()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
         with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
             runner.run(uvicorn.Server(config).serve([listener]))
 

@@ -44,7 +44,7 @@ class Plan:
     quick: bool = False
     rounds: int = 7
     round_s: int = 3
-    devices: int = 60_000  # as many as two full rounds hear within ten seconds: most beats become rows
+    devices: int = 60_000  # more than a round has beats: most become rows
     pgbench_devices: int = 250_000
     repeats: int = 3  # of what is judged by its slowest
     sim_duration_s: float = 120.0
@@ -52,7 +52,7 @@ class Plan:
     artifacts: Path = field(default_factory=Path)
 
 
-QUICK = Plan(quick=True, rounds=3, round_s=2, devices=5_000, pgbench_devices=50_000, repeats=1)
+QUICK = Plan(quick=True, rounds=3, round_s=1, devices=9_000, pgbench_devices=50_000, repeats=1)
 
 
 def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

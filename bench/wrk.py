@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ class Wrk:
         self._command = command()
         self.devices = len(tokens)
         self._place = 0
+        self.ended_at = 0.0  # of the last round, seconds since the epoch
         folder = workspace("wrk")
         file = folder / "tokens"
         file.write_text("\n".join(tokens), encoding="utf-8")
@@ -102,6 +104,7 @@ class Wrk:
         if code:
             raise WrkError(f"wrk ended with exit code {code}: {said.strip()[-300:]}")
         load = parse(said)
+        self.ended_at = time.time()
         self._place = (self._place + load.requests) % self.devices
         return load
 

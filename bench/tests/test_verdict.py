@@ -1,6 +1,8 @@
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NoReturn
 
 import psycopg
@@ -63,23 +65,38 @@ def test_a_row_that_forgets_a_limit_is_noticed(tmp_path: Path) -> None:
         finish(tmp_path, Row("row", (LIMIT, LIMIT), lambda _: [LIMIT.judge_value(1.0, 1)]))
 
 
+def worker(share: float = 1.0, *trouble: str) -> Any:
+    return SimpleNamespace(trouble=list(trouble), shares=[share] * 3)
+
+
 def test_a_void_round_fails_its_row_whatever_the_ratio() -> None:
-    assert capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], []).status is Status.PASS
-    judged = capacity._judged(LIMIT, [9.0, 9.0], [10.0, 10.0], ["3 refused"])
+    rates, reference = [9.0, 9.0], [10.0, 10.0]
+    assert capacity._judged(LIMIT, rates, reference, [worker()]).status is Status.PASS
+    judged = capacity._judged(LIMIT, rates, reference, [worker(), worker(1.0, "3 refused")])
     assert (judged.status, judged.note) == (Status.FAIL, "void: 3 refused")
 
 
+def test_duplicates_are_no_measure_of_capacity() -> None:
+    judged = capacity._judged(LIMIT, [9.0], [10.0], [worker(), worker(0.4)])
+    assert (judged.status, judged.note) == (Status.INCONCLUSIVE, "only 40% of the heartbeats became rows")
+
+
 @pytest.mark.parametrize(
-    "observed, strangers, status",
+    "observed, strangers, time, ratio",
     [
-        (0.4, 0.5, Status.INCONCLUSIVE),
-        (0.4, 0.1, Status.FAIL),
-        (0.4, None, Status.FAIL),
-        (0.6, 0.9, Status.PASS),
+        (0.4, 0.5, Status.INCONCLUSIVE, Status.INCONCLUSIVE),
+        (0.4, 0.1, Status.FAIL, Status.FAIL),
+        (0.4, None, Status.FAIL, Status.FAIL),
+        (0.6, 0.9, Status.PASS, Status.INCONCLUSIVE),
+        (0.6, 0.1, Status.PASS, Status.PASS),
     ],
 )
-def test_a_busy_machine_excuses_a_miss_and_no_more(observed: float, strangers: float | None, status: Status) -> None:
-    assert bench.spared(LIMIT.judge_value(observed, 3), strangers).status is status
+def test_a_busy_machine_excuses_a_miss_and_makes_a_ratio_doubtful(
+    observed: float, strangers: float | None, time: Status, ratio: Status
+) -> None:
+    judged = LIMIT.judge_value(observed, 3)
+    assert bench.spared(row(0.0), judged, strangers).status is time
+    assert bench.spared(replace(row(0.0), relative=True), judged, strangers).status is ratio
 
 
 def test_missing_wrk_ends_the_run_at_its_start(
