@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import httpx
 import pytest
+import uvloop
 from kernel import settings_for
 from sqlalchemy import NullPool
 from sqlalchemy.engine import make_url
@@ -26,6 +27,11 @@ from nexmdm.app import create_api
 from nexmdm.telemetry import Telemetry
 
 Execute = Callable[..., list[asyncpg.Record]]
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The loop that workers run on: its transports are stricter than asyncio's own."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 def _execute(url: str, *statements: str) -> list[asyncpg.Record]:

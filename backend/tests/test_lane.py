@@ -49,6 +49,7 @@ class Lane:
         self.endpoint = Endpoint()
         self.state = ServerState()
         self.application: list[bytes | None] = []
+        self.troubles: list[dict[str, Any]] = []
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -88,6 +89,7 @@ async def serving() -> AsyncIterator[Lane]:
     config = uvicorn.Config(made.app, interface="asgi3", http=FastLane, log_config=None, access_log=False)
     config.load()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: made.troubles.append(context))
     server = await loop.create_server(
         lambda: FastLane(config, made.state, {STATE: made.endpoint}), "127.0.0.1", 0, start_serving=True
     )
@@ -96,6 +98,7 @@ async def serving() -> AsyncIterator[Lane]:
     server.close()
     for connection in list(made.state.connections):
         connection.shutdown()
+    assert made.troubles == []
 
 
 async def read_answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
@@ -194,6 +197,8 @@ async def test_a_connection_is_kept_and_a_body_may_come_in_pieces(lane: Lane) ->
         assert (await read_answer(reader))[1] == b"{}"
         assert lane.endpoint.begun[-1][1] == body
     writer.close()
+    await lane.until(lambda: not lane.state.connections)
+    assert lane.application == []
 
 
 async def test_pipelined_requests_are_answered_in_their_order(lane: Lane) -> None:
@@ -229,6 +234,18 @@ async def test_who_leaves_before_the_answer_harms_nobody(lane: Lane) -> None:
     assert (await lane.ask(request()))[1] == b"{}"
 
 
+async def test_who_reads_nothing_is_the_application_s_which_waits(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    await lane.until(lambda: lane.state.connections)
+    (connection,) = lane.state.connections
+    connection.pause_writing()
+    writer.write(request())
+    await lane.until(lambda: lane.application)
+    connection.resume_writing()
+    assert (await read_answer(reader))[1] == b"app {}"
+    writer.close()
+
+
 async def test_a_server_that_ends_answers_and_closes(lane: Lane) -> None:
     lane.endpoint.at_once = None
     reader, writer = await lane.connect()
@@ -238,7 +255,8 @@ async def test_a_server_that_ends_answers_and_closes(lane: Lane) -> None:
         connection.shutdown()
     lane.endpoint.results[0].set_result(b"{}")
     head, body = await read_answer(reader)
-    assert (body, b"connection: close\r\n" in head, await reader.read()) == (b"{}", True, b"")
+    rest = await asyncio.wait_for(reader.read(), 2)  # far less than the time that an idle connection is kept
+    assert (body, b"connection: close\r\n" in head, rest) == (b"{}", True, b"")
     writer.close()
 
 

@@ -65,7 +65,7 @@ class FastLane(HttpToolsProtocol):
     def _plain(self, cycle: RequestResponseCycle, path: str) -> str | None:
         """The bearer token of a request that has nothing odd about it, else None."""
         scope: Any = cycle.scope
-        if self.url != path.encode() or scope["method"] != "POST" or scope["http_version"] != "1.1":
+        if self.url != path.encode() or scope["method"] != "POST":
             return None
         if not (cycle.more_body and cycle.keep_alive) or self.flow.write_paused:
             return None
