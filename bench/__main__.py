@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=f"Rows: {', '.join(row.name for row in ROWS)}. Exit code: 0 all hold, 1 one is missed, 2 one could not"
         " be judged, or wrk is missing. NEXMDM_BACKEND_COMMAND names the backend.",
     )
-    parser.add_argument("--quick", action="store_true", help="a minute: short rounds, without the rows that need more")
+    parser.add_argument(
+        "--quick", action="store_true", help="a minute or two: short rounds, without the rows that need more"
+    )
     parser.add_argument("--only", action="append", metavar="ROW", choices=[row.name for row in ROWS], help="repeatable")
     parser.add_argument("--load-python", metavar="PATH", help="the Python that runs the scenarios of load")
     parser.add_argument("--sim-duration", type=float, default=120.0, metavar="S", help="of sim20, seconds")
@@ -76,16 +78,15 @@ def spared(row: Row, judged: Judgement, strangers: float | None) -> Judgement:
     doubted = judged.status is Status.FAIL or (judged.status is Status.PASS and row.relative)
     if not doubted or strangers is None or strangers < _STRANGERS_SHARE:
         return judged
-    return judged.voided(
-        f"{judged.observed:.4g} {judged.limit.unit}, but other programs took {strangers:.0%} of the CPUs"
-    )
+    return judged.voided(f"other programs took {strangers:.0%} of the CPUs meanwhile")
 
 
 def _say(rig: Rig, judged: Judgement) -> None:
     limit = judged.limit
     seen = "-" if judged.observed is None else f"{judged.observed:.4g}"
     note = f" ({judged.note})" if judged.note else ""
-    rig.say(f"{judged.status.value:12} {limit.name}: {seen} {limit.unit}, {limit.op} {limit.value:g}{note}")
+    seen = f"{seen} {limit.unit}".rstrip()
+    rig.say(f"{judged.status.value:12} {limit.name}: {seen}, wanted {limit.op} {limit.value:g}{note}")
 
 
 def run(rig: Rig, rows: Sequence[Row]) -> list[Judgement]:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from harness.curl import Exchange, curl_line
@@ -76,7 +77,7 @@ class Client:
             answer = self.transport.send(method, path, headers=given, content=content, params=params)
         finally:
             sent_id = next(value for name, value in given if name.lower() == "x-request-id")
-            line = curl_line(self.base_url, method, path, given, content, params)
+            line = partial(curl_line, self.base_url, method, path, given, content, params)
             operation = self.recorder.operation(method, path)
             self._exchanges.append(Exchange(method, path, operation, sent_id, answer, line))
         self.recorder.record(method, path, answer.status)

@@ -6,7 +6,7 @@ It deliberately never shows a credential: whoever pastes the line sets the varia
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -26,7 +26,12 @@ class Exchange:
     operation: str
     request_id: str
     answer: Answer | None
-    curl: str
+    render: Callable[[], str]  # only a failing case shows it, and to mask all that a run knows takes its time
+
+    @property
+    def curl(self) -> str:
+        """The request as a curl line, secrets masked."""
+        return self.render()
 
 
 def curl_line(
