@@ -5,8 +5,8 @@
                         coverage, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
-    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`, each with --help
-    nox -s bench        the performance targets as ratios; `-- --quick` for a minute (needs wrk)
+    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`; --help
+    nox -s bench        the performance targets as ratios, on a quiet machine with wrk; `-- --quick`, `-- --only capacity`
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
@@ -49,6 +49,8 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
 SOME_FAULTS = ("--sample", "10")
+# Where the tests of the suites' own helpers run: the environment, the folder.
+HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "acceptance"), ("acceptance", "bench"))
 FAULT_FINDERS = {"acceptance": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
@@ -157,7 +159,7 @@ def bench(session: nox.Session) -> None:
     load = environments.ensure("load", say=session.log)
     arguments = ["-m", "bench", "--load-python", str(load), *session.posargs]
     with reported(session, "bench"):
-        python(session, "harness", *arguments, env=backend_env(session))
+        python(session, "acceptance", *arguments, env=backend_env(session))
 
 
 @nox.session
@@ -226,10 +228,10 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
-    own = ("harness/tests", "ci/tests", "faults/tests", "bench/tests", "report/tests")
+    own = ("harness/tests", "ci/tests", "faults/tests", "report/tests")
     python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
-    for suite in () if session.posargs else ("load", "contracts", "acceptance"):
-        python(session, suite, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
+    for group, suite in () if session.posargs else HELPERS:
+        python(session, group, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
 
 
 @nox.session
@@ -247,14 +249,15 @@ def lint(session: nox.Session) -> None:
     run(session, tools / "shellcheck", ".ci/run")
     run(session, tools / "pre-commit", "validate-config")
     run(session, executable, "-m", "ci.cases", *([] if fix else ["--check"]))
+    noop = "bench/noop.py"  # runs beside the backend, in its environment
     # Each part is checked against the very versions that it runs with.
     for python_of_part, *paths in (
-        (environments.ensure("harness-tests", say=session.log), "harness", "ci", "bench"),
+        (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
         (environments.ensure("browser", say=session.log), "report"),
-        (environments.ensure("acceptance", say=session.log), "acceptance", "faults"),
+        (environments.ensure("acceptance", say=session.log), "acceptance", "faults", "bench", "--exclude", noop),
         (environments.ensure("contracts", say=session.log), "contracts"),
         (environments.ensure("load", say=session.log), "load"),
-        (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests"),
+        (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests", noop),
         (executable, "noxfile.py"),
     ):
         cache = f"--cache-dir=.mypy_cache/{python_of_part.parents[1].name}"

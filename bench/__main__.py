@@ -27,8 +27,8 @@ from harness.budgets import Judgement, Status, judge
 from harness.client import TransportError
 from harness.report import Envelope, write_result
 from harness.settings import HarnessError, artifacts
+from harness.strangers import Strangers
 from harness.waiting import WaitTimeout
-from load.strangers import Strangers
 
 SUITE = "bench"
 _TROUBLE = 2

@@ -20,7 +20,7 @@ from harness.processes import Child
 _LEAST = 60  # beats; below a percentile's own number every one must be within the limit (harness/budgets.py)
 _TIMEOUT_MS = 10_000.0
 _CLIENT = "python -m load sim20: answered - intended"
-_FLEET = "python -m load.arrivals fleet-scale: its own percentile"
+_FLEET = "python -m load fleet-scale: its own percentile"
 SIM_P95: Final = Limit("20 devices: heartbeat p95", "ms", "<", 15, _LEAST, 0.95, source=_CLIENT)
 SIM_P99: Final = Limit("20 devices: heartbeat p99", "ms", "<", 30, _LEAST, 0.99, source=_CLIENT)
 FLEET_P99: Final = Limit("100,000 devices, 833/s: heartbeat p99", "ms", "<", 50, source=_FLEET)
@@ -30,14 +30,14 @@ CONTRACT: Final = Limit("contract suite", "s", "<", 60, source="wall_s of its la
 FIRST_SIMULATION: Final = Limit("fresh clone to the end of the first simulation", "min", "<", 5)
 
 
-def _load(rig: Rig, module: str, scenario: str, *options: str) -> tuple[Path, dict[str, Any]]:
+def _load(rig: Rig, scenario: str, *options: str) -> tuple[Path, dict[str, Any]]:
     """Run a scenario beside a stack of its own: its folder and its result.json. Void when it leaves none."""
     if rig.plan.load_python is None:
         raise Void("needs --load-python, the Python of the load environment")
     folder = rig.plan.artifacts / scenario
     shutil.rmtree(folder, ignore_errors=True)
     with rig.another_stack() as stack:
-        argv = [rig.plan.load_python, "-m", module, scenario, *options, "--artifacts", str(folder)]
+        argv = [rig.plan.load_python, "-m", "load", scenario, *options, "--artifacts", str(folder)]
         child = Child(argv, env=os.environ | stack.target.as_env(), stdout=None, stderr=None)
         try:
             code = child.wait()
@@ -46,12 +46,12 @@ def _load(rig: Rig, module: str, scenario: str, *options: str) -> tuple[Path, di
     try:
         return folder, json.loads((folder / "result.json").read_text(encoding="utf-8"))
     except OSError:
-        raise Void(f"`python -m {module} {scenario}` left no result.json, exit code {code}") from None
+        raise Void(f"`python -m load {scenario}` left no result.json, exit code {code}") from None
 
 
 def sim20(rig: Rig) -> list[Judgement]:
     """The 20-device simulation, judged on its raw samples."""
-    folder, document = _load(rig, "load", "sim20", "--duration", f"{rig.plan.sim_duration_s:g}s")
+    folder, document = _load(rig, "sim20", "--duration", f"{rig.plan.sim_duration_s:g}s")
     rig.facts["sim20: verdict, reasons"] = "; ".join([document["verdict"], *document["reasons"]])[:500]
     with (folder / "samples.csv").open(encoding="utf-8") as file:
         samples = [_latency_ms(row) for row in csv.DictReader(file) if row["kind"] in ("heartbeat", "duplicate")]
@@ -72,7 +72,7 @@ def _voided_by(judged: list[Judgement], document: dict[str, Any], guards: Sequen
 
 def fleet(rig: Rig) -> list[Judgement]:
     """The fleet of 100,000, whose limits are taken as that scenario observed them."""
-    _, document = _load(rig, "load.arrivals", "fleet-scale")
+    _, document = _load(rig, "fleet-scale")
     rig.facts["fleet-scale: verdict, reasons"] = "; ".join([document["verdict"], *document["reasons"]])[:500]
     pairs = ((FLEET_P99, "heartbeat p99"), (FLEET_ERRORS, "heartbeat error rate"))
     return [taken_over(limit, document, name) for limit, name in pairs]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -20,19 +20,15 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from harness.settings import SettingsError, Target, artifacts
+from load.arrivals.options import add_options as add_fleet_options
+from load.arrivals.options import chosen as chosen_fleet
+from load.arrivals.options import seconds
+from load.arrivals.profiles import FLEETS
 from load.options import add_options, chosen
 from load.profiles import SCENARIOS, Fanout, Scenario
 from load.progress import Live, show
 
 _TROUBLE = 2
-
-
-def duration(text: str) -> float:
-    """`30`, `30s`, `2m`: seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number with s, m or h, such as 30s")
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,9 +44,13 @@ def _parser() -> argparse.ArgumentParser:
         options.set_defaults(duration=None)
         if not isinstance(scenario, Fanout):
             default = f"of heartbeats, before compression; default: {scenario.duration_s:g}s"
-            options.add_argument("--duration", type=duration, metavar="30s", help=default)
+            options.add_argument("--duration", type=seconds, metavar="30s", help=default)
         options.add_argument("--devices", type=int, default=scenario.devices, metavar="N")
         add_options(options, scenario)
+    for name, fleet in FLEETS.items():
+        options = scenarios.add_parser(name, help=fleet.plan, description=f"{fleet.plan}.")
+        add_fleet_options(options, fleet)
+    for name, options in scenarios.choices.items():
         options.add_argument("--artifacts", type=Path, metavar="DIR", help=f"default: ./artifacts/{name}")
     return parser
 
@@ -94,19 +94,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     try:
-        scenario = chosen(replace(SCENARIOS[given.scenario], devices=given.devices), given, given.duration)
+        run = _prepared(given)
     except ValueError as error:
         parser.error(str(error))
-    try:
-        target = Target.from_env()
-    except SettingsError as error:
-        console.print(f"load: {error}", style="red", markup=False)
-        return _TROUBLE
     signal.signal(signal.SIGTERM, _on_sigterm)
-    directory = given.artifacts or artifacts(scenario.name)
-    document = simulate(scenario, target, directory, given.seed, console)
+    directory = given.artifacts or artifacts(given.scenario)
+    try:
+        document = run(Target.from_env(), directory, given.seed, console)
+    except SettingsError as error:
+        console.print(f"{given.scenario}: {error}", style="red", markup=False)
+        return _TROUBLE
     show(document, directory, console)
     return int(document["exit_code"])
+
+
+def _prepared(given: argparse.Namespace) -> Callable[[Target, Path, int | None, Console], dict[str, Any]]:
+    """What runs the scenario that was asked for. ValueError: it could not work with these options."""
+    if given.scenario in FLEETS:
+        from load.arrivals import alone  # noqa: PLC0415  # --help needs none of what it imports
+
+        return partial(alone.run, chosen_fleet(FLEETS[given.scenario], given))
+    return partial(simulate, chosen(replace(SCENARIOS[given.scenario], devices=given.devices), given, given.duration))
 
 
 if __name__ == "__main__":

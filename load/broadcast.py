@@ -15,6 +15,7 @@ from harness.budgets import Status
 from harness.client import Transport
 from harness.device import Device
 from harness.settings import Target
+from harness.strangers import Strangers
 from load.commands import Commands
 from load.delivery import Delivery
 from load.engine import SETTING_UP_WITHIN_S, Engine, tell
@@ -24,7 +25,6 @@ from load.preparation import NotReady
 from load.profiles import Fanout
 from load.recorder import HEARTBEAT
 from load.seats import Seat
-from load.strangers import Strangers
 
 
 class Broadcast(Engine):

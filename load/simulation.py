@@ -11,6 +11,7 @@ from gevent.event import AsyncResult
 from harness.client import Transport, TransportError
 from harness.device import Device
 from harness.settings import Target
+from harness.strangers import Strangers
 from load import preparation
 from load.commands import Commands
 from load.delivery import Delivery
@@ -21,7 +22,6 @@ from load.recorder import DUPLICATE, HEARTBEAT, Sample
 from load.schedule import Beat, plan
 from load.seats import Seat
 from load.simulation_limits import YARDSTICK
-from load.strangers import Strangers
 
 
 class Simulation(Engine):

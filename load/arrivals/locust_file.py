@@ -22,7 +22,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from rich.console import Console
 
 from harness.settings import SettingsError, Target, artifacts
-from load.arrivals.cli import allow_connections
+from load.arrivals.alone import allow_connections
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone
 from load.arrivals.ground import Ground

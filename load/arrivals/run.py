@@ -16,6 +16,7 @@ import gevent
 
 from harness.budgets import Check, Status
 from harness.settings import Target
+from harness.strangers import Strangers
 from load.arrivals.crew import Crew
 from load.arrivals.generator import Outfit
 from load.arrivals.ground import Left
@@ -26,7 +27,6 @@ from load.arrivals.schedule import HEARTBEAT, WARM_UP, Leg, beats_in
 from load.arrivals.tally import Rows, Tally
 from load.clock import ServerClock
 from load.latency import Stage, Timings
-from load.strangers import Strangers
 
 _LEAD_S = 0.5  # between the order and the first beat: it must reach every process
 _PREPARED = ("preparation", "the fleet is seeded, and every device had its first heartbeat")

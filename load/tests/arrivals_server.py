@@ -1,6 +1,6 @@
-"""A tiny server in a process of its own, which counts heartbeats: `python -m load.tests.arrivals_server [STATUS [AFTER]]`.
+"""A tiny server in a process of its own, which counts heartbeats: `python -m load.tests.arrivals_server [STATUS [N]]`.
 
-It prints its port, answers every heartbeat with 200, from the beat number AFTER on with STATUS, and GET /metrics with
+It prints its port, answers every heartbeat with 200, from beat N on with STATUS, and GET /metrics with
 the count of those that it answered with 200. It deliberately checks nothing.
 """
 

@@ -95,7 +95,7 @@ def test_ctrl_c_leaves_artifacts_and_no_verdict(tmp_path: Path, serve: Callable[
 def test_without_a_database_every_command_says_what_is_missing(tmp_path: Path) -> None:
     locust = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f")
     commands: list[tuple[str, ...]] = [(*locust, f"load/{file}.py") for file in ("fleet_scale", "capacity", "soak")]
-    commands.append((sys.executable, "-m", "load.arrivals", "capacity"))
+    commands.append((sys.executable, "-m", "load", "capacity"))
     with ThreadPoolExecutor() as pool:
         ended = list(pool.map(lambda command: run(*command, artifacts=tmp_path, **target(dead_url())), commands))
     for done in ended:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from load.__main__ import duration
+from load.arrivals.options import seconds
 from load.tests.standin import ADMIN_KEY
 
 ROOT = Path(__file__).parents[2]
@@ -87,12 +87,12 @@ def test_impossible_profile_is_refused(tmp_path: Path) -> None:
     assert "can be compressed 10 times at most" in refused.stderr
 
 
-@pytest.mark.parametrize("text,seconds", [("30", 30), ("30s", 30), ("2m", 120), ("1.5m", 90), ("1h", 3600)])
-def test_duration_is_read_with_its_unit(text: str, seconds: float) -> None:
-    assert duration(text) == seconds
+@pytest.mark.parametrize("text,wanted", [("30", 30), ("30s", 30), ("2m", 120), ("1.5m", 90), ("1h", 3600)])
+def test_duration_is_read_with_its_unit(text: str, wanted: float) -> None:
+    assert seconds(text) == wanted
 
 
 @pytest.mark.parametrize("text", ["", "s", "-3s", "10 s", "1d", "nan"])
 def test_duration_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ArgumentTypeError):
-        duration(text)
+        seconds(text)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from load.strangers import Strangers
+from harness.strangers import Strangers
 
 BURNT_S = 0.5
 IDLE = "import sys\nsys.stdin.read()\n"
