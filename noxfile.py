@@ -5,8 +5,8 @@
                         coverage, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
-    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`; --help
-    nox -s bench        the performance targets as ratios, on a quiet machine with wrk; `-- --quick`, `-- --only capacity`
+    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
+    nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`

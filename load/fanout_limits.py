@@ -67,8 +67,8 @@ def judgements(run: Run, evidence: Evidence) -> list[Judgement]:
     accepted = Limit("command accepted", "ms", "<", 200, 1, 1.0, source="client: answer of /admin/command")
     sends = Limit("FCM sends done", "s", "<", 5, 1, 1.0, source="database: last sent_at - created_at, slowest round")
     # No source names a limit. A thousand results within two seconds queue; a device that waits so long is still well.
-    p95 = Limit("results p95", "ms", "<", 1000, least(0.95, devices), 0.95, source=client)
-    p99 = Limit("results p99", "ms", "<", 2000, least(0.99, devices), 0.99, source=client)
+    p95 = Limit("results p95", "ms", "<", 300, least(0.95, devices), 0.95, source=client)
+    p99 = Limit("results p99", "ms", "<", 600, least(0.99, devices), 0.99, source=client)
 
     def by_round(limit: Limit, samples: Sequence[list[float]]) -> Judgement:
         return _slowest(limit, [limit.judge(of_round) for of_round in samples])
