@@ -25,7 +25,7 @@ from harness.client import Client
 from harness.processes import Child, bare_environment, workspace
 from harness.waiting import eventually
 
-_SOURCE = "wrk, 64 connections, closed loop; medians of interleaved pairs"
+_SOURCE = "wrk, 128 connections, closed loop; medians of interleaved pairs"
 TO_NOOP: Final = Limit("one worker / no-op route", "", ">=", 0.55, source=_SOURCE)
 TO_PGBENCH: Final = Limit("one worker / pgbench, 16 clients", "", ">=", 0.35, source=_SOURCE)
 TWO_TO_ONE: Final = Limit("two workers / one worker", "", ">=", 1.6, source=_SOURCE)

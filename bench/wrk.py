@@ -16,7 +16,7 @@ from pathlib import Path
 from harness.processes import bare_environment, run_to_end, workspace
 from harness.settings import HarnessError
 
-CONNECTIONS = 64
+CONNECTIONS = 128
 BODY = (
     '{"status":"ok","battery_pct":87,"plugged":true,"temp_c":31.5,"network_type":"wifi","signal_dbm":-61,'
     '"uptime_s":86400,"ram_used_mb":2048,"unity_pkg_version":"1.2.3","unity_running":true,"agent_version":"1.4.2"}'
@@ -97,7 +97,7 @@ class Wrk:
         self._script.write_text(_SCRIPT % {"tokens": file, "body": BODY}, encoding="utf-8")
 
     def round(self, url: str, duration_s: int) -> Load:
-        """POST to `url` over 64 connections for so many whole seconds."""
+        """POST to `url` over 128 connections for so many whole seconds."""
         options = ["--threads", "1", "--connections", str(CONNECTIONS), "--duration", str(duration_s)]
         argv = [self._command, *options, "--script", str(Path(self._script)), url, "--", str(self._place)]
         code, said = run_to_end(argv, env=bare_environment({}), within_s=duration_s + 30)
