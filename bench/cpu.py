@@ -1,4 +1,4 @@
-"""Who used the CPUs during a round: process trees, measured from outside. It deliberately judges nothing.
+"""Who used the CPUs during a round, and who may: process trees, seen from outside. It deliberately judges nothing.
 
 A reader sees from it what was the limit: a backend at 1.0 CPU per worker, a generator that could do no more, or a
 machine with nothing left to give.
@@ -9,23 +9,56 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
 import psutil
 
 
-def _tree_s(pid: int) -> float:
-    """CPU seconds of a process, of its living descendants, and of those that have ended and were waited for."""
-    total = 0.0
+def tree(pid: int) -> Iterator[psutil.Process]:
+    """A process and its living descendants; none where it has ended."""
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
-        for process in (root, *root.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                times = process.cpu_times()
-                total += times.user + times.system + times.children_user + times.children_system
+        yield from (root, *root.children(recursive=True))
+
+
+def tree_s(pid: int) -> float:
+    """CPU seconds of a process, of its living descendants, and of those that have ended and were waited for."""
+    total = 0.0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
     return total
+
+
+def memory_mib(pid: int) -> float:
+    """What a process tree holds resident; pages that its processes share count once for each."""
+    total = 0.0
+    for process in tree(pid):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss / 2**20
+    return total
+
+
+@contextlib.contextmanager
+def kept_off(cpu: int | None, pids: Iterable[int | None]) -> Iterator[None]:
+    """Keep these process trees, and what they start meanwhile, off one CPU: a generator has it for itself."""
+    everywhere = sorted(os.sched_getaffinity(0))
+    processes = [process for pid in pids if pid is not None for process in tree(pid)] if cpu is not None else []
+
+    def allow(cpus: list[int]) -> None:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.cpu_affinity(cpus)
+
+    allow([each for each in everywhere if each != cpu] or everywhere)
+    try:
+        yield
+    finally:
+        processes = [process for pid in pids if pid is not None for process in tree(pid)] if cpu is not None else []
+        allow(everywhere)
 
 
 def _own_s() -> float:
@@ -53,4 +86,4 @@ class Meter:
         return ", ".join(f"{name} {cpus:.2f}" for name, cpus in self.used.items())
 
     def _read(self) -> dict[str, float]:
-        return {"generator": _own_s()} | {name: _tree_s(pid) for name, pid in self._trees.items()}
+        return {"generator": _own_s()} | {name: tree_s(pid) for name, pid in self._trees.items()}

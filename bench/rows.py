@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import capacity, commands, layers, scenarios, scrape, storage
+from bench import capacity, commands, crowds, layers, overload, scenarios, scrape, storage
 from bench.rig import Rig
 from harness.budgets import Judgement, Limit
 
@@ -27,6 +27,7 @@ class Row:
 
 
 _A_SCENARIO: Final = "--quick leaves it out: a scenario of minutes"
+_MINUTES: Final = "--quick leaves it out: a crowd takes minutes"
 _MILLIONS: Final = "--quick leaves it out: ten million rows take minutes"
 
 # The scenario of few beats comes first: one checkpoint of what others have written would be its p99.
@@ -38,6 +39,14 @@ ROWS: Final = (
     Row("layers", (layers.ADDED,), layers.layers, relative=True),
     Row("fleet", (scenarios.FLEET_P99, scenarios.FLEET_ERRORS), scenarios.fleet, _A_SCENARIO),
     Row("capacity", (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE), capacity.capacity, relative=True),
+    Row(
+        "overload",
+        (overload.GOODPUT, overload.PATIENCE, overload.HEALTH, overload.MEMORY, overload.RECOVERY, overload.MUTE),
+        overload.overload,
+        _MINUTES,
+    ),
+    Row("wrong-tokens", (crowds.WRONG_COST, crowds.WRONG_P99), crowds.wrong_tokens),
+    Row("reconnect", (crowds.BACK, crowds.BACK_P99, crowds.BACK_BAD), crowds.reconnect, _MINUTES),
     Row("scrape", (scrape.SCRAPE,), scrape.scrape, "--quick leaves it out: a million heartbeats take minutes"),
     Row("size", (storage.FULL_TO_EMPTY,), storage.size, _MILLIONS, relative=True),
     Row("drop", (storage.DROP, storage.MEANWHILE), storage.drop, _MILLIONS),

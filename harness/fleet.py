@@ -36,12 +36,12 @@ def _device_id() -> uuid.UUID:
     return uuid.UUID(int=at_ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
 
 
-def seed(database_url: str, count: int) -> list[FleetDevice]:
+def seed(database_url: str, count: int, cost: int = _COST) -> list[FleetDevice]:
     """Insert `count` active devices. psycopg.Error when the database does not take them."""
     run = f"{int(time.time()):08x}{secrets.token_hex(2)}"
     secret = secrets.token_urlsafe(32)
     SECRETS.add(secret)
-    hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(_COST)).decode()
+    hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(cost)).decode()
     devices = []
     for number in range(count):
         device_id = _device_id()

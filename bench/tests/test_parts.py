@@ -1,4 +1,7 @@
+import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import pgbench, wrk
-from bench.cpu import Meter
+from bench.cpu import Meter, kept_off, memory_mib
 from bench.rig import Counted, listed, median_ratio, parse_counted
 from bench.wrk import Load, Wrk, WrkError
 
@@ -110,3 +113,18 @@ def test_a_meter_sees_who_worked() -> None:
             pass
     assert set(meter.used) == {"generator"}
     assert 0.2 < meter.used["generator"] < 1.5
+
+
+def test_a_process_tree_is_kept_off_a_cpu_and_let_back() -> None:
+    mine = os.sched_getaffinity(0)
+    with kept_off(max(mine), [os.getpid(), None]):
+        assert os.sched_getaffinity(0) == (mine - {max(mine)} or mine)
+    assert os.sched_getaffinity(0) == mine
+
+
+def test_the_memory_of_a_tree_counts_its_children() -> None:
+    alone = memory_mib(os.getpid())
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert memory_mib(os.getpid()) > alone + 1
+        child.kill()
+    assert memory_mib(child.pid) == 0.0

@@ -1,0 +1,149 @@
+"""Past the knee: how much is still answered, how late, what it costs, and how soon all is well afterwards.
+
+The flood has a CPU for itself, the servers have the others. It deliberately counts a shed (503 or 429 with Retry-After)
+as neither good nor bad: the limits say how much must be answered meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from bench.cpu import kept_off, memory_mib
+from bench.flood import Order, Outcome, Stage, flood
+from bench.rig import HEARTBEAT, Rig, Void
+from bench.wrk import Wrk
+from harness.backend import Backend
+from harness.budgets import Judgement, Limit
+from harness.processes import workspace
+
+_OPEN = "open loop on raw sockets; the servers share the other CPUs"
+GOODPUT: Final = Limit("answered at 4 x the knee / at the knee", "", ">=", 0.7, source=_OPEN)
+PATIENCE: Final = Limit("heartbeat p99 of those answered at 4 x the knee", "ms", "<", 2000, source=_OPEN)
+HEALTH: Final = Limit("/healthz at 4 x the knee, slowest", "ms", "<", 200, None, 1.0, source="one probe each 100 ms")
+MEMORY: Final = Limit("memory that 4 x the knee adds", "MiB", "<", 100, source="psutil: RSS of the backend's processes")
+RECOVERY: Final = Limit("recovery once the load falls to half the knee", "s", "<", 5, source="last shed or slow beat")
+MUTE: Final = Limit("answers that no caller can act on", "", "==", 0, source="not 200, and no shed with Retry-After")
+
+_STEPS: Final = 1.25
+_FIRST_PER_S: Final = 1000.0
+_HELD_P99_MS: Final = 100.0
+_HELD_SHARE: Final = 0.99
+_DEVICES: Final = 30_000
+
+
+def spare_cpu() -> int | None:
+    """The CPU for the flood; None where there is only one."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return cpus[-1] if len(cpus) > 1 else None
+
+
+@dataclass
+class Probe:
+    """/healthz every 100 ms, and what the backend holds, while a load runs. Use as a context manager."""
+
+    backend: Backend
+    elapsed_ms: list[float] = field(default_factory=list)
+    refused: int = 0
+    most_mib: float = 0.0
+
+    def __enter__(self) -> Self:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(0.1):
+            began = time.monotonic()
+            try:
+                connection = http.client.HTTPConnection(urlsplit(self.backend.base_url).netloc, timeout=10)
+                connection.request("GET", "/healthz")
+                self.refused += connection.getresponse().status != 200
+                connection.close()
+            except (OSError, http.client.HTTPException):
+                self.refused += 1
+            self.elapsed_ms.append((time.monotonic() - began) * 1000)
+            self.most_mib = max(self.most_mib, memory_mib(self.backend.pid))
+
+
+@contextlib.contextmanager
+def apart(rig: Rig, backend: Backend) -> Iterator[None]:
+    """The servers are kept off the CPU of the flood."""
+    with kept_off(spare_cpu(), (backend.pid, rig.postgres_pid(), rig.pid)):
+        yield
+
+
+def token_file(tokens: list[str]) -> str:
+    """Where the flood reads its tokens."""
+    file = workspace("tokens") / "tokens"
+    file.write_text("\n".join(tokens), encoding="utf-8")
+    return str(file)
+
+
+def told(outcome: Outcome) -> str:
+    """One line for the facts."""
+    return (
+        f"{outcome.per_s:.0f} answered/s of {outcome.planned}, {outcome.shed} shed, {outcome.lost} lost,"
+        f" {outcome.gave_up} gave up; p50 {outcome.p50_ms}, p99 {outcome.p99_ms}, slowest {outcome.slowest_ms} ms;"
+        f" shed p99 {outcome.shed_p99_ms} ms; {outcome.connections} connections;"
+        f" generator lag p99 {outcome.lag_p99_ms} ms, {outcome.cpu} CPUs"
+    )
+
+
+def knee(rig: Rig, order: Order, duration_s: float) -> float:
+    """The highest rate, in steps of a quarter, at which nearly all are answered with 200 and in time."""
+    held, per_s = 0.0, _FIRST_PER_S
+    while True:
+        (outcome,) = flood(replace(order, stages=(Stage(per_s, duration_s),)))
+        rig.say(f"overload: {per_s:.0f}/s: {told(outcome)}")
+        good = outcome.answered >= _HELD_SHARE * outcome.planned
+        if not good or outcome.p99_ms is None or outcome.p99_ms >= _HELD_P99_MS:
+            break
+        held, per_s = per_s, per_s * _STEPS
+    if not held:
+        raise Void(f"{_FIRST_PER_S:.0f} heartbeats/s were not held")
+    return held
+
+
+def overload(rig: Rig) -> list[Judgement]:
+    """The knee, then once, twice and four times as much, then half."""
+    tokens = rig.tokens[:_DEVICES]
+    stage_s = 2.0 if rig.plan.quick else 10.0
+    with rig.backend() as backend:
+        Wrk(tokens).warm(backend.base_url + HEARTBEAT)
+        order = Order(backend.base_url + HEARTBEAT, token_file(tokens), (), cpu=spare_cpu())
+        with apart(rig, backend):
+            per_s = knee(rig, order, stage_s / 3)
+            before_mib = memory_mib(backend.pid)
+            outcomes: dict[int, Outcome] = {}
+            for times in (1, 2):
+                (outcomes[times],) = flood(replace(order, stages=(Stage(times * per_s, stage_s),)))
+            with Probe(backend) as probe:
+                stages = (Stage(4 * per_s, stage_s), Stage(per_s / 2, 8.0))
+                outcomes[4], after = flood(replace(order, stages=stages))
+    for times, outcome in outcomes.items():
+        rig.facts[f"overload: {times} x the knee of {per_s:.0f}/s"] = told(outcome)
+    rig.facts["overload: then half the knee"] = told(after)
+    rig.facts["overload: memory before and at most, MiB"] = f"{before_mib:.0f}, {probe.most_mib:.0f}"
+    mute = sum(outcome.mute + sum(outcome.other.values()) for outcome in (*outcomes.values(), after))
+    n = outcomes[4].answered
+    return [
+        GOODPUT.judge_value(outcomes[4].per_s / outcomes[1].per_s if outcomes[1].per_s else None, n),
+        PATIENCE.judge_value(outcomes[4].p99_ms, n),
+        HEALTH.judge([*probe.elapsed_ms, *[10_000.0] * probe.refused]),
+        MEMORY.judge_value(probe.most_mib - before_mib, len(probe.elapsed_ms)),
+        RECOVERY.judge_value(after.bad_until_s if after.answered else None, after.answered),
+        MUTE.judge_value(mute, n),
+    ]
