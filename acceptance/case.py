@@ -22,6 +22,8 @@ NEEDS = {
     "fresh_backend": {"stack"},
     "two_workers": {"stack"},
     "nexmdm": {"stack"},
+    "app_role": {"app role"},
+    "reader_role": {"reader role"},
 }
 
 F = TypeVar("F", bound=Callable[..., Any])

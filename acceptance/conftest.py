@@ -23,7 +23,7 @@ from acceptance.stacks import StackError, Stacks, capabilities, given_target, pr
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness import waiting
 from harness.fcm import FcmControl
-from harness.postgres import Postgres
+from harness.postgres import READER_ROLE, Postgres
 from harness.processes import bare_environment, run_to_end
 from harness.settings import SECRETS, artifacts, backend_command
 
@@ -105,7 +105,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cases.check(items)
     if wanted := config.option.case:
         items[:] = cases.pick(items, wanted)
-    cases.disable(items, capabilities())
+    cases.disable(items, capabilities() | config.stash[STACKS].roles)
     items.sort(key=lambda item: "stack" not in cases.needs(item))  # the slow ones first, so that no worker ends alone
 
 
@@ -250,6 +250,20 @@ def fresh_backend(stacks: Stacks) -> Iterator[FreshBackend]:
     yield start
     for one in started:
         stacks.end(one)
+
+
+@pytest.fixture
+def app_role(stacks: Stacks) -> str:
+    """The database role that the backends of this run have. A server that lets nobody make one disables the case."""
+    role = stacks.postgres and stacks.postgres.app_role
+    assert role
+    return role
+
+
+@pytest.fixture
+def reader_role() -> str:
+    """The database role that `db` reads as. Only a server of our own has it."""
+    return READER_ROLE
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 Does not start PostgreSQL for the run (conftest.py does, once) unless a case asks for a server of its own.
 """
 
+import functools
 import os
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ import psycopg
 
 from acceptance.system import System
 from harness import log_contract
-from harness.backend import migrate
+from harness.backend import grant, migrate
 from harness.leaks import Search
 from harness.postgres import Postgres, PostgresError
 from harness.settings import SECRETS, HarnessError, Target, backend_command
@@ -49,7 +50,7 @@ def prepared_postgres() -> Postgres:
     except PostgresError as error:
         raise StackError(str(error)) from error
     try:
-        postgres.template(partial(migrate, backend_command()))
+        postgres.template(partial(migrate, backend_command()), partial(grant, backend_command()))
     except (HarnessError, TimeoutError) as error:
         postgres.stop()
         raise StackError(str(error)) from error
@@ -71,6 +72,14 @@ class Stacks:
         self._log_dir = log_dir
         self._shared: System | None = None
         self._count = 0
+
+    @functools.cached_property
+    def roles(self) -> frozenset[str]:
+        """Which roles beside the owner the run's server has, as capabilities."""
+        if self.postgres is None:
+            return frozenset()
+        held = {"app role": self.postgres.app_role, "reader role": self.postgres.reader_role}
+        return frozenset(name for name, role in held.items() if role)
 
     def shared(self) -> System:
         """The system that the cases of this process share: the given target, or a backend on a database of its own."""

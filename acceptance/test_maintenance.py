@@ -29,9 +29,9 @@ def test_migrations_go_up_down_and_up(fresh_backend: FreshBackend) -> None:
     )
     before = [system.db.rows(query.replace("%%", "%")) for query in (columns, constraints)]
     system.running.backend.stop()
-    assert system.running.run("migrate", "--to", "base")[0] == 0
+    assert system.running.run("migrate", "--to", "base", env=system.running.owner)[0] == 0
     assert set(system.db.tables()) <= {"alembic_version"}, "base leaves nothing"
-    assert system.running.run("migrate")[0] == 0
+    assert system.running.run("migrate", env=system.running.owner)[0] == 0
     assert [system.db.rows(query.replace("%%", "%")) for query in (columns, constraints)] == before
 
 

@@ -21,7 +21,7 @@ from faults import suites
 from faults.broken import build, installed
 from faults.fault import CatalogueError, Fault
 from faults.suites import Run
-from harness.backend import migrate
+from harness.backend import grant, migrate
 from harness.postgres import Postgres
 from harness.processes import Child, workspace
 from harness.waiting import eventually
@@ -72,7 +72,7 @@ class Hunt:
     def prepare(self, server_url: str) -> None:
         """Migrate one database with the sound backend, for all runs to clone; what breaks migrations makes its own."""
         self._postgres = Postgres.attach(server_url)
-        self._postgres.template(partial(migrate, self._command))
+        self._postgres.template(partial(migrate, self._command), partial(grant, self._command))
         self._template = self._postgres.template_name
 
     def control(self, faults: Sequence[Fault]) -> dict[str, list[str]]:

@@ -29,15 +29,24 @@ class BackendError(HarnessError):
 
 def migrate(command: str, database_url: str, within_s: float = 60.0) -> None:
     """Bring a database to the newest migration with the backend's own command. BackendError when that fails."""
+    _as_owner(command, ["migrate"], database_url, within_s)
+
+
+def grant(command: str, database_url: str, role: str, within_s: float = 60.0) -> None:
+    """Give a role the rights of the service with the backend's own command. BackendError when that fails."""
+    _as_owner(command, ["grant", role], database_url, within_s)
+
+
+def _as_owner(command: str, arguments: Sequence[str], database_url: str, within_s: float) -> None:
     settings = {
         "NEXMDM_DATABASE_URL": database_url,
         "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
         "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(24),
     }
-    code, said = run_to_end([command, "migrate"], env=bare_environment(settings), within_s=within_s)
+    code, said = run_to_end([command, *arguments], env=bare_environment(settings), within_s=within_s)
     if code:
         tail = SECRETS.mask("\n".join(said.splitlines()[-_SHOWN_LINES:]))
-        raise BackendError(f"`{command} migrate` ended with exit code {code}\n{tail}")
+        raise BackendError(f"`{command} {' '.join(arguments)}` ended with exit code {code}\n{tail}")
 
 
 class Backend:

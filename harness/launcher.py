@@ -99,6 +99,8 @@ def _stack(workers: int) -> Stack:
     stack = Stack.start(workers=workers, database_url=_server(), log_dir=_log_dir())
     took_s = time.monotonic() - begun
     say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
+    if stack.postgres.app_role is None:
+        say("note: no right to make a role on this server, so the backend runs as the database's owner")
     return stack
 
 

@@ -1,11 +1,13 @@
-"""PostgreSQL for a run: the embedded server (or a given one), a migrated template, and clones of it.
+"""PostgreSQL for a run: the embedded server (or a given one), a migrated template, clones of it, and three roles.
 
-It deliberately knows no table of the backend: the caller hands in the function that migrates.
+The owner makes and migrates databases, the service's role works in them, the reader looks. It deliberately knows no
+table of the backend: the caller hands in the functions that migrate and that grant.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import secrets
 import signal
@@ -24,6 +26,7 @@ from harness.processes import Child, bare_environment, run_to_end, workspace
 from harness.settings import SECRETS, HarnessError
 from harness.waiting import WaitTimeout, eventually
 
+APP_ROLE = "nexmdm_app"
 READER_ROLE = "nexmdm_reader"
 _START_WITHIN_S = 30.0
 _TEMPLATE = "nexmdm_template"
@@ -44,6 +47,7 @@ class Postgres:
         self.admin_url = admin_url
         self.template_name = template_name
         self._made: list[str] = []
+        self._made_role: str | None = None
         self._child: Child | None = None
         self._argv: list[str] = []
         self._data = self._log = Path()
@@ -93,13 +97,18 @@ class Postgres:
         """Process id of our own server's postmaster; None when attached or halted."""
         return self._child.pid if self._child else None
 
-    def template(self, migrate: Callable[[str], None]) -> None:
-        """Make the template database and let `migrate(url)` fill it. Later calls do nothing."""
+    def template(self, migrate: Callable[[str], None], grant: Callable[[str, str], None] | None = None) -> None:
+        """Make the template database and let `migrate(url)` fill it. Later calls do nothing.
+
+        grant: gives, in the database of a URL, the role of a name what the service needs; `app_url` is then of use.
+        """
         if self.template_name is not None:
             return
         name = _TEMPLATE if self.owned else f"{_TEMPLATE}_{secrets.token_hex(4)}"
         self._create(name, "template1")
         migrate(self.url(name))
+        if grant is not None and (role := self._make_role(_role_of(name))):
+            grant(self.url(name), role)
         self.template_name = name
 
     def clone(self, name: str) -> str:
@@ -120,13 +129,29 @@ class Postgres:
         # Not urlunsplit: it drops the empty authority of postgresql:///name.
         return f"{parts.scheme}://{netloc}/{quote(name)}" + (f"?{parts.query}" if parts.query else "")
 
+    @property
+    def app_role(self) -> str | None:
+        """The role that the service runs as; None where the server did not let us make one, or nobody asked for it."""
+        role = _role_of(self.template_name or "")
+        return role if self.template_name and self._can_log_in(role) else None
+
+    def app_url(self, url: str) -> str:
+        """The same database for the service's own role; the same user where there is no such role."""
+        role = self.app_role
+        return self.url(urlsplit(url).path.lstrip("/"), f"{role}:{self._password(role)}") if role else url
+
+    @property
+    def reader_role(self) -> str | None:
+        """The role that reads every table and writes none; None on a server that is not ours."""
+        return READER_ROLE if self._can_log_in(READER_ROLE) else None
+
     def reader_url(self, url: str) -> str:
         """The same database for a role that can read every table and change none.
 
         On a server without our reader role the same user is kept and its transactions are made read-only.
         """
-        if self._run("SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", parameters=(READER_ROLE,)):
-            return self.url(urlsplit(url).path.lstrip("/"), READER_ROLE)
+        if role := self.reader_role:
+            return self.url(urlsplit(url).path.lstrip("/"), role)
         parts = urlsplit(url)
         query = dict(parse_qsl(parts.query)) | {"options": "-c default_transaction_read_only=on"}
         return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote, safe="/")))
@@ -168,6 +193,9 @@ class Postgres:
             return
         for name in list(self._made):
             self.drop(name)
+        if self._made_role:
+            with contextlib.suppress(PostgresError):  # a database that somebody kept still names it
+                self._run("DROP ROLE IF EXISTS {}", self._made_role)
 
     def __enter__(self) -> Self:
         return self
@@ -212,6 +240,25 @@ class Postgres:
             first_line = str(error).strip().partition("\n")[0]
             raise PostgresError(SECRETS.mask(f"{statement.format(*names)}: {first_line}")) from error
 
+    def _make_role(self, role: str) -> str | None:
+        """A role that can connect and nothing else; None where making roles is not ours."""
+        [(may,)] = self._run("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+        if not may:
+            return None
+        # Not a parameter: such a statement takes none. A digest needs no quoting.
+        self._run(f"CREATE ROLE {{}} LOGIN PASSWORD '{self._password(role)}'", role)
+        self._made_role = role
+        return role
+
+    def _password(self, role: str) -> str:
+        """The same in each process of a run that was handed the server's URL; of no use to who was not."""
+        password = hmac.digest(self.admin_url.encode(), role.encode(), "sha256").hex()
+        SECRETS.add(password)
+        return password
+
+    def _can_log_in(self, role: str) -> bool:
+        return bool(self._run("SELECT 1 FROM pg_roles WHERE rolname = %s AND rolcanlogin", parameters=(role,)))
+
     def _need_own(self, what: str) -> None:
         if not self.owned:
             raise PostgresError(f"cannot {what} a server that the harness did not start")
@@ -229,6 +276,11 @@ class Postgres:
 
     def _tail(self) -> str:
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
+
+
+def _role_of(template: str) -> str:
+    """The service's role in the clones of a template: `nexmdm_app`, with the same ending."""
+    return template.replace(_TEMPLATE, APP_ROLE, 1)
 
 
 def _environment() -> dict[str, str]:

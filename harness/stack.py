@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from harness.backend import Backend, migrate
+from harness.backend import Backend, grant, migrate
 from harness.fcm import FcmServer
 from harness.logs import LogTap
 from harness.postgres import Postgres
@@ -77,6 +77,11 @@ class Stack:
         """The first (mostly the only) backend."""
         return self.backends[0]
 
+    @property
+    def owner(self) -> dict[str, str]:
+        """The setting with which a command of the backend runs as the database's owner: to migrate, to grant."""
+        return {"NEXMDM_DATABASE_URL": self.postgres.url(self.database)}
+
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
         """Run `nexmdm ARGUMENTS` with the backend's settings to its end: exit code, and stdout with stderr."""
         settings = bare_environment(self.env | dict(env or {}))
@@ -112,12 +117,12 @@ class Stack:
             started = Postgres.attach(database_url) if database_url else Postgres.start(log_file=logs / "postgres.log")
             postgres = self._parts.enter_context(started)
         self.postgres = postgres
-        postgres.template(partial(migrate, self.command))
+        postgres.template(partial(migrate, self.command), partial(grant, self.command))
         self.database = f"nexmdm_{secrets.token_hex(6)}"
         self._parts.callback(postgres.drop, self.database)
         url = postgres.clone(self.database)
         self.fcm.wait_ready()
-        self.env = self._settings(url, workers) | env
+        self.env = self._settings(postgres.app_url(url), workers) | env
         SECRETS.add(self.env["NEXMDM_ADMIN_KEY"], self.env["NEXMDM_HMAC_SECRET"])
         self.logs = LogTap(logs / "backend.log")
         self.backends = []

@@ -17,6 +17,7 @@ import pytest
 from harness import postgres as postgres_module
 from harness.postgres import Postgres, PostgresError
 from harness.postgres_binaries import _trustworthy
+from harness.settings import SECRETS
 from harness.tests.conftest import Playground
 
 
@@ -90,6 +91,39 @@ def test_an_attached_server_is_left_as_it_was(server: Postgres) -> None:
     attached.clone("temporary")
     attached.stop()
     assert databases(server) == before
+
+
+def give(url: str, role: str) -> None:
+    with psycopg.connect(url) as connection:
+        connection.execute(f"GRANT SELECT ON devices TO {role}")
+
+
+def test_the_services_role_has_what_it_was_granted_and_no_more(server: Postgres) -> None:
+    attached = Postgres.attach(server.admin_url)
+    attached.template(fill, give)
+    role = attached.app_role
+    assert role is not None
+    # What a worker of the run is handed is enough to know the role, too.
+    worker = Postgres.attach(server.admin_url, template_name=attached.template_name)
+    url = worker.app_url(worker.clone("for_app"))
+    assert worker.app_role == role
+    assert count(url) == 1
+    with psycopg.connect(url) as app, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        app.execute("DELETE FROM devices")
+    assert SECRETS.mask(url) != url, "the role's password"
+    worker.stop()
+    attached.stop()
+    assert attached.app_role is None, "the server is left as it was"
+
+
+def test_where_roles_cannot_be_made_the_given_user_stays(server: Postgres) -> None:
+    with psycopg.connect(server.admin_url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE tenant LOGIN CREATEDB")
+    attached = Postgres.attach(server.url("postgres", "tenant"))
+    attached.template(fill, lambda *_: pytest.fail("nobody to grant anything to"))
+    url = attached.clone("for_tenant")
+    assert (attached.app_role, attached.app_url(url)) == (None, url)
+    attached.stop()
 
 
 def databases(server: Postgres) -> set[str]:

@@ -53,7 +53,8 @@ def test_a_stack_of_its_own_is_complete_and_gone_afterwards(tmp_path: Path) -> N
         seen = environment(stack)
         assert seen["NEXMDM_WORKERS"] == "2"
         assert seen["NEXMDM_LIMIT_TOKEN_CREATE"] == "1000000/60"
-        assert seen["NEXMDM_DATABASE_URL"] == target.database_url
+        assert seen["NEXMDM_DATABASE_URL"] == stack.postgres.app_url(str(target.database_url)) != target.database_url
+        assert stack.owner["NEXMDM_DATABASE_URL"] == target.database_url
         account = json.loads(seen["NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON"])
         assert account["token_uri"] == f"{target.fcm_url}/token"
         assert {target.admin_key, target.hmac_secret, account["private_key"]} <= SECRETS.known()

@@ -10,6 +10,7 @@ from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import asyncpg
 import typer
 from sqlalchemy.exc import DBAPIError
 
@@ -36,8 +37,9 @@ def _one_line_errors() -> Iterator[None]:
     except OSError as error:  # the port is taken, the database is not there
         sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
         raise typer.Exit(FAILED) from None
-    except DBAPIError as error:
-        sys.stderr.write(f"nexmdm: the database refused: {str(error.orig).splitlines()[0]}\n")
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        refusal = error.orig if isinstance(error, DBAPIError) else error
+        sys.stderr.write(f"nexmdm: the database refused: {str(refusal).splitlines()[0]}\n")
         raise typer.Exit(FAILED) from None
 
 
@@ -87,6 +89,20 @@ def migrate(
             migrations.downgrade(url, to)
         else:
             migrations.upgrade(url, to)
+
+
+@app.command()
+def grant(role: Annotated[str, typer.Argument(help="The role that the service connects as; it has to exist.")]) -> None:
+    """Give a database role exactly the rights that the service needs. Run as the owner, after `migrate`."""
+    with _one_line_errors():
+        url = configuration.migration_url()
+        from nexmdm import grants
+
+        try:
+            asyncio.run(grants.grant(url, role))
+        except grants.GrantError as error:
+            sys.stderr.write(f"nexmdm: {error}\n")
+            raise typer.Exit(FAILED) from None
 
 
 @retention_app.command("run")

@@ -33,6 +33,7 @@ _CLASSES = (  # a server that cannot serve, or not us, whatever the statement wa
     asyncpg.InvalidAuthorizationSpecificationError,  # 28: a password was changed
     asyncpg.InvalidCatalogNameError,  # 3D: the database is being restored
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
+    asyncpg.InsufficientPrivilegeError,  # 42501: the role lacks a right, which `nexmdm grant` mends without a restart
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
 )
 

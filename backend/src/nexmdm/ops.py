@@ -11,7 +11,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from nexmdm import __version__, metrics, migrations
+from nexmdm import __version__, grants, metrics, migrations
 from nexmdm.auth import ADMIN_ONLY, require_admin
 from nexmdm.db import Session, database
 from nexmdm.errors import OF_AN_ADMIN, Problem, answers
@@ -29,7 +29,7 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can serve: database there, schema at head."""
+    """The process can serve: database there, schema at head, the rights that it needs."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
@@ -69,4 +69,8 @@ async def readiness(session: Session) -> Readiness:
     """Readiness to serve."""
     if await migrations.current(session) != migrations.head():
         raise Problem("migrations_pending", "Run `nexmdm migrate`.")
+    if lacking := await grants.missing(session):
+        error = f"no right to {', '.join(lacking[:9])}"
+        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=error)
+        raise Problem("dependency_unavailable", "The database role lacks rights: run `nexmdm grant`.")
     return Readiness()

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Any, Final
+from typing import Any
 
 import asyncpg
 from alembic import context
@@ -10,9 +10,7 @@ from sqlalchemy import pool, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from nexmdm import settings, tables
-
-_LOCK: Final = 7_265_706_112  # any number that nothing else in the database uses as an advisory lock
+from nexmdm import migrations, settings, tables
 
 
 def _include(_object: Any, name: str | None, kind: str, _reflected: bool, _compared: Any) -> bool:
@@ -30,7 +28,7 @@ def _run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         # Before the current revision is read, so that a second process sees what the first has done.
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({migrations.LOCK})"))
         context.run_migrations()
 
 
