@@ -2,7 +2,7 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, ten seeded faults, sim20
+                        coverage, dist, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
@@ -18,6 +18,8 @@
     nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some
     nox -s browser      the reports in a real Chromium (needs one: CHROMIUM, else the one on PATH)
     nox -s up           a whole stack for people: prints its connection details, Ctrl-C ends it
+    nox -s dist         what is shipped: wheel and source archive, built twice and equal, sums, bill of materials
+    nox -s audit        known vulnerabilities of all that is locked; inconclusive where nobody can be asked
     nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
 
 Environments live in .nox/<group>, one per lock, and are made again only when their lock changed. The backend is built
@@ -126,7 +128,7 @@ def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
-    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage"):
+    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage", "dist"):
         session.notify(name, posargs=[])
     session.notify("faults", posargs=SOME_FAULTS)
     session.notify("sim20", posargs=QUICK_SIM)
@@ -268,6 +270,25 @@ def lint(session: nox.Session) -> None:
 def up(session: nox.Session) -> None:
     """A whole stack until Ctrl-C; one JSON line says where it is."""
     python(session, "harness", "-m", "harness", "up", *session.posargs, env=backend_env(session))
+
+
+@nox.session
+def dist(session: nox.Session) -> None:
+    """The wheel and the source archive, reproducibly, with sums and a bill of materials: artifacts/dist."""
+    builder = environments.ensure("build", say=session.log)
+    cyclonedx = environments.ensure("supply", say=session.log).with_name("cyclonedx-py")
+    tested = environments.ensure_wheel(say=session.log)
+    with reported(session, "dist"):
+        arguments = (f"--builder={builder}", f"--cyclonedx={cyclonedx}", f"--tested={tested}")
+        python(session, "harness", "-m", "ci.dist", *arguments, *session.posargs)
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Ask a database of vulnerabilities about every lock, or about the requirements files that are named."""
+    program = environments.ensure("supply", say=session.log).with_name("pip-audit")
+    with reported(session, "audit"):
+        python(session, "harness", "-m", "ci.audit", f"--pip-audit={program}", *session.posargs)
 
 
 @nox.session

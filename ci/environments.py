@@ -22,7 +22,7 @@ LOCKS = ROOT / "locks"
 BACKEND = ROOT / "backend"
 BACKEND_LOCK = BACKEND / "requirements.lock"
 BACKEND_TESTS_LOCK = LOCKS / "backend-tests.txt"
-GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "browser", "lint", "build")
+GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "browser", "lint", "build", "supply")
 _LOCK_OPTIONS = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet")
 
 
@@ -51,6 +51,12 @@ def ensure_backend_tests(*, say: Say) -> Path:
     """The Python that runs the backend's own tests: the same wheel, the same pins, and the test tools."""
     with _alone():
         return _with_wheel(ENVIRONMENTS / "backend-tests", BACKEND_TESTS_LOCK, say)
+
+
+def ensure_wheel(*, say: Say) -> Path:
+    """The wheel of backend/ as it is now, which every suite runs."""
+    with _alone():
+        return _wheel(say)
 
 
 def lock(arguments: Sequence[str], *, say: Say) -> None:
