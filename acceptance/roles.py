@@ -26,6 +26,7 @@ RIGHTS = {
     "rate_limits": "DELETE INSERT SELECT UPDATE",
     "scheduled_jobs": "INSERT SELECT UPDATE",
 }
+FUNCTIONS = {"nexmdm_ensure_heartbeat_partitions": "EXECUTE", "nexmdm_drop_heartbeat_partitions": "EXECUTE"}
 # Every right of every relation and function, by whatever way the role has it.
 _HELD = """
     select relname as object, string_agg(r, ' ' order by r) as rights

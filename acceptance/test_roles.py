@@ -7,13 +7,12 @@ import pytest
 
 from acceptance.answers import accepted, refused
 from acceptance.case import case
-from acceptance.roles import RIGHTS, as_app, as_owner, held, refusal
+from acceptance.roles import FUNCTIONS, RIGHTS, as_app, as_owner, held, refusal
 from acceptance.system import FreshBackend, System
 from harness.waiting import eventually
 
 DENIED = "42501"
 BEYOND_BOUNDS = "22023"
-FUNCTIONS = {"nexmdm_ensure_heartbeat_partitions": "EXECUTE", "nexmdm_drop_heartbeat_partitions": "EXECUTE"}
 TODAY = datetime.now(UTC).date()
 
 

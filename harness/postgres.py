@@ -116,6 +116,11 @@ class Postgres:
         self._create(name, self.template_name or "template1")
         return self.url(name)
 
+    def empty(self, name: str) -> str:
+        """Make database `name` without anything in it, to restore a backup into. Returns its URL."""
+        self._create(name, "template0")
+        return self.url(name)
+
     def drop(self, name: str) -> None:
         """Drop database `name`, its connections cut. Unknown: nothing happens."""
         self._run("DROP DATABASE IF EXISTS {} WITH (FORCE)", name)

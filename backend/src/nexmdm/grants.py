@@ -35,6 +35,10 @@ FUNCTIONS: Final = (
     "nexmdm_ensure_heartbeat_partitions(date, date)",
     "nexmdm_drop_heartbeat_partitions(date)",
 )
+_OF_THE_OWNER: Final = (
+    "nexmdm_ensure_heartbeat_partitions_unbounded(date, date)",
+    "nexmdm_drop_heartbeat_partitions_unbounded(date)",
+)
 
 _TABLES: Final = [table for table, rights in RIGHTS.items() for _ in rights]
 _RIGHTS: Final = [right for rights in RIGHTS.values() for right in rights]
@@ -107,6 +111,9 @@ async def _replace(connection: asyncpg.Connection[Any], role: str) -> None:
     for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
         await _execute(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM %I", role)
     await _execute(connection, "REVOKE ALL ON SCHEMA public FROM %I", role)
+    # Anybody may call a new function, and one that was restored from a backup without its rights is new.
+    for function in (*FUNCTIONS, *_OF_THE_OWNER):
+        await connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
     # Up to PostgreSQL 14 anybody may create tables there.
     if await connection.fetchval("SELECT has_schema_privilege($1::name, 'public', 'CREATE')", role):
         await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
