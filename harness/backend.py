@@ -90,10 +90,13 @@ class Backend:
         child, self._child = self._child, None
         return None if child is None else child.stop(within_s)
 
-    def kill(self) -> None:
-        """SIGKILL to the process alone, no goodbye: its children have to notice by themselves."""
+    def kill(self, *, group: bool = False) -> None:
+        """SIGKILL to the process alone, no goodbye: its children have to notice by themselves.
+
+        group: to its children too, as when a container is killed.
+        """
         if self._child is not None:
-            self._child.send(signal.SIGKILL)
+            self._child.send(signal.SIGKILL, group=group)
             self._child.wait()
 
     def restart(self, within_s: float = 20.0) -> Backend:

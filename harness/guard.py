@@ -16,6 +16,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -85,11 +86,21 @@ class Guard:
             if not self.kinds and time.monotonic() >= linger_until:
                 break
             time.sleep(0.01)
+        for place in _mounts_below(self.folder):
+            subprocess.run(["umount", "--lazy", place], check=False, stdin=subprocess.DEVNULL, capture_output=True)
         # The folder vanishes in one step: a late child finds no FIFO and gives up.
         doomed = self.folder.with_name(self.folder.name + ".gone")
         with contextlib.suppress(OSError):
             self.folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _mounts_below(folder: Path) -> list[str]:
+    """What harness.small_disk has mounted, the innermost first."""
+    with contextlib.suppress(OSError):
+        places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        return sorted((place for place in places if place.startswith(f"{folder}/")), reverse=True)
+    return []
 
 
 def _alive(pid: int) -> bool:

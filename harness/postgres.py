@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,18 +51,23 @@ class Postgres:
         self._child: Child | None = None
         self._argv: list[str] = []
         self._data = self._log = Path()
+        self._env: dict[str, str] = {}
 
     @classmethod
-    def start(cls, data_dir: Path | None = None, *, log_file: Path | None = None) -> Postgres:
+    def start(
+        cls, data_dir: Path | None = None, *, log_file: Path | None = None, env: Mapping[str, str] | None = None
+    ) -> Postgres:
         """Start our own server on a fresh cluster (durable settings: fsync stays on), under 3 s. Raises PostgresError.
 
-        data_dir: where the cluster lives, an empty folder that is kept; default a temporary one that `stop` removes.
+        data_dir: where the cluster lives, an empty folder that is kept; default a temporary one that `stop` removes;
+        env: more of an environment for the server.
         """
         user = server_user()
         binaries = install()
         sockets = _owned_by(user, workspace("pg"))
         data = _owned_by(user, data_dir if data_dir is not None else workspace("pgdata"))
         self = cls(f"postgresql://postgres@/postgres?{urlencode({'host': sockets}, safe='/')}")
+        self._env = _environment() | dict(env or {})
         self._data, self._log = data, log_file or workspace("pglog") / "postgres.log"
         initdb = [str(binaries / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-instructions"]
         initdb += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
@@ -91,6 +96,11 @@ class Postgres:
     def owned(self) -> bool:
         """Whether the server is ours: pause, resume, halt and restart need that."""
         return bool(self._argv)
+
+    @property
+    def running(self) -> bool:
+        """Whether our own server's postmaster lives: it ends by itself when, say, its disk is full."""
+        return self._child is not None and self._child.poll() is None
 
     @property
     def pid(self) -> int | None:
@@ -186,6 +196,20 @@ class Postgres:
             self._child.stop(10.0, first=signal.SIGINT)  # "fast": sessions are cut, everything is written
             self._child = None
 
+    def kill(self) -> None:
+        """SIGKILL to every process of the server at once; what it has written to files stays. Own server only."""
+        self.pause()  # a running postmaster would start new children meanwhile
+        child, self._child = self._child, None
+        if child is None or child.poll() is not None:
+            return
+        postmaster = psutil.Process(child.pid)
+        children = postmaster.children(recursive=True)
+        for process in (*children, postmaster):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        child.reap()
+        psutil.wait_procs(children, _START_WITHIN_S)  # one that lingers would keep the shared memory
+
     def restart(self) -> None:
         """Stop the server if it runs and start it again on the same data and socket. Own server only."""
         self.halt()
@@ -211,7 +235,7 @@ class Postgres:
     def _launch(self) -> None:
         with self._log.open("ab") as log:
             self._child = Child(
-                self._argv, env=_environment(), kind="postgres", user=server_user(), cwd="/", stdout=log, stderr=log
+                self._argv, env=self._env, kind="postgres", user=server_user(), cwd="/", stdout=log, stderr=log
             )
         child = self._child
 

@@ -184,7 +184,25 @@ def test_paused_it_hangs_halted_it_refuses_and_both_end() -> None:
         own.pause()  # and is stopped in spite of it
 
 
-@pytest.mark.parametrize("what", ["pause", "resume", "halt", "restart"])
+def test_killed_it_is_gone_at_once_and_recovers_what_was_committed() -> None:
+    with Postgres.start() as own:
+        own.template(fill)
+        url = own.clone("data")
+        with psycopg.connect(url) as held:
+            held.execute("INSERT INTO devices VALUES (2, 'D02')")
+            held.commit()
+            held.execute("INSERT INTO devices VALUES (3, 'D03')")
+            own.kill()
+            assert not own.running
+            with pytest.raises(psycopg.OperationalError):
+                held.execute("SELECT 1")
+        own.kill()  # nothing is left to kill
+        own.restart()
+        assert count(url) == 2, "what was committed, and nothing else"
+        assert "was not properly shut down" in own._log.read_text()
+
+
+@pytest.mark.parametrize("what", ["pause", "resume", "halt", "kill", "restart"])
 def test_somebody_elses_server_is_not_brought_down(server: Postgres, what: str) -> None:
     attached = Postgres.attach(server.admin_url)
     assert not attached.owned
