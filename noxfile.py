@@ -2,12 +2,13 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, dist, ten seeded faults, sim20
+                        coverage, dist, a sample of chaos, ten seeded faults, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
     nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
+    nox -s chaos        kills, outages, full disks under load: no write lost; `-- --sample`, `-- --case chaos/004`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
     nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs
@@ -53,7 +54,7 @@ QUICK_SIM = ("--duration", "30s")
 SOME_FAULTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
 HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "acceptance"), ("acceptance", "bench"))
-FAULT_FINDERS = {"acceptance": "acceptance", "contract": "contracts", "sim20": "load"}
+FAULT_FINDERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
@@ -130,6 +131,7 @@ def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
     for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage", "dist"):
         session.notify(name, posargs=[])
+    session.notify("chaos", posargs=["--sample"])
     session.notify("faults", posargs=SOME_FAULTS)
     session.notify("sim20", posargs=QUICK_SIM)
 
@@ -180,11 +182,22 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def acceptance(session: nox.Session) -> None:
     """The curated acceptance cases, on workers with a database each."""
-    arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests")
+    arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests", "--ignore=acceptance/chaos")
     # One more than there are CPUs: a good part of a case is waiting.
     workers = str((os.cpu_count() or 1) + 1)
     with reported(session, "acceptance"):
         python(session, "acceptance", *arguments[:2], "-n", workers, *arguments[2:], env=backend_env(session))
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Faults under load: each is done to a live system again and again, and no acknowledged write may be lost."""
+    # One after the other, in order: each measures how long recovery takes. A case that this machine cannot run (a disk
+    # to fill needs root) is disabled in result.json, and any other skip fails it: no_skips would know no difference.
+    options = ["-q", "-p", "no:xdist", "-p", "no:randomly", "--suite", "chaos"]
+    with reported(session, "chaos"):
+        arguments = ["-m", "pytest", *options, "acceptance/chaos", *session.posargs]
+        python(session, "acceptance", *arguments, env=backend_env(session))
 
 
 @nox.session

@@ -18,7 +18,7 @@ from acceptance.api import Api
 from acceptance.database import Database
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
-from acceptance.results import Results
+from acceptance.results import RESULTS, Results
 from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness import waiting
@@ -29,11 +29,10 @@ from harness.settings import SECRETS, artifacts, backend_command
 
 STACKS = pytest.StashKey[Stacks]()
 POSTGRES = pytest.StashKey[Postgres]()
-RESULTS = pytest.StashKey[Results]()
 
 
-def folder() -> Path:
-    return artifacts("acceptance")
+def folder(config: pytest.Config) -> Path:
+    return artifacts(config.option.suite)
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
@@ -42,6 +41,7 @@ def folder() -> Path:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--case register/004`, as often as wanted: these cases and no others."""
     parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
+    parser.addoption("--suite", default="acceptance", metavar="NAME", help="what its folder of artifacts is called")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
@@ -60,11 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
     for module in (contextlib, waiting):
         vars(module)["__tracebackhide__"] = True  # pytest leaves out their frames
     if not hasattr(config, "workerinput"):
-        shutil.rmtree(folder() / "logs", ignore_errors=True)
-        config.stash[RESULTS] = Results(time.time())
+        shutil.rmtree(folder(config) / "logs", ignore_errors=True)
+        config.stash[RESULTS] = Results(time.time(), config.option.suite)
         config.pluginmanager.register(config.stash[RESULTS])
         if not config.option.xmlpath:
-            config.option.xmlpath = str(folder() / "junit.xml")
+            config.option.xmlpath = str(folder(config) / "junit.xml")
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -81,7 +81,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         except StackError as error:
             pytest.exit(f"nothing to test with: {error}", returncode=2)
     name = worker["workerid"] if worker else "main"
-    config.stash[STACKS] = Stacks(given, postgres, folder() / "logs" / name)
+    config.stash[STACKS] = Stacks(given, postgres, folder(config) / "logs" / name)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -127,15 +127,15 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if POSTGRES in config.stash:
         config.stash[POSTGRES].stop()
     if results.cases:
-        results.complaints += sweep_artifacts(folder())
-        code = results.write(folder(), capabilities() - {"stack"})
+        results.complaints += sweep_artifacts(folder(config))
+        code = results.write(folder(config), capabilities() - {"stack"})
         session.exitstatus = code if int(session.exitstatus) in (0, 1) else 2
     elif int(session.exitstatus) not in (0, 1):
         session.exitstatus = 2  # no case ran: nothing can be said
     terminal = config.pluginmanager.getplugin("terminalreporter")
     for complaint in results.complaints[:20]:
         terminal.write_line(f"SWEEP {complaint}", red=True)
-    terminal.write_line(f"artifacts: {folder()}")
+    terminal.write_line(f"artifacts: {folder(config)}")
 
 
 # --- a case --------------------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         if report.failed:
             report.user_properties.append(("why", SECRETS.mask(failure.why(report))))
             report.longrepr = SECRETS.mask(str(report.longrepr))
-            report.sections += failure.sections(found, systems, folder())
+            report.sections += failure.sections(found, systems, folder(item.config))
     return report
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from acceptance.case import DISABLED
 from acceptance.contract import Contract
-from harness.budgets import Check, Status, Verdict, judge
+from harness.budgets import Check, Judgement, Status, Verdict, judge
 from harness.report import Envelope, write_json, write_result
 
 # A case keeps the worst outcome among its parameter sets.
@@ -63,11 +63,18 @@ def outcome(report: pytest.TestReport) -> tuple[str, str]:
     return "passed", ""
 
 
+RESULTS = pytest.StashKey["Results"]()
+
+
 class Results:
     """Collects the reports of all workers by case; a pytest plugin by its one hook."""
 
-    def __init__(self, started_at: float) -> None:
-        self.started_at = started_at
+    def __init__(self, started_at: float, suite: str = "acceptance") -> None:
+        self.started_at, self.suite = started_at, suite
+        # What a suite adds to its cases: limits, files beside result.json, tables of summary.md.
+        self.judgements: list[Judgement] = []
+        self.files = ["junit.xml", "log.jsonl"]
+        self.tables: list[str] = []
         self.cases: dict[str, CaseResult] = {}
         self.complaints: list[str] = []
         self.seed: int | None = None  # of the order: `-- --randomly-seed=N` gives the same again
@@ -124,7 +131,7 @@ class Results:
 
     def verdict(self) -> Verdict:
         """Complaints of the sweep count as failures; with nothing but disabled cases the run is inconclusive."""
-        return judge((), self.checks())
+        return judge(self.judgements, self.checks())
 
     def checks(self) -> list[Check]:
         status = {"passed": Status.PASS, "disabled": Status.DISABLED}
@@ -170,32 +177,37 @@ class Results:
     def write(self, folder: Path, capabilities: frozenset[str]) -> int:
         """Every artifact of the run; returns the exit code: 0 pass, 1 the product failed, 2 nothing can be said."""
         counted = Counter(one.outcome for one in self.cases.values())
-        operations = self.operations()
-        pairs = [bool(operations[name][status]) for name in operations for status in operations[name]]
+        facts: dict[str, str | int | float | bool | None] = {
+            "cases": len(self.cases),
+            **{name: counted[name] for name in SEVERITY},
+            "tests": sum(one.tests for one in self.cases.values()),
+            "systems started": len(self.starts_s),
+            "start of a system, s (median / slowest)": self.starts(),
+        }
+        if self.suite == "acceptance":
+            operations = self.operations()
+            pairs = [bool(operations[name][status]) for name in operations for status in operations[name]]
+            facts["operation_status_pairs_documented"] = len(pairs)
+            facts["operation_status_pairs_proved"] = sum(pairs)
+            write_json(folder / "matrix.json", self.matrix(), "matrix")
+            self.files.append("matrix.json")
+            self.tables.append(self.table())
         document = write_result(
             folder,
             Envelope(
-                "acceptance",
+                self.suite,
                 self.started_at,
                 time.time(),
                 self.verdict(),
+                self.judgements,
                 checks=self.checks(),
                 seed=self.seed,
                 capabilities=capabilities,
-                facts={
-                    "cases": len(self.cases),
-                    **{name: counted[name] for name in SEVERITY},
-                    "tests": sum(one.tests for one in self.cases.values()),
-                    "systems started": len(self.starts_s),
-                    "start of a system, s (median / slowest)": self.starts(),
-                    "operation_status_pairs_documented": len(pairs),
-                    "operation_status_pairs_proved": sum(pairs),
-                },
-                files=["matrix.json", "junit.xml", "log.jsonl"],
+                facts=facts,
+                files=self.files,
             ),
         )
         with (folder / "summary.md").open("a", encoding="utf-8") as summary:
-            summary.write(self.table())
-        write_json(folder / "matrix.json", self.matrix(), "matrix")
+            summary.write("".join(self.tables))
         (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in self.lines()), encoding="utf-8")
         return int(document["exit_code"])

@@ -91,14 +91,26 @@ class Stacks:
                 self._shared = self.fresh()
         return self._shared
 
-    def fresh(self, workers: int = 1, env: Mapping[str, str] | None = None, *, own_postgres: bool = False) -> System:
-        """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages."""
+    def fresh(
+        self,
+        workers: int = 1,
+        env: Mapping[str, str] | None = None,
+        *,
+        replicas: int = 1,
+        own_postgres: bool = False,
+        postgres: Postgres | None = None,
+    ) -> System:
+        """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages.
+
+        replicas: as many backends on the database; postgres: a server of the case's, which ends it.
+        """
         self._count += 1
         begun = time.monotonic()
         stack = Stack.start(
             workers=workers,
             env=env,
-            postgres=None if own_postgres else self.postgres,
+            replicas=replicas,
+            postgres=postgres or (None if own_postgres else self.postgres),
             log_dir=self._log_dir / f"{self._count:02}",
         )
         self.starts_s.append(round(time.monotonic() - begun, 2))

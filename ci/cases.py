@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+ACCEPTANCE: Final = ROOT / "acceptance"
+FOLDERS: Final = (ACCEPTANCE, ACCEPTANCE / "chaos")
 PAGE: Final = ROOT / "docs" / "cases.md"
 _HEAD: Final = """# The acceptance cases
 
 Each proves one requirement; what stands in brackets is where it comes from: a seed document (000 A: its test matrix) or
-`api.md`. One alone: `nox -s acceptance -- --case register/004`.
+`api.md`. One alone: `nox -s acceptance -- --case register/004`; in `chaos/`: `nox -s chaos -- --case chaos/004`.
 
 This page is generated from the cases: `python -m ci.cases` writes it, `nox -s lint` checks it.
 """
@@ -38,16 +40,17 @@ def cases(source: str) -> Iterator[Listed]:
                     yield Listed(ast.literal_eval(mark.args[0]), first_line)
 
 
-def page(folder: Path = ROOT / "acceptance") -> str:
-    """The whole page: a section per file, headed by the first sentence of its docstring."""
+def page(*folders: Path) -> str:
+    """The whole page: a section per file, headed by the first sentence of its docstring. No folders: of all cases."""
     sections, total = [], 0
-    for path in sorted(folder.glob("test_*.py")):
+    for path in (path for folder in folders or FOLDERS for path in sorted(folder.glob("test_*.py"))):
         source = path.read_text(encoding="utf-8")
         found = sorted(cases(source))
         total += len(found)
         title = (ast.get_docstring(ast.parse(source)) or path.stem).partition("\n")[0].rstrip(".")
         rows = [f"| `{case_id}` | {requirement.replace('|', '/')} |" for case_id, requirement in found]
-        sections += ["", f"## [{path.name}](../acceptance/{path.name})", "", f"{title}.", ""]
+        name = path.relative_to(ROOT / "acceptance") if path.is_relative_to(ROOT) else path.name
+        sections += ["", f"## [{name}](../acceptance/{name})", "", f"{title}.", ""]
         sections += ["| case | requirement |", "|---|---|", *rows]
     return "\n".join([_HEAD, f"{total} cases.", *sections]) + "\n"
 

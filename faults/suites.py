@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-NAMES: Final = ("acceptance", "contract", "sim20")
+NAMES: Final = ("acceptance", "chaos", "contract", "sim20")
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
@@ -26,11 +26,17 @@ class Run:
 def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs: int) -> list[str]:
     """argv of the suite; no checks: all of it."""
     python = pythons[suite]
+    if suite == "chaos":
+        # One process: its cases measure how long recovery takes, and each starts a system of its own.
+        where = [str(path) for path in _files(checks, CASES / "chaos")] or ["acceptance/chaos"]
+        options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--suite", "chaos", "--sample"]
+        return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
     if suite == "acceptance":
         cases = [check for check in checks if check != "sweep"]
         # Nothing but the sweep was asked for: any case leaves rows and lines to look through.
         cases = cases or ([ANY_CASE] if checks else [])
-        where = [str(path) for path in _files(cases)] or ["acceptance", "--ignore=acceptance/tests"]
+        others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
+        where = [str(path) for path in _files(cases)] or ["acceptance", *others]
         workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist", "-p", "no:randomly"]
         if checks and jobs == 1:
             workers.append("-x")  # one red test of the named case is all that is asked
@@ -46,10 +52,10 @@ def _each(option: str, values: Sequence[str]) -> list[str]:
     return [part for value in values for part in (option, value)]
 
 
-def _files(cases: Sequence[str]) -> list[Path]:
+def _files(cases: Sequence[str], folder: Path = CASES) -> list[Path]:
     """Where these cases stand: collecting all of the suite takes a second of each run."""
     marks = [f'@case("{case_id}"' for case_id in cases]
-    return [path for path in sorted(CASES.glob("test_*.py")) if any(mark in path.read_text() for mark in marks)]
+    return [path for path in sorted(folder.glob("test_*.py")) if any(mark in path.read_text() for mark in marks)]
 
 
 def read(artifacts: Path, suite: str) -> Run:

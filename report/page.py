@@ -112,6 +112,7 @@ def _view(sources: Sources) -> dict[str, Any]:
         "grid": grid.grid(sources.matrix) if sources.matrix else None,
         "matrix_from": sources.matrix_from,
         "faults": sources.faults.get("faults", []),
+        "chaos": sources.chaos.get("faults", []),
         "files": _files(sources),
     }
     absent = [f"{name} ({_PLACES[name]})" for name in sources.absent if name in _PLACES]

@@ -47,6 +47,7 @@ class Sources:
     latency: dict[str, Any] = field(default_factory=dict)
     timelines: dict[str, Any] = field(default_factory=dict)
     faults: dict[str, Any] = field(default_factory=dict)
+    chaos: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, Any] = field(default_factory=dict)
     matrix_from: str = ""
     samples: list[dict[str, str]] = field(default_factory=list)
@@ -77,7 +78,7 @@ def read(directory: Path) -> Sources:
             sources.unusable[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return None
 
-    for name in ("latency", "timelines", "faults"):
+    for name in ("latency", "timelines", "faults", "chaos"):
         setattr(sources, name, part(f"{name}.json", partial(_json, schema=name)) or {})
     own = (directory / "matrix.json").exists() or directory.resolve().name == "acceptance"
     beside = directory if own else directory.resolve().parent / "acceptance"

@@ -44,7 +44,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], i
     """The exit code of the gate over these artifacts."""
     monkeypatch.setenv("NEXMDM_ARTIFACTS", str(tmp_path))
     monkeypatch.setattr(coverage, "ROOT", tmp_path)
-    monkeypatch.setattr(cases, "page", lambda: PAGE)
+    monkeypatch.setattr(cases, "page", lambda *_: PAGE)
     (tmp_path / "openapi.yaml").write_text(SPEC)
 
     def run(files: Files) -> int:

@@ -167,6 +167,20 @@ def faults(directory: Path) -> None:
     write_json(directory / "faults.json", document, "faults")
 
 
+def chaos(directory: Path) -> None:
+    """chaos.json: a fault that was got over, and one that cost a write."""
+
+    def one(fault: str, missing: int) -> dict[str, Any]:
+        examples = ["heartbeat 7: acknowledged and not there"] * missing
+        counts = {"repetitions": 10, "asked": 1234, "acknowledged": 1200, "refused": 30, "unanswered": 4, "landed": 1}
+        found = {"missing": missing, "doubled": 0, "unasked": 0, "wrong": {}, "examples": examples}
+        times = {"recovery_median_s": 0.21, "recovery_worst_s": 0.9, "whole_worst_s": 1.7, "limit_s": 5, "took_s": 31}
+        return {"fault": fault, "case": "chaos/001"} | counts | found | times
+
+    rows = [one("kill -9 of the backend", 0), one("disk full", 1)]
+    write_json(directory / "chaos.json", {"sample": False, "faults": rows}, "chaos")
+
+
 def junit(directory: Path, output: str = "assert 200 == 401", times: int = 1) -> None:
     """junit.xml with a passed case, and a failed one as often as asked for."""
     case = '<properties><property name="case" value="register/002"/></properties>'
@@ -232,6 +246,14 @@ def hunted(directory: Path) -> Path:
     return directory
 
 
+def shaken(directory: Path) -> Path:
+    """A chaos run in which a write was lost."""
+    missing = Limit("missing", "writes", "==", 0).judge_value(1, 2400)
+    result(directory, [missing], suite="chaos", files=["chaos.json"])
+    chaos(directory)
+    return directory
+
+
 def soaked(directory: Path) -> Path:
     growth = [
         Limit("memory growth", "", "<", 0.1).judge_value(0.23, 90),
@@ -244,4 +266,12 @@ def soaked(directory: Path) -> Path:
     return directory
 
 
-SUITES = {"sim20": whole, "acceptance": broken, "empty": empty, "capacity": rising, "faults": hunted, "soak": soaked}
+SUITES = {
+    "sim20": whole,
+    "acceptance": broken,
+    "empty": empty,
+    "capacity": rising,
+    "chaos": shaken,
+    "faults": hunted,
+    "soak": soaked,
+}

@@ -190,6 +190,14 @@ def test_faults_that_survived_come_first(tmp_path: Path) -> None:
     assert "+ if False:" in text
 
 
+def test_a_write_that_a_fault_cost_is_named(tmp_path: Path) -> None:
+    text = Page(render(builder.shaken(tmp_path))).text
+    assert "✗ 1" in text
+    assert "disk full: what is amiss" in text
+    assert "heartbeat 7: acknowledged and not there" in text
+    assert "kill -9 of the backend: what is amiss" not in text
+
+
 def test_resources_have_a_chart_for_each_column_and_a_line_for_each_process() -> None:
     rows = [
         {"t_s": str(t), "pid": pid, "rss_bytes": str(2**20 * (100 + t)), "fds": "40"} for t in (0, 5) for pid in "12"

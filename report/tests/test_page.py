@@ -69,6 +69,7 @@ def test_headings_come_in_order_and_tables_have_scopes(suite: Path) -> None:
         ("acceptance", "checks facts failures matrix environment"),
         ("empty", "limits facts environment"),
         ("capacity", "checks facts latency stages environment"),
+        ("chaos", "limits facts chaos environment"),
         ("faults", "checks facts faults environment"),
         ("soak", "limits facts latency resources environment"),
     ],

@@ -1,0 +1,1 @@
+"""Faults under load: each is done to a live system that takes writes, and a ledger says what became of them."""

@@ -1,0 +1,79 @@
+"""Wires the chaos cases to pytest: the fixture that does a fault, a line as each ends, the table and its artifact.
+
+Does not write result.json: the suite's conftest does, with the limits that it is given here.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import pytest
+
+from acceptance.chaos import table
+from acceptance.chaos.scene import SETTINGS, NewScene, Scene
+from acceptance.chaos.suffer import BEGUN, SUFFERED, Suffer
+from acceptance.results import RESULTS
+from acceptance.stacks import Stacks
+from acceptance.system import System
+from harness.balancer import Balancer
+from harness.settings import artifacts
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--sample", action="store_true", help="each fault once")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[SUFFERED] = []
+    config.stash[BEGUN] = time.monotonic()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Before the suite's conftest judges the run."""
+    config = session.config
+    rows = config.stash[SUFFERED]
+    if not rows:
+        return
+    table.write(artifacts(config.option.suite), rows, sample=config.option.sample)
+    results = config.stash[RESULTS]
+    results.judgements += table.limits(rows)
+    results.files.append(table.NAME)
+    results.tables.append(table.markdown(rows))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in table.lines(rows) if (rows := config.stash[SUFFERED]) else ():
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def suffer(request: pytest.FixtureRequest) -> Suffer:
+    return Suffer(request)
+
+
+@pytest.fixture
+def scene(stacks: Stacks) -> Iterator[NewScene]:
+    """scene(replicas=2, env={...}): a system of its own that is ready for traffic; replicas are behind a balancer."""
+    with ExitStack() as made:
+
+        def make(
+            *,
+            env: dict[str, str] | None = None,
+            replicas: int = 1,
+            clock: Callable[[], float] = time.time,
+            **options: Any,
+        ) -> Scene:
+            system: System = stacks.fresh(env=SETTINGS | (env or {}), replicas=replicas, **options)
+            end = partial(stacks.end, system)
+            made.callback(end)
+            url = system.target.base_url
+            if replicas > 1:
+                replicas_urls = [backend.base_url for backend in system.running.backends]
+                url = made.enter_context(Balancer.start(replicas_urls)).url
+            one = Scene(system, url, end=end, clock=clock)
+            made.callback(one.end)
+            return one
+
+        yield make
