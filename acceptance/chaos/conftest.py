@@ -73,7 +73,7 @@ def scene(stacks: Stacks) -> Iterator[NewScene]:
                 replicas_urls = [backend.base_url for backend in system.running.backends]
                 url = made.enter_context(Balancer.start(replicas_urls)).url
             one = Scene(system, url, end=end, clock=clock)
-            made.callback(one.end)
+            made.callback(one.close)
             return one
 
         yield make

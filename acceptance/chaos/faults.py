@@ -163,8 +163,8 @@ def clock_moved(clock: MovedClock, midnight: float) -> Fault:
         clock.move(-20.0)
         scene.goes_on("heartbeat", "token")
         # Now the device was registered in the future.
-        assert scene.writes.beat(device, agent_version="1.4.3") is not None
-        assert scene.writes.retire(device.device_id) is not None
+        scene.writes.beat(device, agent_version="1.4.3")
+        scene.writes.retire(device.device_id)
         yield
 
     return fault

@@ -52,7 +52,7 @@ class Scene:
     def __init__(
         self, system: System, base_url: str, *, end: Callable[[], None], clock: Callable[[], float] = time.time
     ) -> None:
-        """base_url: where clients go; end: ends the system, may be called twice; clock: the database's, in epoch seconds."""
+        """base_url: where clients go; end: ends the system; clock: epoch seconds as the database sees them."""
         self.system, self.base_url, self._end = system, base_url, end
         self.ledger = Ledger(clock)
         # For a case that writes beside the traffic: its client, and devices that nobody else uses.
@@ -61,8 +61,8 @@ class Scene:
         self.writes = Writes(client, self.ledger)
         self.spare: list[FleetDevice] = []
 
-    def end(self) -> None:
-        """End the system, now and not with the case: for a case that ends what the system stands on."""
+    def close(self) -> None:
+        """End the system; safe to call twice. For `closing`, in a case that ends what the system stands on."""
         self._transport.close()
         self._end()
 

@@ -1,6 +1,7 @@
 """PostgreSQL dies, hangs, hangs up or is full while it is written to: a clear 503 meanwhile, and then as before."""
 
 import time
+from contextlib import closing
 
 import pytest
 
@@ -63,30 +64,30 @@ def test_the_pool_is_exhausted(scene: NewScene, suffer: Suffer) -> None:
 def test_the_disk_is_full(scene: NewScene, suffer: Suffer) -> None:
     """While the database's disk is full writes are 503; when it has room again all is as before (000 A: 5xx)."""
     try:
-        with small_disk.mounted(DISK_MIB) as disk, Postgres.start(disk.folder) as postgres:
-            one = scene(postgres=postgres)
+        with (
+            small_disk.mounted(DISK_MIB) as disk,
+            Postgres.start(disk.folder) as postgres,
+            closing(scene(postgres=postgres)) as one,
+        ):
             suffered = suffer(one, "disk full", faults.disk_full(disk, postgres), times=2, recovers_within_s=10.0)
             assert suffered.tally.refused, "it was full, and nobody noticed"
             assert not suffered.tally.unanswered
             accepted(one.system.api.admin("GET", "/v1/devices"))
-            one.end()
     except small_disk.SmallDiskError as error:
         pytest.skip(f"{DISABLED}the right to mount a small disk ({error})")
 
 
 @case("chaos/013")
 def test_the_clock_moves(scene: NewScene, suffer: Suffer) -> None:
-    """The database's clock passes midnight and is set back by 20 s: every write goes on, each beat in its day (api.md)."""
+    """The database's clock passes midnight and is set back by 20 s: writes go on, each beat in its day (api.md)."""
     midnight = (time.time() // DAY_S + 1) * DAY_S
     try:
         clock = MovedClock(midnight - 120.0 - time.time())
     except MovedClockError as error:
         pytest.skip(f"{DISABLED}{error}")
-    with Postgres.start(env=clock.env) as postgres:
-        one = scene(postgres=postgres, clock=clock.now)
+    with Postgres.start(env=clock.env) as postgres, closing(scene(postgres=postgres, clock=clock.now)) as one:
         # What was due before the clock went back is due so many seconds later.
         suffered = suffer(one, "clock past midnight and back", faults.clock_moved(clock, midnight), times=2)
         assert suffered.tally.acknowledged == suffered.tally.asked, "a clock is no reason to refuse a write"
         days = one.system.db.rows("select distinct (bucket at time zone 'UTC')::date as day from device_heartbeats")
         assert len(days) == 2, "midnight was passed"
-        one.end()

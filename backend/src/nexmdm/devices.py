@@ -70,10 +70,12 @@ async def find_device(session: Session, device_id: UUID) -> DeviceView:
 
 async def retire_device(session: Session, device_id: UUID) -> DeviceView:
     """End a device: every statement of a device route asks for `retired_at IS NULL`, so its token is dead at once."""
+    # Not before it was registered, though the clock was set back or the database moved to a server that lags.
+    now = func.greatest(func.now(), Device.registered_at)
     retirement = (
         update(Device)
         .where(col(Device.device_id) == device_id, col(Device.retired_at).is_(None))
-        .values(retired_at=func.now(), updated_at=func.now())
+        .values(retired_at=now, updated_at=now)
         .returning(col(Device.alias))
     )
     with Operation("update", "devices", device_id=str(device_id)):

@@ -80,7 +80,7 @@ _STORE: Final = f"""
                 WHEN newest.fcm_token IS DISTINCT FROM d.fcm_token AND newest.fcm_token IS NOT NULL THEN NULL
                 ELSE d.fcm_token_dead_at
             END,
-            updated_at = now()
+            updated_at = greatest(now(), d.registered_at)
         FROM newest
         WHERE d.device_id = newest.device_id
             AND (newest.agent_version <> d.agent_version

@@ -81,7 +81,7 @@ _RECORD: Final = text(
         INSERT INTO dispatch_transitions (request_id, status, http_code, fcm_status, latency_ms, error_msg)
         SELECT request_id, :status, :http_code, :fcm_code, :latency_ms, :error_msg FROM recorded
     ), dead AS (
-        UPDATE devices SET fcm_token_dead_at = now(), updated_at = now()
+        UPDATE devices SET fcm_token_dead_at = now(), updated_at = greatest(now(), registered_at)
         WHERE :token_is_dead AND device_id = :device_id AND fcm_token = :token AND fcm_token_dead_at IS NULL
     )
     SELECT moved FROM recorded
