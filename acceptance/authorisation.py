@@ -123,7 +123,7 @@ def _forged(scene: Scene, change: Callable[[str], str]) -> Proof:
 CREDENTIALS: dict[str, Callable[[Scene], Proof]] = {
     "no credential": lambda _: nobody,
     "malformed token": lambda _: lambda _raw: [("Authorization", "Bearer nx_?")],  # no secret that is to be masked
-    "unknown device's token": lambda _: bearer("nxd_" + "0" * 32 + "_" + "A" * 43),
+    "unknown device's token": lambda _: bearer("nxd_" + "0" * 32 + "_" + "A" * 54),
     "unknown enrolment token": lambda _: bearer("nxe_" + "A" * 43),
     "device token": lambda scene: bearer(scene.device.token),
     "other device's secret": _other_device_s_secret,

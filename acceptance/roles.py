@@ -25,6 +25,7 @@ RIGHTS = {
     "fcm_dispatches": "DELETE INSERT SELECT UPDATE",
     "rate_limits": "DELETE INSERT SELECT UPDATE",
     "scheduled_jobs": "INSERT SELECT UPDATE",
+    "signing_keys": "SELECT",
 }
 FUNCTIONS = {"nexmdm_ensure_heartbeat_partitions": "EXECUTE", "nexmdm_drop_heartbeat_partitions": "EXECUTE"}
 # Every right of every relation and function, by whatever way the role has it.

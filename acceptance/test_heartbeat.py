@@ -119,8 +119,8 @@ def test_a_new_fcm_token_replaces_the_old_one(api: Api, device: NewDevice, logs:
         pytest.param(["Token {token}"], "token_invalid", id="another scheme"),
         pytest.param(["Bearer nxd_short"], "token_invalid", id="malformed"),
         pytest.param(["Bearer {token}x"], "token_invalid", id="one character more"),
-        pytest.param(["Bearer nxd_{hex}_" + "A" * 43], "token_invalid", id="the right device with a wrong secret"),
-        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 43], "token_invalid", id="an unknown device"),
+        pytest.param(["Bearer nxd_{hex}_" + "A" * 54], "token_invalid", id="the right device with a wrong secret"),
+        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 54], "token_invalid", id="an unknown device"),
         pytest.param(["Bearer {token}", "Bearer {token}"], "token_invalid", id="two headers"),
     ],
 )

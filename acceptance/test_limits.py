@@ -87,3 +87,37 @@ def test_the_turn_of_a_window_gives_nothing_away(fresh_backend: FreshBackend) ->
     assert passed <= 5, f"{10 + passed} in little more than a second"
     refused(later[-1], 429, "rate_limited")
     system.logs.expect(later[-1], "sec.token.ratelimit", rule="token_create")
+
+
+@case("limits/005", "recordHeartbeat 429", "recordHeartbeat 401")
+def test_a_limited_source_costs_no_statement_and_raises_one_alert(fresh_backend: FreshBackend) -> None:
+    """A source past its failures is refused without a statement and alerted of once; good tokens pass (issue 5)."""
+    system: System = fresh_backend(env={"NEXMDM_LIMIT_AUTH_FAIL": "5/3600"})
+    device, cold = system.device(), system.device()
+    token = system.token()["token"]
+    system.running.backend.restart()  # of the devices only one is known again
+    system.api.reconnect()
+    accepted(device.heartbeat())
+    wrong = device.token[:-54] + "A" * 54
+
+    def attempt() -> Answer:
+        return system.api.bearer(wrong, "POST", "/v1/heartbeat", json={"status": "ok"})
+
+    for _ in range(5):
+        refused(attempt(), 401, "token_invalid")
+    refused(attempt(), 429, "rate_limited")
+    # A statement that refuses the hit locks its row, which shows in xmax.
+    row = "select xmin::text, xmax::text, hits from rate_limits where rule = 'auth_fail'"
+    before = system.db.row(row)
+    answers = [attempt() for _ in range(50)]
+    for answer in answers:
+        refused(answer, 429, "rate_limited")
+        assert 1 <= int(answer.headers["retry-after"]) <= 1800
+    assert system.db.row(row) == before, "a statement for each attempt"
+    system.logs.expect(answers[-1], "sec.auth.fail", code="token_invalid")
+    system.logs.expect(answers[-1], "sec.token.ratelimit", rule="auth_fail")
+    alerts = [line for line in system.logs.since() if line["event"] == "sec.auth.alert"]
+    assert [(line["level"], line["rule"], line["source"]) for line in alerts] == [("ERROR", "auth_fail", "127.0.0.1")]
+    accepted(device.heartbeat())
+    accepted(cold.heartbeat())
+    accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))

@@ -34,7 +34,7 @@ def test_a_valid_token_makes_a_device(api: Api, tokens: Tokens, logs: Logs, db: 
     body = accepted(answer)
     device_id = body["device_id"]
     assert uuid.UUID(device_id).version == 7
-    assert re.fullmatch(f"nxd_{uuid.UUID(device_id).hex}_[A-Za-z0-9_-]{{43}}", body["device_token"])
+    assert re.fullmatch(f"nxd_{uuid.UUID(device_id).hex}_[A-Za-z0-9_-]{{54}}", body["device_token"])
     row = db.row("select * from devices where device_id = %s", device_id)
     assert row["token_hash"].startswith("$2b$")
     assert int(row["token_hash"][4:6]) >= 10, "a cheap hash"
@@ -100,7 +100,7 @@ def test_a_token_that_is_no_longer_active_is_refused(
         pytest.param(["Bearer"], "token_invalid", id="no token"),
         pytest.param(["Bearer nxe_short"], "token_invalid", id="malformed"),
         pytest.param(["Bearer nxe_" + "A" * 43], "token_invalid", id="unknown"),
-        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 43], "token_invalid", id="a device token"),
+        pytest.param(["Bearer nxd_" + "0" * 32 + "_" + "A" * 54], "token_invalid", id="a device token"),
         pytest.param(["Bearer {token}", "Bearer {token}"], "token_invalid", id="two headers"),
     ],
 )

@@ -99,9 +99,10 @@ class Backend:
             self._child.send(signal.SIGKILL, group=group)
             self._child.wait()
 
-    def restart(self, within_s: float = 20.0) -> Backend:
-        """Stop if it runs, start on the same port, wait until ready."""
+    def restart(self, within_s: float = 20.0, env: Mapping[str, str] | None = None) -> Backend:
+        """Stop if it runs, start on the same port, wait until ready. env: settings that are others from now on."""
         self.stop()
+        self._env |= dict(env or {})
         return self.start().wait_ready(within_s)
 
     def wait(self) -> int:

@@ -7,6 +7,8 @@ devices really register.
 
 from __future__ import annotations
 
+import base64
+import hmac
 import secrets
 import time
 import uuid
@@ -36,6 +38,12 @@ def _device_id() -> uuid.UUID:
     return uuid.UUID(int=at_ms << 80 | 7 << 76 | secrets.randbits(12) << 64 | 2 << 62 | secrets.randbits(62))
 
 
+def device_token(ticket_key: bytes, device_id: uuid.UUID, secret: str) -> str:
+    """A token as registration makes it: its last 11 characters are a MAC over the rest, under the database's key."""
+    mac = hmac.digest(ticket_key, f"{device_id.hex}_{secret}".encode(), "sha256")[:8]
+    return f"nxd_{device_id.hex}_{secret}{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
 def seed(database_url: str, count: int, cost: int = _COST) -> list[FleetDevice]:
     """Insert `count` active devices. psycopg.Error when the database does not take them."""
     run = f"{int(time.time()):08x}{secrets.token_hex(2)}"
@@ -43,11 +51,13 @@ def seed(database_url: str, count: int, cost: int = _COST) -> list[FleetDevice]:
     SECRETS.add(secret)
     hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(cost)).decode()
     devices = []
-    for number in range(count):
-        device_id = _device_id()
-        token = f"nxd_{device_id.hex}_{secret}"
-        devices.append(FleetDevice(str(device_id), f"F{number:06d}-{run}", token, f"fleet:{run}:{number:06d}"))
     with psycopg.connect(database_url, connect_timeout=10) as connection, connection.cursor() as cursor:
+        cursor.execute("select key from signing_keys where name = 'device_token'")
+        [key] = cursor.fetchone() or [b""]
+        for number in range(count):
+            device_id = _device_id()
+            token = device_token(key, device_id, secret)
+            devices.append(FleetDevice(str(device_id), f"F{number:06d}-{run}", token, f"fleet:{run}:{number:06d}"))
         columns = "device_id, alias, token_hash, agent_version, fcm_token"
         with cursor.copy(f"COPY devices ({columns}) FROM STDIN") as copy:
             for device in devices:

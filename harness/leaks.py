@@ -14,10 +14,9 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-ISSUED: Final = re.compile("nx[ed]_([0-9a-f]{32}_)?[A-Za-z0-9_-]{43}")
+ISSUED: Final = re.compile("nx(?:e|d_[0-9a-f]{32})_([A-Za-z0-9_-]{43})([A-Za-z0-9_-]{11})?")
 _SHAPES: Final = re.compile(f"{ISSUED.pattern}|-----BEGIN [A-Z ]*PRIVATE KEY")
 _LONG_WORD: Final = re.compile("[A-Za-z0-9_-]{43,}")
-_RANDOM_PART: Final = 43  # characters at the end of a token: they alone are as good as all of it
 _SHORTEST: Final = 8  # a shorter value would be found in ordinary text
 
 
@@ -26,7 +25,8 @@ class Search:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         known = {secret for secret in secrets if len(secret) >= _SHORTEST}
-        self._tails = {secret[-_RANDOM_PART:] for secret in known if ISSUED.fullmatch(secret)}
+        # The random part alone is as good as the token: the rest of it is no secret.
+        self._random = {match[1] for secret in known if (match := ISSUED.fullmatch(secret))}
         self._values = [secret for secret in known if not ISSUED.fullmatch(secret)]
 
     def text(self, text: str) -> list[str]:
@@ -59,8 +59,13 @@ class Search:
         return (
             _SHAPES.search(line) is not None
             or any(value in line for value in self._values)
-            or any(word[-_RANDOM_PART:] in self._tails for word in _LONG_WORD.findall(line))
+            or any(_parts(word) & self._random for word in _LONG_WORD.findall(line))
         )
+
+
+def _parts(word: str) -> set[str]:
+    """Where the random part of a token stands in a word: at its end, or before the 11 characters of a ticket."""
+    return {word[-43:], word[-54:-11]}
 
 
 def _rows(connection: psycopg.Connection[Any], table: str) -> Iterator[str]:

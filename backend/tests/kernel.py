@@ -20,7 +20,7 @@ def settings_for(url: str, **overrides: Any) -> Settings:
 
 
 async def store_device(connection: asyncpg.Connection[Any], **columns: Any) -> UUID:
-    """An active device whose token is `nxd_<hex>_<TOKEN_SECRET>`."""
+    """An active device whose token has TOKEN_SECRET as its random part."""
     device_id = uuid4()
     token_hash = bcrypt.hashpw(TOKEN_SECRET.encode(), bcrypt.gensalt(10)).decode()
     values = {"device_id": device_id, "alias": f"D-{device_id}", "token_hash": token_hash, "agent_version": "1.0"}

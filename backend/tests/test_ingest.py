@@ -12,7 +12,10 @@ import pytest
 from kernel import settings_for, store_device
 
 from nexmdm.db import Database, is_unavailable
+from nexmdm.errors import Problem
 from nexmdm.ingest import Beat, HeartbeatWriter
+
+MOST = 1_000
 
 
 def beat(device_id: UUID, status: str = "ok", version: int = 1, **fields: Any) -> Beat:
@@ -28,7 +31,7 @@ async def db(database_url: str) -> AsyncIterator[Database]:
 
 @pytest.fixture
 async def writer(db: Database) -> AsyncIterator[HeartbeatWriter]:
-    async with HeartbeatWriter(db) as made:
+    async with HeartbeatWriter(db, MOST) as made:
         yield made
 
 
@@ -41,7 +44,7 @@ async def test_many_beats_of_one_device_through_two_writers_store_one_row_per_bu
     db: Database, connection: asyncpg.Connection[Any]
 ) -> None:
     device = await store_device(connection)
-    async with HeartbeatWriter(db) as one, HeartbeatWriter(db) as two:
+    async with HeartbeatWriter(db, MOST) as one, HeartbeatWriter(db, MOST) as two:
         stored = await asyncio.gather(*(w.submit(beat(device)) for w in (one, two) for _ in range(200)))
     assert all(result is not None for result in stored)
     ingested = sum(result.ingested for result in stored if result)
@@ -59,7 +62,7 @@ async def test_two_writers_that_lock_the_same_devices_in_other_orders_do_not_dea
     db: Database, connection: asyncpg.Connection[Any]
 ) -> None:
     devices = [await store_device(connection) for _ in range(20)]
-    async with HeartbeatWriter(db) as one, HeartbeatWriter(db) as two:
+    async with HeartbeatWriter(db, MOST) as one, HeartbeatWriter(db, MOST) as two:
         for _ in range(10):
             forth = [one.submit(beat(device)) for device in devices]
             back = [two.submit(beat(device)) for device in reversed(devices)]
@@ -127,9 +130,21 @@ async def test_a_missing_partition_is_made_on_the_way(
     assert stored.ingested
 
 
+async def test_beyond_a_bound_beats_are_turned_away_until_there_is_room(
+    writer: HeartbeatWriter, connection: asyncpg.Connection[Any]
+) -> None:
+    device = await store_device(connection)
+    waiting = [writer.submit(beat(device)) for _ in range(MOST)]
+    with pytest.raises(Problem) as full:
+        writer.submit(beat(device))
+    assert full.value.code == "overloaded"
+    assert None not in await asyncio.gather(*waiting)
+    assert await writer.submit(beat(device)) is not None
+
+
 async def test_closing_writes_what_waits(db: Database, connection: asyncpg.Connection[Any]) -> None:
     device = await store_device(connection)
-    async with HeartbeatWriter(db) as writer:
+    async with HeartbeatWriter(db, MOST) as writer:
         waiting = writer.submit(beat(device))
         await asyncio.sleep(0)
     assert await waiting is not None

@@ -1,4 +1,4 @@
-"""The fast lane answers what is plain and taken; whatever is odd, refused or lost is the application's, as it came."""
+"""The fast lane answers what is plain and taken; whatever is odd, wrong or lost is the application's, as it came."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import orjson
 import pytest
 import uvicorn
 from starlette.requests import ClientDisconnect, Request
@@ -14,13 +15,14 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from nexmdm.errors import Problem
 from nexmdm.lane import STATE, Begun, FastLane
 
 PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
 
 
 class Endpoint:
-    """Takes every body but `no`; its results are the test's to give."""
+    """Takes every body but `no`, and `full` is too much; its results are the test's to give."""
 
     path = "/fast"
 
@@ -29,9 +31,11 @@ class Endpoint:
         self.results: list[asyncio.Future[Any]] = []
         self.at_once: Callable[[asyncio.Future[Any]], Any] | None = lambda result: result.set_result(b"{}")
 
-    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | None:
+    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | Problem | None:
         if body == b"no":
             return None
+        if body == b"full":
+            return Problem("overloaded", headers={"Retry-After": "7"})
         self.begun.append((token, body, ip))
         result = asyncio.get_running_loop().create_future()
         self.results.append(result)
@@ -169,6 +173,22 @@ async def test_continue_is_told_by_the_application(lane: Lane) -> None:
 
 async def test_what_the_endpoint_does_not_take_is_the_application_s(lane: Lane) -> None:
     assert (await lane.ask(request(b"no")))[1] == b"app no"
+
+
+async def test_what_is_too_much_is_refused_as_elsewhere_and_the_connection_kept(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    writer.write(request(b"full") + request(b"{}"))
+    head, body = await read_answer(reader)
+    assert head.startswith(b"http/1.1 503 service unavailable\r\n")
+    for line in (b"content-type: application/problem+json", b"retry-after: 7", b"x-request-id: r-1"):
+        assert head.count(line + b"\r\n") == 1
+    assert b"cache-control: no-store\r\n" in head
+    assert head.count(b"content-length:") == 1
+    problem = orjson.loads(body)
+    assert (problem["code"], problem["request_id"]) == ("overloaded", "r-1")
+    assert (await read_answer(reader))[1] == b"{}"
+    writer.close()
+    assert lane.application == []
 
 
 @pytest.mark.parametrize(

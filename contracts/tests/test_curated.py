@@ -133,7 +133,7 @@ def test_no_answer() -> None:
 
 def test_scrub_finds_secrets_in_the_clear_and_in_base64(tmp_path: Path) -> None:
     secrets = Secrets(["hunter2-hunter2"])
-    token = "nxd_" + "0" * 32 + "_" + "A" * 43
+    token = "nxd_" + "0" * 32 + "_" + "A" * 54
     inner = base64.b64encode(f'{{"device_token": "{token}", "key": "hunter2-hunter2"}}'.encode()).decode()
     clean = base64.b64encode(b"nothing to hide").decode()
     report = tmp_path / "events.ndjson"

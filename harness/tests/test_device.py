@@ -15,7 +15,7 @@ from harness.transport import Params
 
 ENROLMENT = "nxe_" + "e" * 43
 DEVICE_ID = "0193a1b2-0000-7000-8000-000000000001"
-DEVICE_TOKEN = "nxd_" + DEVICE_ID.replace("-", "") + "_" + "t" * 43
+DEVICE_TOKEN = "nxd_" + DEVICE_ID.replace("-", "") + "_" + "t" * 54
 
 
 class Stub:

@@ -8,14 +8,16 @@ import pytest
 from harness.leaks import Search
 from harness.postgres import Postgres
 
-TOKEN = f"nxd_{'0' * 32}_" + "b" * 43
+RANDOM = "b" * 43
+TOKEN = f"nxd_{'0' * 32}_{RANDOM}" + "c" * 11
 KNOWN = ["the-admin-key-of-this-run", TOKEN]
 
 
 @pytest.mark.parametrize(
     "secret",
-    ["nxe_" + "A" * 43, TOKEN, "b" * 43, "-----BEGIN PRIVATE KEY-----", "the-admin-key-of-this-run"],
-    ids=["enrolment token", "device token", "a token's random part", "private key", "known value"],  # not in junit.xml
+    ["nxe_" + "A" * 43, TOKEN, RANDOM, TOKEN[-54:], "-----BEGIN PRIVATE KEY-----", "the-admin-key-of-this-run"],
+    # Not in junit.xml:
+    ids=["enrolment token", "device token", "a token's random part", "a token's end", "private key", "known value"],
 )
 def test_a_secret_is_found_and_not_repeated(secret: str) -> None:
     [found] = Search(KNOWN).text(f"fine\nx {secret} y\nfine")

@@ -131,7 +131,7 @@ def test_known_secrets_are_masked_the_longest_first() -> None:
     "token",
     [
         "nxe_" + "aB3-_" * 8 + "xyz",
-        "nxd_" + "0123456789abcdef" * 2 + "_" + "aB3-_" * 8 + "xyz",
+        "nxd_" + "0123456789abcdef" * 2 + "_" + "aB3-_" * 10 + "wxyz",
         "ya29.abcdefghij.0123456789",
     ],
 )

@@ -59,7 +59,7 @@ class StandIn:
     def seed(self, _database_url: str, count: int) -> list[FleetDevice]:
         """As harness.fleet has it."""
         fleet = [
-            FleetDevice(f"0193a1b2-0000-7000-8000-{n:012d}", f"F{n}", f"nxd_f{n}".ljust(80, "y"), f"fleet:{n}")
+            FleetDevice(f"0193a1b2-0000-7000-8000-{n:012d}", f"F{n}", f"nxd_f{n}".ljust(91, "y"), f"fleet:{n}")
             for n in range(count)
         ]
         self.devices |= {one.token: {"device_id": one.device_id, "fcm": one.fcm_token} for one in fleet}
@@ -93,9 +93,9 @@ class StandIn:
         number = next(self.numbers)
         device_id = f"0193a1b2-0000-7000-8000-{number:012d}"
         view = {"device_id": device_id, "alias": self.tokens[token], "status": "active", "last_status": None}
-        self.devices[f"nxd_{number}".ljust(80, "y")] = {**view, "fcm": body["fcm_token"]}
+        self.devices[f"nxd_{number}".ljust(91, "y")] = {**view, "fcm": body["fcm_token"]}
         self._count("nexmdm_registrations_total")
-        return 200, {"device_id": device_id, "device_token": f"nxd_{number}".ljust(80, "y")}
+        return 200, {"device_id": device_id, "device_token": f"nxd_{number}".ljust(91, "y")}
 
     def _heartbeat(self, _body: Any, token: str) -> tuple[int, Any]:
         if "no heartbeats" in self.faults:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,7 +13,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 
 from nexmdm import (
     __version__,
@@ -29,13 +30,17 @@ from nexmdm import (
     results,
     scripts,
 )
-from nexmdm.auth import DeviceTokens
 from nexmdm.db import OUTAGES, Database, report_outage
 from nexmdm.errors import FieldError, Problem
+from nexmdm.hashing import Hashing
 from nexmdm.ingest import HeartbeatWriter
 from nexmdm.logs import origin
+from nexmdm.overload import Admission
+from nexmdm.pulse import Pulse
 from nexmdm.settings import Settings
+from nexmdm.sources import LimitedSources
 from nexmdm.telemetry import Telemetry
+from nexmdm.tokens import DeviceTokens
 
 _ROUTERS = (
     heartbeats.router,  # first: the router looks from the top, and most requests are these
@@ -57,9 +62,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
         app.state.db = await stack.enter_async_context(aclosing(Database(settings)))
-        app.state.device_tokens = DeviceTokens(settings)
-        stack.callback(app.state.device_tokens.close)
-        app.state.heartbeats = await stack.enter_async_context(HeartbeatWriter(app.state.db))
+        app.state.pulse = await stack.enter_async_context(aclosing(Pulse(app.state.db)))
+        app.state.limited_sources = LimitedSources(settings.limit_auth_fail)
+        hashing = Hashing(settings.bcrypt_cost)
+        stack.callback(hashing.close)
+        app.state.device_tokens = DeviceTokens(app.state.db, hashing, settings.token_cache_size)
+        app.state.heartbeats = await stack.enter_async_context(
+            HeartbeatWriter(app.state.db, settings.max_waiting_heartbeats)
+        )
         metrics.seed_labels()
         yield {
             lane.STATE: heartbeats.FastHeartbeats(
@@ -94,7 +104,20 @@ def create_api(settings: Settings | None) -> FastAPI:
 
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
-    return Telemetry(create_api(settings))
+    api = create_api(settings)
+    return Telemetry(Admission(api, settings.max_in_flight, partial(_template, api)))
+
+
+def _template(app: FastAPI, scope: Scope) -> str | None:
+    """The path template of the route that would take the request."""
+    for route in _routes(app):
+        if route.matches(scope)[0] is Match.FULL:
+            return route.path
+    return None
+
+
+def _routes(app: FastAPI) -> Iterator[APIRoute]:
+    return (context.route for context in iter_route_contexts(app.routes) if isinstance(context.route, APIRoute))
 
 
 async def _problem(_request: Request, problem: Any) -> Response:
@@ -112,9 +135,9 @@ async def _framework_refusal(request: Request, refusal: Any) -> Response:
 
 def _allowed_methods(request: Request) -> set[str]:
     allowed: set[str] = set()
-    for context in iter_route_contexts(request.app.routes):
-        if isinstance(context.route, APIRoute) and context.route.matches(request.scope)[0] is not Match.NONE:
-            allowed |= context.route.methods or set()
+    for route in _routes(request.app):
+        if route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
     return allowed
 
 

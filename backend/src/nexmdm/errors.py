@@ -45,6 +45,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "rate_limited": (429, "Too many requests"),
     "internal_error": (500, "The server failed"),
     "dependency_unavailable": (503, "A dependency is unavailable"),
+    "overloaded": (503, "The server has too much to do"),
     "migrations_pending": (503, "The database schema is not at the expected revision"),
 }
 

@@ -30,6 +30,7 @@ RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
     "fcm_dispatches": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "rate_limits": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     "scheduled_jobs": ("SELECT", "INSERT", "UPDATE"),
+    "signing_keys": ("SELECT",),
 }
 FUNCTIONS: Final = (
     "nexmdm_ensure_heartbeat_partitions(date, date)",

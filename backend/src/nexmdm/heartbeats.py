@@ -15,13 +15,14 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from nexmdm import metrics
-from nexmdm.auth import DescribeDevice, DeviceIdentity, DeviceTokens, client_ip, current_device, stale_device
+from nexmdm.auth import DescribeDevice, client_ip, current_device, stale_device
 from nexmdm.bodies import JsonBody
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.ingest import Beat, HeartbeatWriter, Stored
 from nexmdm.lane import Begun
 from nexmdm.logs import Event, emit
 from nexmdm.shapes import FcmToken, Maybe, Shape, Version, Whole
+from nexmdm.tokens import DeviceIdentity, DeviceTokens
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 
@@ -81,22 +82,25 @@ def _acknowledge(device: DeviceIdentity, heartbeat: Heartbeat, interval_s: int, 
 
 
 class FastHeartbeats:
-    """The endpoint of the fast lane: takes a beat in good order of a device that is known, and refuses nothing."""
+    """The endpoint of the fast lane: takes a beat in good order of a device that is known, unless too many wait."""
 
     path = PATH
 
     def __init__(self, tokens: DeviceTokens, writer: HeartbeatWriter, interval_s: int) -> None:
         self._tokens, self._writer, self._interval_s = tokens, writer, interval_s
 
-    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | None:
+    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | Problem | None:
         device = self._tokens.known(token)
         if device is None:
             return None
         try:
             heartbeat = _heartbeat.parse(body)
-            stored = self._writer.submit(_beat(device, heartbeat, ip))
         except Problem:
-            return None
+            return None  # what is wrong with it the route tells
+        try:
+            stored = self._writer.submit(_beat(device, heartbeat, ip))
+        except Problem as overloaded:
+            return overloaded
         return stored, partial(_acknowledge, device, heartbeat, self._interval_s)
 
 

@@ -25,11 +25,10 @@ from uuid import UUID
 import asyncpg
 
 from nexmdm.db import Database, is_unavailable
-from nexmdm.errors import Problem
 from nexmdm.logs import Event, emit
+from nexmdm.overload import shed
 
 MAX_BATCH: Final = 500
-MAX_WAITING: Final = 10_000  # beyond it a caller is told to come back: memory stays bounded
 
 # Column of device_heartbeats -> its type in the statement's arrays.
 COLUMNS: Final = {
@@ -112,10 +111,10 @@ class Stored(NamedTuple):
 
 
 class HeartbeatWriter:
-    """Use as `async with HeartbeatWriter(db) as writer`, then `await writer.submit(beat)` from any request."""
+    """Use as `async with HeartbeatWriter(db, 2_000) as writer`, then `await writer.submit(beat)` from any request."""
 
-    def __init__(self, db: Database) -> None:
-        self._db = db
+    def __init__(self, db: Database, most_waiting: int) -> None:
+        self._db, self._most_waiting = db, most_waiting
         self._waiting: list[tuple[Beat, asyncio.Future[Stored | None]]] = []
         self._work = asyncio.Event()
         self._closing = False
@@ -137,10 +136,10 @@ class HeartbeatWriter:
         """Have a beat made durable. The result is None where the device is retired or its token was replaced.
 
         Raises, as its result may:
-            Problem: `dependency_unavailable` where the database is, or where too many beats wait already.
+            Problem: `overloaded` where too many beats wait already.
         """
-        if len(self._waiting) >= MAX_WAITING:
-            raise Problem("dependency_unavailable", "Too many heartbeats are waiting to be written.")
+        if len(self._waiting) >= self._most_waiting:
+            raise shed("heartbeats")
         answer: asyncio.Future[Stored | None] = self._loop.create_future()
         self._waiting.append((beat, answer))
         self._work.set()

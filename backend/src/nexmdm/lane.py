@@ -2,7 +2,8 @@
 
 What ASGI costs around a heartbeat (a task, messages, headers checked one by one, two writes) is a multiple of what the
 heartbeat itself costs. A request that is plain in form and that the endpoint takes is answered here, in one write, with
-the same headers, log line and metrics. Every other one goes to the application as it came: the lane knows no refusal.
+the same headers, log line and metrics. So is the one refusal that must cost less than what it refuses: too many wait.
+Every other request goes to the application as it came.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from nexmdm.bodies import JSON_LIMIT_BYTES
+from nexmdm.errors import Problem
 from nexmdm.logs import Origin, origin
 from nexmdm.telemetry import DEFAULT_HEADERS, record, request_id
 
 STATE: Final = "fast_lane"  # where the lifespan puts the endpoint
 # With any of these, how the body is to be read is the application's business.
+_LENGTH: Final = b"content-length"
 _ODD: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
-_HEAD: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + b"".join(
-    b"%b: %b\r\n" % header for header in DEFAULT_HEADERS
-)
+_DEFAULT: Final = b"".join(b"%b: %b\r\n" % header for header in DEFAULT_HEADERS)
+_OK: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + _DEFAULT
 
 Begun = tuple["asyncio.Future[Any]", Callable[[Any], bytes | None]]
 
@@ -34,7 +37,7 @@ class Endpoint(Protocol):
 
     path: str
 
-    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | None:
+    def begin(self, token: str, body: bytes, ip: str | None) -> Begun | Problem | None:
         """The result to come, and what makes the JSON answer of it; None, from either: the application answers."""
         ...
 
@@ -72,7 +75,7 @@ class FastLane(HttpToolsProtocol):
         headers = dict(scope["headers"])
         if len(headers) != len(scope["headers"]) or not _ODD.isdisjoint(headers):
             return None
-        length = headers.get(b"content-length", b"")
+        length = headers.get(_LENGTH, b"")
         if headers.get(b"content-type") != b"application/json" or not length.isdigit():
             return None
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -96,9 +99,23 @@ class FastLane(HttpToolsProtocol):
         if begun is None:
             return False
         scope["nexmdm.route"] = held.endpoint.path
+        if isinstance(begun, Problem):
+            self._refuse(held, source, begun)
+            return True
         result, answer = begun
         result.add_done_callback(partial(self._finish, held, source, answer))
         return True
+
+    def _refuse(self, held: _Held, source: Origin, problem: Problem) -> None:
+        before = origin.set(source)
+        try:
+            response = problem.response(source.request_id)
+            head = b"HTTP/1.1 %d %b\r\n" % (problem.status, HTTPStatus(problem.status).phrase.encode())
+            head += b"".join(b"%b: %b\r\n" % header for header in response.raw_headers if header[0] != _LENGTH)
+            self._answer(held.cycle, source.request_id, head + _DEFAULT, bytes(response.body))
+            record(held.cycle.scope, source, problem.status, perf_counter() - held.started)
+        finally:
+            origin.reset(before)
 
     def _finish(
         self, held: _Held, source: Origin, answer: Callable[[Any], bytes | None], result: asyncio.Future[Any]
@@ -110,12 +127,12 @@ class FastLane(HttpToolsProtocol):
             if body is None:
                 super()._start_asgi_task(held.cycle, held.app)
                 return
-            self._answer(held.cycle, source.request_id, body)
+            self._answer(held.cycle, source.request_id, _OK, body)
             record(held.cycle.scope, source, 200, perf_counter() - held.started)
         finally:
             origin.reset(before)
 
-    def _answer(self, cycle: RequestResponseCycle, given_id: str, body: bytes) -> None:
+    def _answer(self, cycle: RequestResponseCycle, given_id: str, head: bytes, body: bytes) -> None:
         """What `RequestResponseCycle.send` does for a whole answer."""
         cycle.response_started = cycle.response_complete = True
         if not cycle.disconnected:
@@ -123,7 +140,7 @@ class FastLane(HttpToolsProtocol):
             if not cycle.keep_alive:
                 lines += b"connection: close\r\n"
             last = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (given_id.encode(), len(body))
-            self.transport.write(b"".join((_HEAD, lines, last, body)))
+            self.transport.write(b"".join((head, lines, last, body)))
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()

@@ -55,7 +55,16 @@ async def hit(db: Database, rule: str, subject: str, limit: Limit) -> None:
     async with db.engine.begin() as connection:
         counted = (await connection.execute(_HIT, parameters)).first()
     if counted is None:
-        metrics.rate_limited.labels(rule).inc()
-        emit(Event.TOKEN_RATELIMIT, "warning", rule=rule)
-        # Half a window on, even a full previous window has lost half of its weight.
-        raise Problem("rate_limited", headers={"Retry-After": str(math.ceil(limit.window_s / 2))})
+        raise refusal(rule, pause_s(limit))
+
+
+def pause_s(limit: Limit) -> int:
+    """What a caller is asked to wait: half a window on, even a full previous window has lost half of its weight."""
+    return math.ceil(limit.window_s / 2)
+
+
+def refusal(rule: str, wait_s: int) -> Problem:
+    """The `rate_limited` of a rule, counted and logged."""
+    metrics.rate_limited.labels(rule).inc()
+    emit(Event.TOKEN_RATELIMIT, "warning", rule=rule)
+    return Problem("rate_limited", headers={"Retry-After": str(wait_s)})

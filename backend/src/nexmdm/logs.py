@@ -45,6 +45,7 @@ class Event(StrEnum):
     TOKEN_EXPIRED = "sec.token.expired"
     TOKEN_RATELIMIT = "sec.token.ratelimit"
     AUTH_FAIL = "sec.auth.fail"
+    AUTH_ALERT = "sec.auth.alert"
     DEVICE_RETIRE = "device.retire"
     APK_UPLOAD = "apk.upload"
     APK_DOWNLOAD = "apk.download"

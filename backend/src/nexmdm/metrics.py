@@ -48,6 +48,7 @@ action_results = Counter("nexmdm_action_results", "Results that devices reported
 apk_downloads = Counter("nexmdm_apk_downloads", "APK downloads answered with content.", ["build_type", "source"])
 tokens_issued = Counter("nexmdm_enroll_tokens_issued", "Enrolment tokens issued.")
 rate_limited = Counter("nexmdm_rate_limited", "Requests refused by a rate limit.", ["rule"])
+shed = Counter("nexmdm_shed", "Requests turned away because a queue was full.", ["queue"])
 auth_failures = Counter("nexmdm_auth_failures", "Refused credentials.", ["code"])
 pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
 build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -81,6 +82,8 @@ def seed_labels() -> None:
         apk_downloads.labels(build_type, source)
     for rule in ("admin", "token_create", "apk_token", "apk_ip", "auth_fail"):
         rate_limited.labels(rule)
+    for queue in ("requests", "heartbeats", "bcrypt"):
+        shed.labels(queue)
     for code, (status_code, _) in CODES.items():
         if status_code in {401, 403}:
             auth_failures.labels(code)

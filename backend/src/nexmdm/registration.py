@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,13 +15,14 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
 from nexmdm import metrics
-from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, DeviceTokens, device_token, refusal
+from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, refusal
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.logs import Event, emit, new_id
 from nexmdm.shapes import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
 from nexmdm.tables import Device, EnrollmentToken
+from nexmdm.tokens import DeviceTokens
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeEnrolment])
 
@@ -82,7 +82,8 @@ async def register(
     A known alias is a re-enrolment: the same device_id, a new token, the old one dead at once; the retired return.
 
     Raises:
-        Problem: 403 for a token of another scope, 409 for another alias, 401 where a racer took the last use.
+        Problem: 403 for a token of another scope, 409 for another alias, 401 where a racer took the last use, 503 where
+            too many hashes wait.
     """
     if token.scope != "register":
         raise Problem("insufficient_scope")
@@ -91,8 +92,7 @@ async def register(
     tokens: DeviceTokens = request.app.state.device_tokens
     async with _turns.of(token.token_id):
         await _refuse_unless_active(request, token)
-        secret = secrets.token_urlsafe(32)
-        token_hash = await tokens.hash(secret)  # before the transaction: no row is locked for the 60 ms
+        secret, token_hash = await tokens.draw()  # before the transaction: no row is locked for the 60 ms
         with Operation("create", "devices", alias=token.alias) as operation:
             if not await _consume(session, token):
                 await session.rollback()
@@ -101,8 +101,7 @@ async def register(
             operation.keys["device_id"] = str(device_id)
             operation.name = "create" if version == 1 else "update"
             await session.commit()
-    device = device_token(device_id, secret)
-    tokens.remember(device, device_id, version)
+    device = await tokens.issue(device_id, version, secret)
     metrics.registrations.inc()
     emit(Event.TOKEN_CONSUME, token_id=str(token.token_id), alias=token.alias, device_id=str(device_id))
     emit(

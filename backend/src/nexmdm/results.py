@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from sqlmodel import col
 
 from nexmdm import metrics
-from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, DeviceIdentity, stale_device
+from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, stale_device
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN, Problem, answers
@@ -21,6 +21,7 @@ from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
 from nexmdm.shapes import FREE_TEXT, Id, Maybe, Moment, RequestId, Shape
 from nexmdm.tables import Command, DispatchTransition, FcmDispatch
+from nexmdm.tokens import DeviceIdentity
 
 device_router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 admin_router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)

@@ -84,6 +84,8 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: HttpUrl | None = None
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 512
+    max_waiting_heartbeats: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10

@@ -1,6 +1,7 @@
 """Schema revisions, and the few verbs that the command line and the readiness check need. It holds no schema itself.
 
-`alembic` in backend/ does the same by hand. Neither seeds data: an empty database gets the schema and its first days.
+`alembic` in backend/ does the same by hand. Neither seeds data: an empty database gets the schema, its first
+days and its key.
 """
 
 from functools import cache

@@ -5,7 +5,7 @@ It holds no query and no rule. The revisions in `migrations/` create the same sc
 
 from sqlmodel import SQLModel
 
-from nexmdm.tables.bookkeeping import RateLimit, ScheduledJob
+from nexmdm.tables.bookkeeping import RateLimit, ScheduledJob, SigningKey
 from nexmdm.tables.builds import ApkDownloadEvent, ApkVersion
 from nexmdm.tables.commands import Command, DispatchTransition, FcmDispatch
 from nexmdm.tables.fleet import Device, DeviceHeartbeat, DeviceStatus, EnrollmentToken
@@ -24,5 +24,6 @@ __all__ = [
     "FcmDispatch",
     "RateLimit",
     "ScheduledJob",
+    "SigningKey",
     "metadata",
 ]

@@ -1,11 +1,11 @@
-"""What the processes tell one another through the database: spent rate limits and the last run of periodic jobs.
+"""What the processes share through the database: spent rate limits, the last run of periodic jobs, signing keys.
 
-Nothing here is worth a backup.
+No row here is about a device. Only the keys are worth a backup.
 """
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, PrimaryKeyConstraint, Text
+from sqlalchemy import CheckConstraint, LargeBinary, PrimaryKeyConstraint, Text
 from sqlmodel import Field, SQLModel
 
 from nexmdm.tables.columns import count, maybe_moment, moment, words
@@ -25,6 +25,15 @@ class RateLimit(SQLModel, table=True):
     window_start: datetime = moment()
     hits: int = count()
     prior_hits: int = count()
+
+
+class SigningKey(SQLModel, table=True):
+    """A key that every process needs to know and nobody else; the migration that makes its row draws it."""
+
+    __tablename__ = "signing_keys"
+    __table_args__ = (CheckConstraint("octet_length(key) >= 32", name="key"),)
+    name: str = Field(primary_key=True, sa_type=Text)
+    key: bytes = Field(sa_type=LargeBinary, nullable=False)
 
 
 class ScheduledJob(SQLModel, table=True):
