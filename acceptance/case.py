@@ -19,6 +19,7 @@ NEEDS = {
     "unchanged": {"database"},
     "logs": {"logs"},
     "fcm": {"fcm"},
+    "sockets": {"process"},  # a proxy before a given deployment would answer in its own words
     "fresh_backend": {"stack"},
     "two_workers": {"stack"},
     "nexmdm": {"stack"},

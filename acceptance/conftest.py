@@ -19,6 +19,7 @@ from acceptance.database import Database
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.results import RESULTS, Results
+from acceptance.sockets import Sockets
 from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness import waiting
@@ -236,6 +237,12 @@ def device(system: System) -> NewDevice:
 def somebody(system: System) -> Enrolled:
     """An enrolled device for cases that change nothing of it."""
     return system.somebody
+
+
+@pytest.fixture
+def sockets(system: System) -> Sockets:
+    """Bare connections to the shared system; only where nothing stands between it and us."""
+    return Sockets(system.target.base_url)
 
 
 @pytest.fixture

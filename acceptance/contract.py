@@ -18,6 +18,16 @@ import yaml
 SPECIFICATION = Path(__file__).resolve().parent.parent / "openapi.yaml"
 METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 PROBLEM = "application/problem+json"
+# Browsers that are led here get nothing to work with (openapi.yaml: info.description).
+_ALWAYS = {
+    "x-request-id": r".",
+    "cache-control": r"no-store|no-cache|private",
+    "x-content-type-options": r"^nosniff$",
+    "referrer-policy": r"^no-referrer$",
+    "content-security-policy": r"^default-src 'none'(?!.*unsafe-eval).*frame-ancestors 'none'",
+}
+# No other origin reads an answer, nothing redirects, nothing keeps state in a browser or says what software this is.
+_NEVER = re.compile(r"access-control-.*|location|refresh|set-cookie|server|x-powered-by")
 
 
 class ContractError(AssertionError):
@@ -84,8 +94,7 @@ class Contract:
 
     def judge(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Operation | None:
         """Raises ContractError unless the answer is documented; returns the operation that gave it."""
-        if not headers.get("x-request-id"):
-            raise ContractError(f"{method} {path} -> {status}: no X-Request-ID")
+        _judge_common_headers(f"{method} {path} -> {status}", headers)
         operation = self.find(method, path)
         if operation is None:
             self._judge_framework(method, path, status, headers, body)
@@ -98,6 +107,12 @@ class Contract:
         self._judge_headers(where, pointer, response.get("headers", {}), headers)
         self._judge_body(where, pointer, response.get("content"), method, status, headers, body)
         return operation
+
+    def judge_refusal(self, where: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """For what no operation gave. Raises ContractError unless it is a problem with what every answer has."""
+        _judge_common_headers(where, headers)
+        self._judge_body(where, "", {PROBLEM: {}}, "", status, headers, body)
+        self._validate(where, "/components/schemas/Problem", _parse(where, body))
 
     def _judge_framework(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Outside the documented operations only two answers exist: 404 not_found and 405 with a complete Allow."""
@@ -172,6 +187,16 @@ class Contract:
             pointer = node["$ref"].removeprefix("#")
             node = self._lookup(pointer)
         return pointer, node
+
+
+def _judge_common_headers(where: str, headers: Mapping[str, str]) -> None:
+    """What every answer has, and what none has: whichever layer gave it."""
+    for name, wanted in _ALWAYS.items():
+        if not re.search(wanted, headers.get(name, "")):
+            raise ContractError(f"{where}: header {name} is {headers.get(name)!r}, expected {wanted}")
+    for name in headers:
+        if _NEVER.fullmatch(name):
+            raise ContractError(f"{where}: header {name} is {headers[name]!r}, expected none")
 
 
 def _judge_problem(where: str, problem: Any, status: int, headers: Mapping[str, str]) -> None:

@@ -29,6 +29,8 @@ FAMILIES = {
     "nexmdm_enroll_tokens_issued": "counter",
     "nexmdm_rate_limited": "counter",
     "nexmdm_auth_failures": "counter",
+    "nexmdm_connections_open": "gauge",
+    "nexmdm_connections_refused": "counter",
     "nexmdm_db_pool_in_use": "gauge",
     "nexmdm_build_info": "gauge",
 }

@@ -19,7 +19,14 @@ EXCEPTIONS: Final = {
     "uploadApkBuild: no 400": "the body is bytes: there is no form that it could lack",
 }
 # They can stand for any request and are explained once, in info.description.
-EVERYWHERE: Final = {"not_found", "method_not_allowed", "internal_error"}
+EVERYWHERE: Final = {
+    "malformed_request",
+    "not_found",
+    "method_not_allowed",
+    "request_timeout",
+    "head_too_large",
+    "internal_error",
+}
 _HEADERS: Final = {"401": "WWW-Authenticate", "416": "Content-Range", "429": "Retry-After", "503": "Retry-After"}
 _CHARACTER_CLASS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 

@@ -42,8 +42,17 @@ CONTRACT = Contract(DOCUMENT)
 PATH = "/v1/things/7"
 
 
+COMMON = {
+    "x-request-id": "r-1",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+}
+
+
 def headers(media_type: str = "application/json", **more: str) -> dict[str, str]:
-    return {"x-request-id": "r-1", "content-type": media_type, "etag": '"abc"', **more}
+    return {**COMMON, "content-type": media_type, "etag": '"abc"', **more}
 
 
 def problem(status: int, **members: Any) -> bytes:
@@ -79,11 +88,21 @@ def test_documented_answers_pass() -> None:
             "GET",
             PATH,
             200,
-            {"x-request-id": "r", "content-type": "application/json"},
+            {**COMMON, "content-type": "application/json"},
             b'{"size": 3}',
             "ETag is missing",
         ),
-        ("GET", PATH, 200, {"content-type": "application/json"}, b'{"size": 3}', "X-Request-ID"),
+        *(
+            ("GET", PATH, 200, {**headers(), name: value}, b'{"size": 3}', name)
+            for name, value in {
+                **dict.fromkeys(COMMON, ""),
+                "content-security-policy": "default-src 'self'",
+                "location": "https://evil.example/",
+                "access-control-allow-origin": "*",
+                "server": "uvicorn",
+                "set-cookie": "a=b",
+            }.items()
+        ),
         ("HEAD", PATH, 200, headers(), b"x", "a body where none"),
         ("GET", PATH, 404, headers(PROBLEM), problem(400), "problem status"),
         ("GET", PATH, 404, headers(PROBLEM), problem(404, request_id="r-2"), "problem request_id"),

@@ -19,6 +19,7 @@ from nexmdm import (
     __version__,
     apk,
     commands,
+    connections,
     devices,
     docs,
     enrollment,
@@ -30,8 +31,10 @@ from nexmdm import (
     results,
     scripts,
 )
+from nexmdm.connections import Connections
 from nexmdm.db import OUTAGES, Database, report_outage
 from nexmdm.errors import FieldError, Problem
+from nexmdm.framing import Framing
 from nexmdm.hashing import Hashing
 from nexmdm.ingest import HeartbeatWriter
 from nexmdm.logs import origin
@@ -61,6 +64,7 @@ _ROUTERS = (
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
+        guard = await stack.enter_async_context(Connections(settings))
         app.state.db = await stack.enter_async_context(aclosing(Database(settings)))
         app.state.pulse = await stack.enter_async_context(aclosing(Pulse(app.state.db)))
         app.state.limited_sources = LimitedSources(settings.limit_auth_fail)
@@ -72,9 +76,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         )
         metrics.seed_labels()
         yield {
+            connections.STATE: guard,
             lane.STATE: heartbeats.FastHeartbeats(
                 app.state.device_tokens, app.state.heartbeats, settings.heartbeat_interval_s
-            )
+            ),
         }
 
 
@@ -105,7 +110,7 @@ def create_api(settings: Settings | None) -> FastAPI:
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
     api = create_api(settings)
-    return Telemetry(Admission(api, settings.max_in_flight, partial(_template, api)))
+    return Telemetry(Framing(Admission(api, settings.max_in_flight, partial(_template, api))))
 
 
 def _template(app: FastAPI, scope: Scope) -> str | None:

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 CODES: Final[Mapping[str, tuple[int, str]]] = {
     "malformed_json": (400, "The body is not JSON"),
+    "malformed_request": (400, "The request is not clear HTTP/1.1"),
     "token_missing": (401, "A bearer token is required"),
     "token_invalid": (401, "The bearer token is not valid"),
     "token_expired": (401, "The enrolment token has expired"),
@@ -31,6 +32,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "dispatch_not_found": (404, "There is no such dispatch"),
     "no_build": (404, "No build has been uploaded"),
     "method_not_allowed": (405, "The method is not allowed here"),
+    "request_timeout": (408, "The request took too long to arrive"),
     "alias_mismatch": (409, "The alias is not the token's"),
     "device_retired": (409, "The device is retired"),
     "request_id_conflict": (409, "The request id was used for another command"),
@@ -43,6 +45,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "checksum_mismatch": (422, "The body does not have the given checksum"),
     "not_an_apk": (422, "The body is not an APK"),
     "rate_limited": (429, "Too many requests"),
+    "head_too_large": (431, "The head of the request is too large"),
     "internal_error": (500, "The server failed"),
     "dependency_unavailable": (503, "A dependency is unavailable"),
     "overloaded": (503, "The server has too much to do"),

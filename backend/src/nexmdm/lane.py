@@ -15,9 +15,10 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from nexmdm.bodies import JSON_LIMIT_BYTES
+from nexmdm.connections import GuardedConnection
 from nexmdm.errors import Problem
 from nexmdm.logs import Origin, origin
 from nexmdm.telemetry import DEFAULT_HEADERS, record, request_id
@@ -52,8 +53,8 @@ class _Held(NamedTuple):
     started: float
 
 
-class FastLane(HttpToolsProtocol):
-    """For `uvicorn.Config(http=...)`; with no endpoint in the lifespan's state it is uvicorn's own protocol."""
+class FastLane(GuardedConnection):
+    """For `uvicorn.Config(http=...)`; with no endpoint in the lifespan's state it answers nothing itself."""
 
     _held: _Held | None = None
 
@@ -73,7 +74,7 @@ class FastLane(HttpToolsProtocol):
         if not (cycle.more_body and cycle.keep_alive) or self.flow.write_paused:
             return None
         headers = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]) or not _ODD.isdisjoint(headers):
+        if len(headers) != len(scope["headers"]) or b"host" not in headers or not _ODD.isdisjoint(headers):
             return None
         length = headers.get(_LENGTH, b"")
         if headers.get(b"content-type") != b"application/json" or not length.isdigit():

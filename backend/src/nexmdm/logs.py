@@ -57,6 +57,7 @@ class Event(StrEnum):
     SERVICE_START = "service.start"
     SERVICE_STOP = "service.stop"
     SERVICE_LOG = "service.log"  # a warning or error of a library, such as uvicorn
+    CONNECTION_REFUSED = "connection.refused"
     INTERNAL_ERROR = "internal.error"
 
 

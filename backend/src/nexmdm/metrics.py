@@ -50,6 +50,8 @@ tokens_issued = Counter("nexmdm_enroll_tokens_issued", "Enrolment tokens issued.
 rate_limited = Counter("nexmdm_rate_limited", "Requests refused by a rate limit.", ["rule"])
 shed = Counter("nexmdm_shed", "Requests turned away because a queue was full.", ["queue"])
 auth_failures = Counter("nexmdm_auth_failures", "Refused credentials.", ["code"])
+connections_open = Gauge("nexmdm_connections_open", "Connections of clients.", multiprocess_mode="livesum")
+connections_refused = Counter("nexmdm_connections_refused", "Connections ended for what they cost or sent.", ["reason"])
 pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
 build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
 
@@ -84,6 +86,8 @@ def seed_labels() -> None:
         rate_limited.labels(rule)
     for queue in ("requests", "heartbeats", "bcrypt"):
         shed.labels(queue)
+    for reason in ("malformed", "large_head", "slow_head", "slow_body", "slow_reader", "pipeline", "too_many"):
+        connections_refused.labels(reason)
     for code, (status_code, _) in CODES.items():
         if status_code in {401, 403}:
             auth_failures.labels(code)

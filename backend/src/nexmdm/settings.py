@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     max_waiting_heartbeats: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    head_timeout_s: Seconds = 10
+    stall_timeout_s: Seconds = 30
+
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     bcrypt_cost: Annotated[int, Field(ge=10, le=14)] = 10
     token_cache_size: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000

@@ -163,6 +163,7 @@ def _settle() -> None:
 
 def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
     from nexmdm.app import create_app
+    from nexmdm.connections import KEEP_ALIVE_S
     from nexmdm.lane import FastLane
 
     server = uvicorn.Server(
@@ -174,7 +175,8 @@ def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=DRAIN_S,
-            timeout_keep_alive=75,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            ws="none",
             lifespan="on",
         )
     )

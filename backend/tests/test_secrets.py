@@ -1,0 +1,123 @@
+"""Secrets are compared in constant time: no `==`, no search and no set decides about one, anywhere in the package.
+
+What is looked up by a hash (enrolment tokens, known device tokens) needs no such care: nobody can steer a SHA-256
+towards another digit by digit. It deliberately measures no time: over HTTP nanoseconds cannot be seen.
+"""
+
+from __future__ import annotations
+
+import ast
+import hmac
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import bcrypt
+import httpx
+import pytest
+from kernel import store_device
+
+import nexmdm
+from nexmdm.auth import device_token
+
+PACKAGE = Path(nexmdm.__file__).parent
+# A value with one of these words in its name is, or is made of, something that a caller must not guess.
+SECRET = ("secret", "admin_key", "signature", "expected", "hexdigest", "token_hash", "password")
+SEARCHES = ("startswith", "endswith", "find", "index", "fullmatch", "match")
+
+
+def names(node: ast.AST) -> Iterator[str]:
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            yield part.id
+        elif isinstance(part, ast.Attribute):
+            yield part.attr
+
+
+def is_secret(node: ast.AST) -> bool:
+    return any(word in name.lower() for name in names(node) for word in SECRET)
+
+
+def careless(tree: ast.AST) -> Iterator[int]:
+    """Lines where a secret is compared as text is."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            literal = any(isinstance(side, ast.Constant) and side.value is None for side in sides)
+            if not literal and any(map(is_secret, sides)):
+                yield node.lineno
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") in SEARCHES and is_secret(node):
+            yield node.lineno
+
+
+# A query's `==` becomes SQL over a SHA-256; the others compare what is no secret.
+ALLOWED = {
+    "auth.py": "EnrollmentToken.token_hash == hash_enrolment_token(presented)",
+    "bodies.py": "essence.strip().lower() != expected",
+    "settings.py": "urlsplit(url.get_secret_value()).scheme not in",
+}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_no_secret_is_compared_as_text(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    lines = [source.splitlines()[number - 1].strip() for number in careless(ast.parse(source))]
+    assert [line for line in lines if ALLOWED.get(path.name, "\n") not in line] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["given == settings.admin_key", "expected.startswith(given)", "re.match(signature, x)", "given in (secret,)"],
+)
+def test_the_search_finds_what_it_is_for(line: str) -> None:
+    assert list(careless(ast.parse(line))) == [1]
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, Any]]:
+    """What went through hmac.compare_digest, and bcrypt.checkpw."""
+    seen: list[tuple[Any, Any]] = []
+
+    def spy(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def compare(one: Any, other: Any) -> bool:
+            seen.append((one, other))
+            return bool(real(one, other))
+
+        monkeypatch.setattr(module, name, compare)
+
+    spy(hmac, "compare_digest")
+    spy(bcrypt, "checkpw")
+    return seen
+
+
+async def test_a_wrong_admin_key_is_compared_whole(api: httpx.AsyncClient, compared: list[tuple[Any, Any]]) -> None:
+    key = api.headers["x-admin"]
+    for wrong in ("x", key[:-1] + "x"):
+        answer = await api.get("/v1/devices", headers={"X-Admin": wrong})
+        assert answer.status_code == 403
+        assert compared.pop() == (wrong.encode(), key.encode())
+
+
+async def test_a_wrong_signature_is_compared_whole(api: httpx.AsyncClient, compared: list[tuple[Any, Any]]) -> None:
+    for wrong in ("x", "sha256=" + "0" * 64):
+        headers = {"X-Timestamp": str(int(time.time())), "X-Signature": wrong}
+        answer = await api.post("/admin/command", headers=headers, content=b"{}")
+        assert answer.status_code == 403
+        given, expected = compared.pop()
+        assert given == wrong.encode()
+        assert re.fullmatch(b"sha256=[0-9a-f]{64}", expected)
+
+
+async def test_a_wrong_device_token_is_compared_by_bcrypt(
+    api: httpx.AsyncClient, connection: asyncpg.Connection[Any], compared: list[tuple[Any, Any]]
+) -> None:
+    token = device_token(await store_device(connection), "x" * 43)
+    headers = {"Authorization": f"Bearer {token}"}
+    answer = await api.post("/v1/heartbeat", headers=headers, json={"status": "ok"})
+    assert answer.status_code == 401
+    assert [given for given, _ in compared] == [b"x" * 43]
