@@ -21,7 +21,7 @@ import pytest
 from kernel import store_device
 
 import nexmdm
-from nexmdm.auth import device_token
+from nexmdm.tokens import device_token
 
 PACKAGE = Path(nexmdm.__file__).parent
 # A value with one of these words in its name is, or is made of, something that a caller must not guess.

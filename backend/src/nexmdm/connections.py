@@ -150,12 +150,13 @@ class GuardedConnection(HttpToolsProtocol):
             self._whole = self._received
             return
         except httptools.HttpParserError:
-            self._refuse("malformed_request", "malformed")
+            self._turn_away("malformed_request", "malformed")
             return
-        if self.cycle is not None and self.cycle.scope is self.scope:
+        cycle: Any = self.cycle  # None before the first request, which uvicorn's types do not say
+        if cycle is not None and cycle.scope is self.scope:
             self._whole = self._received
         elif self._received - self._whole > HEAD_LIMIT_BYTES:
-            self._refuse("head_too_large", "large_head")
+            self._turn_away("head_too_large", "large_head")
         if len(self.pipeline) > PIPELINE_LIMIT:
             self._end("pipeline")
 
@@ -172,7 +173,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _stage(self) -> tuple[Stage, object, int]:
         """The stage, the request that it is about, and a number that changes with progress."""
-        cycle = self.cycle
+        cycle: Any = self.cycle
         if self.transport.is_closing():
             return Stage.CLOSING, None, self.transport.get_write_buffer_size()
         if cycle is None or cycle.scope is not self.scope:
@@ -192,7 +193,7 @@ class GuardedConnection(HttpToolsProtocol):
         if stage is Stage.IDLE and not self.transport.get_write_buffer_size():
             self.transport.close()
         elif stage in {Stage.BODY, Stage.HEAD} and self._received:
-            self._refuse("request_timeout", _LATE[stage])
+            self._turn_away("request_timeout", _LATE[stage])
         else:
             self._end(_LATE.get(stage, "slow_reader"))
 
@@ -201,12 +202,12 @@ class GuardedConnection(HttpToolsProtocol):
             self._guard.count(reason)
         self.transport.abort()
 
-    def _refuse(self, code: str, reason: str) -> None:
+    def _turn_away(self, code: str, reason: str) -> None:
         """Answer for the application, which has not got a whole request, and close."""
         stage = self._stage()[0]
         if stage is Stage.CLOSING:
             return
-        cycle = self.cycle
+        cycle: Any = self.cycle
         metrics.connections_refused.labels(reason).inc()
         given_id = request_id(self.headers or () if stage is not Stage.IDLE else ())
         ip = self.client[0] if self.client else None
