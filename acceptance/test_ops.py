@@ -32,6 +32,10 @@ FAMILIES = {
     "nexmdm_connections_open": "gauge",
     "nexmdm_connections_refused": "counter",
     "nexmdm_db_pool_in_use": "gauge",
+    "nexmdm_db_pool_size": "gauge",
+    "nexmdm_dispatches_waiting": "gauge",
+    "nexmdm_dispatch_oldest_wait_seconds": "gauge",
+    "nexmdm_worker_restarts": "counter",
     "nexmdm_build_info": "gauge",
 }
 

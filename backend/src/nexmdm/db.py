@@ -78,6 +78,7 @@ class Database:
             pool_timeout=POOL_TIMEOUT_S,
             pool_pre_ping=True,  # a restarted server must cost no caller an error
         )
+        metrics.pool_size.set(settings.db_pool_size)
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
         event.listen(self.engine.sync_engine, "checkout", lambda *_: metrics.pool_in_use.inc())
         event.listen(self.engine.sync_engine, "checkin", lambda *_: metrics.pool_in_use.dec())

@@ -46,6 +46,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
+        self._measured_at = -POLL_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; an outage of the database is waited out."""
@@ -65,11 +66,21 @@ class Dispatcher:
             stopping.cancel()
             await asyncio.gather(listener, stopping, *self._sending, return_exceptions=True)
 
+    async def _measure(self) -> None:
+        """What waits, for the metrics: once per poll, however often we are woken."""
+        now = asyncio.get_running_loop().time()
+        if now - self._measured_at >= POLL_S:
+            self._measured_at = now
+            waiting, oldest_s = await outbox.backlog(self._db)
+            metrics.dispatches_waiting.set(waiting)
+            metrics.oldest_wait.set(oldest_s)
+
     async def _wake_when(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
 
     async def _round(self) -> None:
+        await self._measure()
         await self._expire()
         free = self._settings.dispatch_concurrency - len(self._sending)
         if free <= 0:

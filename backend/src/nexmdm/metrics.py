@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
 
@@ -52,6 +54,11 @@ shed = Counter("nexmdm_shed", "Requests turned away because a queue was full.", 
 auth_failures = Counter("nexmdm_auth_failures", "Refused credentials.", ["code"])
 connections_open = Gauge("nexmdm_connections_open", "Connections of clients.", multiprocess_mode="livesum")
 connections_refused = Counter("nexmdm_connections_refused", "Connections ended for what they cost or sent.", ["reason"])
+# Of the background process, which looks once a second; "livemax" because every other process has a 0 of its own.
+dispatches_waiting = Gauge("nexmdm_dispatches_waiting", "Dispatches not yet sent.", multiprocess_mode="livemax")
+oldest_wait = Gauge("nexmdm_dispatch_oldest_wait_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
+worker_restarts = Counter("nexmdm_worker_restarts", "Processes that ended by themselves.", ["role"])
+pool_size = Gauge("nexmdm_db_pool_size", "Database connections that there may be.", multiprocess_mode="livesum")
 pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
 build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
 
@@ -62,8 +69,23 @@ def page() -> bytes:
     if settings.metrics_directory() is None:
         return generate_latest()
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # prometheus-client is half typed
+    _Files(registry)  # type: ignore[no-untyped-call]  # prometheus-client is half typed
     return generate_latest(registry)
+
+
+class _Files(multiprocess.MultiProcessCollector):
+    """Leaves out the files that a process which is just starting has made but not yet filled: they cannot be read."""
+
+    def collect(self) -> Any:
+        files = [str(path) for path in Path(self._path).glob("*.db") if _size(path)]
+        return self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # a live gauge whose process has ended since
+        return 0
 
 
 def forget_process(pid: int) -> None:
@@ -74,20 +96,20 @@ def forget_process(pid: int) -> None:
 
 def seed_labels() -> None:
     """Make every known series appear with 0, so that a rate over the first event is right."""
-    for result in ("ingested", "deduplicated"):
-        heartbeats.labels(result)
-    for status in ("queued", "sent", "failed", "completed", "expired"):
-        dispatches.labels(status)
-    for outcome, replayed in product(("ok", "error"), ("true", "false")):
-        action_results.labels(outcome, replayed)
-    for build_type, source in product(("debug", "release"), ("enrollment", "manual", "ci")):
-        apk_downloads.labels(build_type, source)
-    for rule in ("admin", "token_create", "apk_token", "apk_ip", "auth_fail"):
-        rate_limited.labels(rule)
-    for queue in ("requests", "heartbeats", "bcrypt"):
-        shed.labels(queue)
-    for reason in ("malformed", "large_head", "slow_head", "slow_body", "slow_reader", "pipeline", "too_many"):
-        connections_refused.labels(reason)
-    for code, (status_code, _) in CODES.items():
-        if status_code in {401, 403}:
-            auth_failures.labels(code)
+    refusals = [code for code, (status_code, _) in CODES.items() if status_code in {401, 403}]
+    for metric, *known in (
+        (heartbeats, ("ingested", "deduplicated")),
+        (dispatches, ("queued", "sent", "failed", "completed", "expired")),
+        (action_results, ("ok", "error"), ("true", "false")),
+        (apk_downloads, ("debug", "release"), ("enrollment", "manual", "ci")),
+        (rate_limited, ("admin", "token_create", "apk_token", "apk_ip", "auth_fail")),
+        (shed, ("requests", "heartbeats", "bcrypt")),
+        (
+            connections_refused,
+            ("malformed", "large_head", "slow_head", "slow_body", "slow_reader", "pipeline", "too_many"),
+        ),
+        (worker_restarts, ("web", "background")),
+        (auth_failures, refusals),
+    ):
+        for labels in product(*known):
+            metric.labels(*labels)

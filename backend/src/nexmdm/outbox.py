@@ -105,6 +105,13 @@ _EXPIRE: Final = text(
     """
 )
 
+_BACKLOG: Final = text(
+    """
+    SELECT count(*) AS waiting, coalesce(extract(epoch FROM now() - min(created_at)), 0)::float AS oldest_s
+    FROM fcm_dispatches WHERE status IN ('queued', 'sending')
+    """
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -193,6 +200,12 @@ async def record(db: Database, due: Due, attempt: Attempt, status: str, delay_s:
 async def expire(db: Database) -> list[RowMapping]:
     """End the dispatches whose time is over. Gives request_id, http_request_id, device_id and action of each."""
     return await _run(db, _EXPIRE, {})
+
+
+async def backlog(db: Database) -> tuple[int, float]:
+    """How many dispatches are not yet sent, and for how many seconds the oldest of them has waited."""
+    [row] = await _run(db, _BACKLOG, {})
+    return row["waiting"], row["oldest_s"]
 
 
 async def listen(db: Database, wake: Callable[[], None]) -> None:

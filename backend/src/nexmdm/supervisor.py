@@ -126,6 +126,7 @@ class _Supervisor:
             _forget(pid)
             if not self._stopping:
                 emit(Event.SERVICE_STOP, "error", role=role[0], pid=pid)
+                _count_restart(role[0])
                 time.sleep(_RESTART_PAUSE_S)
                 self._fork(role)
             elif os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM}:  # the latter: it had not begun
@@ -140,6 +141,12 @@ def _forget(pid: int) -> None:
     from nexmdm import metrics  # reads PROMETHEUS_MULTIPROC_DIR on import
 
     metrics.forget_process(pid)
+
+
+def _count_restart(role: str) -> None:
+    from nexmdm import metrics  # as above
+
+    metrics.worker_restarts.labels(role).inc()
 
 
 def _call_on_stop(lifeline: int, stop: Callable[[], None]) -> None:
