@@ -49,6 +49,7 @@ class Suffer:
         assert not found.missing, f"{len(found.missing)} acknowledged writes are missing: {found.missing[:5]}"
         assert not found.doubled, f"{len(found.doubled)} writes are doubled: {found.doubled[:5]}"
         assert not found.unasked, f"{len(found.unasked)} writes were not asked for: {found.unasked[:5]}"
+        assert not suffered.trouble, suffered.trouble
         assert not tally.wrong, f"a good write is acknowledged, or refused with 503: {dict(tally.wrong)}"
         slow = [f"{took_s:.1f} s" for took_s in suffered.recoveries_s if took_s >= recovers_within_s]
         assert not slow, f"recovered after {', '.join(slow)}, not within {recovers_within_s:g} s"

@@ -48,6 +48,7 @@ def _entry(row: Suffered) -> dict[str, Any]:
         "whole_worst_s": round(max(row.whole_s), 3) if row.whole_s else None,
         "limit_s": row.limit_s,
         "took_s": round(row.took_s, 1),
+        "trouble": row.trouble,
     }
 
 

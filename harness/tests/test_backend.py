@@ -155,6 +155,20 @@ def test_what_stays_in_its_group_is_killed_with_it(make: Make) -> None:
     eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 5)
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_a_group_dies_with_its_first_process_when_it_is_meant(group: bool, make: Make) -> None:
+    backend = make("child").start().wait_ready()
+    (child,) = eventually(lambda: psutil.Process(backend.pid).children(), 5)
+    backend.kill(group=group)
+
+    def gone() -> bool:
+        return not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+
+    if group:
+        eventually(gone, 5)
+    assert gone() is group
+
+
 def test_a_command_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandNotFoundError, match="command not found: nexmdm-is-not-installed"):
         Backend(["nexmdm-is-not-installed", "serve"], {}, tmp_path / "log").start()

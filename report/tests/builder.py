@@ -174,7 +174,14 @@ def chaos(directory: Path) -> None:
         examples = ["heartbeat 7: acknowledged and not there"] * missing
         counts = {"repetitions": 10, "asked": 1234, "acknowledged": 1200, "refused": 30, "unanswered": 4, "landed": 1}
         found = {"missing": missing, "doubled": 0, "unasked": 0, "wrong": {}, "examples": examples}
-        times = {"recovery_median_s": 0.21, "recovery_worst_s": 0.9, "whole_worst_s": 1.7, "limit_s": 5, "took_s": 31}
+        times = {
+            "recovery_median_s": 0.21,
+            "recovery_worst_s": 0.9,
+            "whole_worst_s": 1.7,
+            "limit_s": 5,
+            "took_s": 31,
+            "trouble": "",
+        }
         return {"fault": fault, "case": "chaos/001"} | counts | found | times
 
     rows = [one("kill -9 of the backend", 0), one("disk full", 1)]
