@@ -1,6 +1,6 @@
 """The scene of a chaos case: a live system under traffic, the faults that it suffers, and what became of its writes.
 
-Does not know any particular fault (faults.py does), and writes no artifact (table.py does).
+Does not know any particular fault (faults/ does), and writes no artifact (table.py does).
 """
 
 import time
@@ -91,7 +91,7 @@ class Scene:
 
     def suffer(
         self,
-        fault: Callable[["Scene"], AbstractContextManager[None]],
+        fault: "Fault",
         times: int,
         *,
         case: str,
@@ -152,4 +152,5 @@ class Scene:
         return first_s[0], time.monotonic() - healed
 
 
+Fault = Callable[[Scene], AbstractContextManager[None]]
 NewScene = Callable[..., Scene]  # what the fixture `scene` gives

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from acceptance import case as cases
-from acceptance.chaos.faults import Fault
-from acceptance.chaos.scene import ALL, Scene, Suffered
+from acceptance.chaos.scene import ALL, Fault, Scene, Suffered
 from harness.ledger import Kind
 
 SUFFERED = pytest.StashKey[list[Suffered]]()

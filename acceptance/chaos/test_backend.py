@@ -3,7 +3,7 @@
 from functools import partial
 
 from acceptance.case import case
-from acceptance.chaos import faults
+from acceptance.chaos.faults import backend as faults
 from acceptance.chaos.scene import NewScene
 from acceptance.chaos.suffer import Suffer
 from acceptance.chaos.traffic import Traffic

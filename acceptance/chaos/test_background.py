@@ -4,7 +4,7 @@ import itertools
 from datetime import datetime
 
 from acceptance.case import case
-from acceptance.chaos import faults
+from acceptance.chaos.faults import background as faults
 from acceptance.chaos.scene import NewScene
 from acceptance.chaos.suffer import Suffer
 

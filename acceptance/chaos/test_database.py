@@ -7,7 +7,7 @@ import pytest
 
 from acceptance.answers import accepted
 from acceptance.case import DISABLED, case
-from acceptance.chaos import faults
+from acceptance.chaos.faults import database as faults
 from acceptance.chaos.scene import NewScene
 from acceptance.chaos.suffer import Suffer
 from harness import small_disk

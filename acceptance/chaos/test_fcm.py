@@ -3,7 +3,7 @@
 import pytest
 
 from acceptance.case import case
-from acceptance.chaos import faults
+from acceptance.chaos.faults import fcm as faults
 from acceptance.chaos.scene import NewScene
 from acceptance.chaos.suffer import Suffer
 

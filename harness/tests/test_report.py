@@ -159,7 +159,14 @@ class TestTimelines:
 
 def test_every_artifact_schema_is_a_valid_schema_and_closed() -> None:
     schemas = sorted(report.SCHEMAS.glob("*.schema.json"))
-    assert [path.name.partition(".")[0] for path in schemas] == ["faults", "latency", "matrix", "result", "timelines"]
+    assert [path.name.partition(".")[0] for path in schemas] == [
+        "chaos",
+        "faults",
+        "latency",
+        "matrix",
+        "result",
+        "timelines",
+    ]
     for path in schemas:
         schema = json.loads(path.read_text())
         Draft202012Validator.check_schema(schema)
