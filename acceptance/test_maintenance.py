@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 
-from acceptance.answers import accepted
+from acceptance.answers import accepted, refused
 from acceptance.apks import new_package, upload
 from acceptance.case import case
 from acceptance.system import FreshBackend, Nexmdm, System
@@ -138,3 +138,18 @@ def test_a_good_configuration_is_shown_without_secrets(nexmdm: Nexmdm) -> None:
     assert code == 0, said
     assert "NEXMDM_WORKERS" in said
     assert not any(GOOD[name] in said for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"))
+
+
+@case("maintenance/005", "getReadiness 200", "getReadiness 503")
+def test_old_instances_serve_on_when_a_later_version_has_migrated(fresh_backend: FreshBackend) -> None:
+    """At a revision after its own an instance says `ahead` and serves; before it, no (operations.md)."""
+    system: System = fresh_backend()
+    device = system.device()
+    with psycopg.connect(system.running.owner["NEXMDM_DATABASE_URL"], autocommit=True) as owner:
+        owner.execute("update alembic_version set version_num = 'ffffffffffff'")
+        ready = system.api.request("GET", "/readyz")
+        assert accepted(ready)["migrations"] == "ahead"
+        system.logs.expect(ready, "http.request", status=200)
+        accepted(device.heartbeat())
+        owner.execute("update alembic_version set version_num = 'e90b5d3c1f48'")
+        refused(system.api.request("GET", "/readyz"), 503, "migrations_pending")

@@ -148,11 +148,11 @@ class Backend:
         if not self._port:
             self._port = self._logged_port()
         try:
-            connection = http.client.HTTPConnection(urlsplit(self.base_url).netloc, timeout=2.0)
-            connection.request("GET", "/readyz")
-            answer = connection.getresponse()
-            text = answer.read(2000).decode(errors="replace")
-            connection.close()
+            address = urlsplit(self.base_url).netloc
+            with contextlib.closing(http.client.HTTPConnection(address, timeout=2.0)) as connection:
+                connection.request("GET", "/readyz")
+                answer = connection.getresponse()
+                text = answer.read(2000).decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             raise AssertionError(f"GET /readyz: {error!r}") from None
         assert answer.status == 200, f"GET /readyz: {answer.status} {text}"

@@ -28,11 +28,11 @@ class Health(BaseModel):
 
 
 class Readiness(BaseModel):
-    """The process can serve: database there, schema at head, the rights that it needs."""
+    """The process can serve: database there, schema at head or (in a rolling upgrade) ahead, all rights."""
 
     status: Literal["ready"] = "ready"
     database: Literal["ok"] = "ok"
-    migrations: Literal["head"] = "head"
+    migrations: Literal["head", "ahead"]
 
 
 @router.get(
@@ -65,10 +65,11 @@ async def health(request: Request) -> Health:
 @router.get("/readyz", operation_id="getReadiness", responses=answers("migrations_pending", "dependency_unavailable"))
 async def readiness(session: Session) -> Readiness:
     """Readiness to serve."""
-    if await migrations.current(session) != migrations.head():
+    revision = await migrations.current(session)
+    if migrations.pending(revision):
         raise Problem("migrations_pending", "Run `nexmdm migrate`.")
     if lacking := await grants.missing(session):
         error = f"no right to {', '.join(lacking[:9])}"
         emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=error)
         raise Problem("dependency_unavailable", "The database role lacks rights: run `nexmdm grant`.")
-    return Readiness()
+    return Readiness(migrations="head" if revision == migrations.head() else "ahead")

@@ -58,6 +58,16 @@ def head() -> str:
     return revision
 
 
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def pending(revision: str | None) -> bool:
+    """Whether a database at this revision lacks what we need. One that we do not know is of a version after ours."""
+    return revision is None or (revision != head() and revision in _known())
+
+
 async def current(connection: AsyncConnection | AsyncSession) -> str | None:
     """The revision of a database, or None where nothing was ever migrated."""
     # Asked first: a failed SELECT would leave the caller with an aborted transaction.
