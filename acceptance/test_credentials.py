@@ -107,7 +107,7 @@ def test_after_a_restart_every_device_comes_in_and_known_ones_do_not_wait(
         accepted(answer)
     slowest = max(answer.elapsed_ms for answer in answers)
     assert slowest > len(cold) * HASH_MS / 4, "no hash was made: the service still knew them"
-    assert statistics.median(answer.elapsed_ms for answer in meanwhile) < slowest / 4
+    assert len(meanwhile) > 3 * len(cold), "who is known waits for the hashes of the others"
     stored = "select count(distinct device_id) from device_heartbeats where device_id = any(%s)"
     assert system.db.value(stored, [device.device_id for device in cold]) == len(cold)
 
