@@ -1,6 +1,7 @@
 """More than the service can do: it refuses at once and changes nothing, its probes answer, and it recovers alone."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,8 +14,8 @@ from acceptance.system import FreshBackend, System
 from harness.client import Answer
 from harness.waiting import eventually
 
-PROBES = ("/healthz", "/readyz")
 AT_ONCE_MS = 200
+A_HICCUP_MS = 1000  # of a busy machine, once; what waits for a row that is held waits for longer
 EXEMPT = {"getHealth", "getReadiness", "getMetrics"}
 MADE_UP = f"nxd_{'0' * 32}_{'A' * 54}"  # of no known device, so that the beat takes the way of all other requests
 BLOCKED = """
@@ -29,6 +30,14 @@ def locked(system: System, table: str) -> Iterator[None]:
     with psycopg.connect(system.target.database_url or "") as owner:
         owner.execute(f"lock table {table} in access exclusive mode".encode())
         yield
+
+
+def prompt(answers: Sequence[Answer]) -> bool:
+    """They came at once; one of them may have met a hiccup of the machine."""
+    times_ms = [answer.elapsed_ms for answer in answers]
+    assert statistics.median(times_ms) < AT_ONCE_MS, times_ms
+    assert max(times_ms) < A_HICCUP_MS, times_ms
+    return True
 
 
 @contextmanager
@@ -50,18 +59,21 @@ def test_beyond_the_bound_every_operation_is_refused_at_once(fresh_backend: Fres
     refusals = sorted(CALLS.keys() - EXEMPT)
     with system.metrics.moves({'nexmdm_shed_total{queue="requests"}': len(refusals)}):
         with held(system, 2) as waiting:
-            for operation in refusals:
-                answer = send(system.api, operation, own(system, operation, device=MADE_UP, enrolment=token))
+            answers = {
+                operation: send(system.api, operation, own(system, operation, device=MADE_UP, enrolment=token))
+                for operation in refusals
+            }
+            assert prompt(list(answers.values()))
+            for operation, answer in answers.items():
                 assert answer.status == 503, f"{operation}: {answer.status}"
                 assert 1 <= int(answer.headers["retry-after"]) <= 10, operation
-                assert answer.elapsed_ms < AT_ONCE_MS, operation
                 if operation != "headLatestApk":
                     refused(answer, 503, "overloaded")
                 system.logs.expect(answer, "http.request", status=503, level="ERROR")
-            for path in PROBES:
-                answer = system.api.request("GET", path)
-                accepted(answer)
-                assert answer.elapsed_ms < AT_ONCE_MS, path
+            probes = [system.api.request("GET", path) for path in ("/healthz", "/readyz") * 3]
+            for probe in probes:
+                accepted(probe)
+            assert prompt(probes)
             accepted(device.heartbeat())  # a known device's has a queue of its own
             assert system.api.request("GET", "/v1/nothing").status == 404
         for one in waiting:
@@ -86,15 +98,16 @@ def test_beats_that_cannot_be_written_in_time_are_refused(fresh_backend: FreshBa
             # One batch of at most two is under way, and two more wait.
             eventually(lambda: sum(beat.done() for beat in beats) >= len(devices) - 4, within_s=3.0)
             turned_away = [beat for beat in beats if beat.done()]
-            health = system.api.request("GET", "/healthz")
-        accepted(health)
-        assert health.elapsed_ms < AT_ONCE_MS
+            probes = [system.api.request("GET", "/healthz") for _ in range(3)]
         answers = [beat.result() for beat in beats]
+    for probe in probes:
+        accepted(probe)
+    assert prompt(probes)
+    assert prompt([beat.result() for beat in turned_away])
     for beat in turned_away:
         answer = beat.result()
         refused(answer, 503, "overloaded")
         assert 1 <= int(answer.headers["retry-after"]) <= 10
-        assert answer.elapsed_ms < AT_ONCE_MS
         system.logs.expect(answer, "http.request", status=503, level="ERROR")
     assert system.metrics.total('nexmdm_shed_total{queue="heartbeats"}') == len(turned_away)
     route = 'nexmdm_http_requests_total{route="/v1/heartbeat",status="503"}'
@@ -114,6 +127,6 @@ def test_liveness_does_not_queue_behind_requests(fresh_backend: FreshBackend) ->
         answers = [system.api.request("GET", "/healthz") for _ in range(5)]
     for answer in answers:
         assert accepted(answer)["database"] == "ok"
-        assert answer.elapsed_ms < AT_ONCE_MS
+    assert prompt(answers)
     accepted(waiting.result())
     system.logs.expect(answers[0], "http.request", status=200)

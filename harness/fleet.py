@@ -52,8 +52,7 @@ def seed(database_url: str, count: int, cost: int = _COST) -> list[FleetDevice]:
     hashed = bcrypt.hashpw(secret.encode(), bcrypt.gensalt(cost)).decode()
     devices = []
     with psycopg.connect(database_url, connect_timeout=10) as connection, connection.cursor() as cursor:
-        cursor.execute("select key from signing_keys where name = 'device_token'")
-        [key] = cursor.fetchone() or [b""]
+        [(key,)] = cursor.execute("select key from signing_keys where name = 'device_token'").fetchall()
         for number in range(count):
             device_id = _device_id()
             token = device_token(key, device_id, secret)
