@@ -8,11 +8,21 @@ from acceptance.chaos.scene import NewScene
 from acceptance.chaos.suffer import Suffer
 from acceptance.chaos.traffic import Traffic
 
+# These recoveries begin with a new process: 1.2 s on a quiet machine, most of it imports, and 9 s on one that is busy.
+STARTED_WITHIN_S = 15.0
+
 
 @case("chaos/001")
 def test_the_backend_is_killed(scene: NewScene, suffer: Suffer) -> None:
     """kill -9 of all its processes, 20 times: what was acknowledged is there, once, and it goes on (001: durable)."""
-    suffered = suffer(scene(workers=2), "kill -9 of the backend", faults.backend_killed, times=20, sends_again=4)
+    suffered = suffer(
+        scene(workers=2),
+        "kill -9 of the backend",
+        faults.backend_killed,
+        times=20,
+        recovers_within_s=STARTED_WITHIN_S,
+        sends_again=4,
+    )
     assert suffered.tally.unanswered, "no request was under way at any of the kills"
 
 
@@ -35,7 +45,11 @@ def test_sigterm_under_load(scene: NewScene, suffer: Suffer) -> None:
     """SIGTERM under load, 5 times: each request that had begun is answered; code 0 within 10 s (architecture.md)."""
     ends: list[tuple[int | None, float]] = []
     suffered = suffer(
-        scene(workers=2), "SIGTERM under load", partial(faults.sigterm, ends=ends), times=5, recovers_within_s=5.0
+        scene(workers=2),
+        "SIGTERM under load",
+        partial(faults.sigterm, ends=ends),
+        times=5,
+        recovers_within_s=STARTED_WITHIN_S,
     )
     assert [code for code, _ in ends] == [0] * suffered.repetitions
     assert max(took_s for _, took_s in ends) < 10.0
