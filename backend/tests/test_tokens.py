@@ -127,4 +127,21 @@ async def test_where_too_many_wait_the_rest_is_turned_away_and_comes_in_later(
     found = await asyncio.gather(*(tokens.identify(token_of(key, one)) for one in devices), return_exceptions=True)
     turned_away = [one for one in found if isinstance(one, Problem)]
     assert [problem.code for problem in turned_away] == ["overloaded"] * 2
+    assert tokens.turned_away(token_of(key, devices[0])) is None, "there is room again"
     assert [await tokens.identify(token_of(key, one)) is not None for one in devices] == [True] * 5
+
+
+async def test_the_fast_lane_turns_away_only_what_has_to_be_hashed(
+    db: Database, key: bytes, connection: asyncpg.Connection[Any]
+) -> None:
+    hashing = Hashing(10, places=1)
+    tokens = DeviceTokens(db, hashing, 100)
+    device = await store_device(connection)
+    dead, cold = token_of(key, device, "d" * 43), token_of(key, await store_device(connection))
+    assert await tokens.identify(dead) is None
+    with hashing.place():
+        refused = tokens.turned_away(cold)
+        assert refused is not None
+        assert refused.code == "overloaded"
+        made_up = [cold[:-11], cold[:-11] + "A" * 11, "nxd_", "é"]
+        assert [tokens.turned_away(token) for token in (dead, *made_up)] == [None] * 5

@@ -18,6 +18,7 @@ from typing import Final, TypeVar
 
 import bcrypt
 
+from nexmdm.errors import Problem
 from nexmdm.overload import shed
 
 T = TypeVar("T")
@@ -49,13 +50,22 @@ class Hashing:
         Raises:
             Problem: `overloaded` where there is none; Retry-After is about when there will be one.
         """
-        if self._taken >= self._places:
-            raise shed("bcrypt", self._reserve(monotonic()))
+        if self.full:
+            raise self.turn_away()
         self._taken += 1
         try:
             yield
         finally:
             self._taken -= 1
+
+    @property
+    def full(self) -> bool:
+        """Is there no place?"""
+        return self._taken >= self._places
+
+    def turn_away(self) -> Problem:
+        """The refusal of one more who finds no place."""
+        return shed("bcrypt", self._reserve(monotonic()))
 
     def _reserve(self, now: float) -> float:
         """Seconds until the queue has served all that wait in it, and all that were sent away before."""

@@ -92,7 +92,7 @@ class FastHeartbeats:
     def begin(self, token: str, body: bytes, ip: str | None) -> Begun | Problem | None:
         device = self._tokens.known(token)
         if device is None:
-            return None
+            return self._tokens.turned_away(token)  # a fleet that comes back after a restart: most of it has to wait
         try:
             heartbeat = _heartbeat.parse(body)
         except Problem:

@@ -29,6 +29,7 @@ from uuid import UUID
 from sqlmodel import col, select
 
 from nexmdm.db import Database
+from nexmdm.errors import Problem
 from nexmdm.hashing import Hashing
 from nexmdm.tables import Device, SigningKey
 
@@ -106,18 +107,27 @@ class DeviceTokens:
             return None
         if known := self.known(token):
             return known
-        device_id, secret = UUID(hex=match[1]), match[2]
-        if not hmac.compare_digest(ticket(await self._ticket_key(), device_id, secret), match[3]):
+        if not _ours(await self._ticket_key(), match):
             return None
         digest = sha256(token.encode()).digest()
         if digest in self._dead:
             return None
         check = self._checking.get(digest)
         if check is None:
-            check = asyncio.create_task(self._check(device_id, secret, digest))
+            check = asyncio.create_task(self._check(UUID(hex=match[1]), match[2], digest))
             self._checking[digest] = check
             check.add_done_callback(lambda _: self._checking.pop(digest, None))
         return await asyncio.shield(check)  # a caller that goes away must not fail the others
+
+    def turned_away(self, token: str) -> Problem | None:
+        """The refusal of a token of ours that has to be hashed while too many hashes wait; without waiting."""
+        if not self._hashing.full or self._key is None:
+            return None
+        match = _TOKEN.fullmatch(token)
+        if match is None or not _ours(self._key, match):
+            return None
+        digest = sha256(token.encode()).digest()
+        return None if digest in self._dead or digest in self._checking else self._hashing.turn_away()
 
     async def _check(self, device_id: UUID, secret: str, digest: bytes) -> DeviceIdentity | None:
         query = select(Device.token_hash, Device.token_version).where(
@@ -143,6 +153,10 @@ class DeviceTokens:
                         query = select(SigningKey.key).where(SigningKey.name == KEY_NAME)
                         self._key = (await session.execute(query)).scalar_one()
         return self._key
+
+
+def _ours(key: bytes, token: re.Match[str]) -> bool:
+    return hmac.compare_digest(ticket(key, UUID(hex=token[1]), token[2]), token[3])
 
 
 def _put(cache: OrderedDict[bytes, V], key: bytes, value: V, size: int) -> None:
