@@ -20,6 +20,7 @@ NEEDS = {
     "logs": {"logs"},
     "fcm": {"fcm"},
     "sockets": {"process"},  # a proxy before a given deployment would answer in its own words
+    "own_files": {"stack"},
     "fresh_backend": {"stack"},
     "two_workers": {"stack"},
     "nexmdm": {"stack"},

@@ -138,9 +138,10 @@ class Stacks:
 
 
 def sweep_log(system: System) -> list[str]:
-    """Every line is as its schema says, and none holds a secret."""
+    """Every line is as its schema says, and none holds a secret or what a terminal would obey."""
     tap = system.logs.tap
-    found = [*log_contract.judge(tap.since(0)), *_secrets().text(tap.path.read_text(encoding="utf-8"))]
+    text = tap.path.read_bytes().decode()
+    found = [*log_contract.judge(tap.since(0)), *_secrets().text(text), *log_contract.unprintable(text)]
     return [SECRETS.mask(f"{tap.path.parent.name}: {text}") for text in found]
 
 

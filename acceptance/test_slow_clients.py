@@ -4,6 +4,7 @@ Each is sent away in time, and meanwhile a real device is served. Does not measu
 """
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -225,7 +226,7 @@ def test_an_endless_head_costs_no_memory(fresh_backend: FreshBackend) -> None:
             for _ in range(5000):
                 connection.sendall(line)
                 sent += len(line)
-        received = read_rest(connection)
+        received = drain(connection)
     assert sent < 10_000_000, "it was read on and on"
     assert web.memory_info().rss - before < 20_000_000
     for answer in answers(received):
@@ -233,9 +234,14 @@ def test_an_endless_head_costs_no_memory(fresh_backend: FreshBackend) -> None:
     system.logs.wait("connection.refused", reason="large_head")
 
 
-def read_rest(connection: socket.socket) -> bytes:
-    """What was answered; nothing where the answer was lost to what was still being sent."""
-    try:
-        return drain(connection)
-    except OSError:
-        return b""
+@case("slow/008")
+def test_a_body_that_was_refused_is_not_read_for_ever(fresh_backend: FreshBackend) -> None:
+    """Who goes on sending after a refusal has the time of a stall to notice; then the connection ends (security.md)."""
+    system: System = fresh_backend(env=SETTINGS)
+    head = request("POST /v1/heartbeat", ("Transfer-Encoding", "chunked"))
+    chunk = b"2000\r\n" + b"x" * 0x2000 + b"\r\n"
+    with system.unchanged(), Sockets(system.target.base_url).connect() as connection:
+        connection.sendall(head)
+        [answer] = dripped(connection, itertools.repeat(chunk), STALL_S + SWEEP_S)
+    refused(answer, 401, "token_missing")
+    system.logs.wait("connection.refused", reason="slow_body")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import jsonschema_rs
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "contracts" / "log-events"
 BASE = "nexmdm:/log-events/"
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 @functools.cache
@@ -47,3 +49,10 @@ def judge(lines: Iterable[Mapping[str, Any]]) -> Iterator[str]:
         found = faults(line)
         if found:
             yield f"{'; '.join(found)} in {json.dumps(line)}"
+
+
+def unprintable(text: str) -> Iterator[str]:
+    """One sentence per line that holds what a terminal or viewer would obey: controls, line breaks, bidi overrides."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if found := _OBEYED.findall(line):
+            yield f"line {number}: control characters {sorted({f'U+{ord(one):04X}' for one in found})}"

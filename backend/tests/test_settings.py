@@ -40,6 +40,8 @@ def test_the_minimum_gives_the_documented_defaults() -> None:
     [
         ("NEXMDM_DATABASE_URL", None, "NEXMDM_DATABASE_URL: is missing"),
         ("NEXMDM_DATABASE_URL", "mysql://wrong-value", "NEXMDM_DATABASE_URL: must be a postgresql:// URL"),
+        ("NEXMDM_DATABASE_URL", "postgresql://u:wrong-value/@h", "NEXMDM_DATABASE_URL: must be a postgresql:// URL"),
+        ("NEXMDM_DATABASE_URL", "postgresql://[wrong-value", "NEXMDM_DATABASE_URL: must be a postgresql:// URL"),
         ("NEXMDM_ADMIN_KEY", "short-wrong", "NEXMDM_ADMIN_KEY: Value should have at least 16 items"),
         ("NEXMDM_PORT", "wrong-value", "NEXMDM_PORT: Input should be a valid integer"),
         ("NEXMDM_LIMIT_ADMIN", "wrong-value", "NEXMDM_LIMIT_ADMIN: must be hits/seconds"),

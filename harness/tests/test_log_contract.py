@@ -58,3 +58,14 @@ def test_every_schema_is_one_and_closes_its_lines() -> None:
             assert document["unevaluatedProperties"] is False, path.name
             assert document["properties"]["event"]["const"] == path.name.removesuffix(".schema.json")
             assert set(document["required"]) <= set(document["properties"])
+
+
+def test_what_a_terminal_would_obey_is_found() -> None:
+    clean = '{"alias": "caf\u00e9 \U0001f600"}'
+    lines = [clean, '{"a": "\x1b[2J"}', "a\rb", '{"a": "\u009b31m\u202e"}', "a\u2028b", ""]
+    assert list(log_contract.unprintable("\n".join(lines))) == [
+        "line 2: control characters ['U+001B']",
+        "line 3: control characters ['U+000D']",
+        "line 4: control characters ['U+009B', 'U+202E']",
+        "line 5: control characters ['U+2028']",
+    ]

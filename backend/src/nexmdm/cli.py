@@ -37,6 +37,9 @@ def _one_line_errors() -> Iterator[None]:
     except OSError as error:  # the port is taken, the database is not there
         sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
         raise typer.Exit(FAILED) from None
+    except asyncpg.InterfaceError as error:  # by its type alone: what it says may quote the URL
+        sys.stderr.write(f"nexmdm: the database's driver refused: {type(error).__name__}\n")
+        raise typer.Exit(FAILED) from None
     except (DBAPIError, asyncpg.PostgresError) as error:
         refusal = error.orig if isinstance(error, DBAPIError) else error
         sys.stderr.write(f"nexmdm: the database refused: {str(refusal).splitlines()[0]}\n")

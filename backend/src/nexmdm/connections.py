@@ -40,12 +40,18 @@ class Stage(Enum):
     HEAD = auto()  # the rest of a request's head, or its first byte
     BODY = auto()  # the rest of its body
     ANSWER = auto()  # our answer, or that its client reads it
+    SURPLUS = auto()  # the rest of a body that was refused before its end: time for its client to notice
     IDLE = auto()  # the next request
     CLOSING = auto()  # that its client reads what was written before it is closed
 
 
 _LEAST: Final = dict.fromkeys(Stage, 1) | {Stage.BODY: _LEAST_PROGRESS_BYTES}
-_LATE: Final = {Stage.HEAD: "slow_head", Stage.BODY: "slow_body", Stage.ANSWER: "slow_reader"}
+_LATE: Final = {
+    Stage.HEAD: "slow_head",
+    Stage.BODY: "slow_body",
+    Stage.SURPLUS: "slow_body",
+    Stage.ANSWER: "slow_reader",
+}
 
 
 class Connections:
@@ -87,6 +93,7 @@ class Connections:
             Stage.HEAD: self._head_s,
             Stage.BODY: self._stall_s,
             Stage.ANSWER: self._stall_s,
+            Stage.SURPLUS: self._stall_s,
             Stage.IDLE: _CROWDED_IDLE_S if crowded else KEEP_ALIVE_S,
             Stage.CLOSING: self._stall_s,
         }
@@ -160,6 +167,10 @@ class GuardedConnection(HttpToolsProtocol):
         if len(self.pipeline) > PIPELINE_LIMIT:
             self._end("pipeline")
 
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.cycle.more_body = False  # also of a request that was answered before its end
+
     def look(self, now_s: float, allowed_s: dict[Stage, float]) -> None:
         """End the connection if it has made no progress for as long as its stage allows."""
         stage, of, at = self._stage()
@@ -179,7 +190,7 @@ class GuardedConnection(HttpToolsProtocol):
         if cycle is None or cycle.scope is not self.scope:
             return Stage.HEAD, self.scope, 0  # a head has one time in all: drops of it are no progress
         if cycle.response_complete:
-            return Stage.IDLE, cycle, 0  # nor is what comes of a body that was refused
+            return Stage.SURPLUS if cycle.more_body else Stage.IDLE, cycle, 0
         if cycle.more_body:
             return Stage.BODY, cycle, self._received
         return Stage.ANSWER, cycle, self.transport.get_write_buffer_size()

@@ -49,7 +49,12 @@ def _limit(value: object) -> object:
 
 
 def _postgresql(url: SecretStr) -> SecretStr:
-    if urlsplit(url.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+    try:
+        parts = urlsplit(url.get_secret_value())
+        well_formed = parts.scheme in {"postgresql", "postgres"} and parts.port != 0
+    except ValueError:  # a port that is none, half of an IPv6 address; its text quotes what may be the password
+        well_formed = False
+    if not well_formed:
         raise ValueError("must be a postgresql:// URL")
     return url
 
