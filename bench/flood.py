@@ -94,7 +94,6 @@ class Order:
     connections: int = 4000
     timeout_s: float = 10.0
     slow_ms: float = 150.0
-    first_device: int = 0
     cpu: int | None = None  # to stay on
 
 
@@ -141,7 +140,7 @@ class _Flood:
         tail = f"\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}"
         self._tail = tail.encode()
         self._tokens = [token.encode() for token in Path(order.tokens).read_text(encoding="utf-8").split()]
-        self._device = order.first_device
+        self._device = 0
         self._poll = select.epoll()
         self._open: dict[int, _Connection] = {}
         self._idle: list[_Connection] = []
