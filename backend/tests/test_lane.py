@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from nexmdm.errors import Problem
-from nexmdm.lane import STATE, Begun, FastLane
+from nexmdm.lane import PROBE, STATE, Begun, FastLane
 
 PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
 
@@ -44,13 +44,23 @@ class Endpoint:
         return result, lambda answer: answer
 
 
+class Probe:
+    """Knows what to say unless it is told not to."""
+
+    path = "/probe"
+    said: bytes | None = b'{"status":"ok"}'
+
+    def body(self) -> bytes | None:
+        return self.said
+
+
 class Lane:
     """A listener with the lane, an application that says what it got, and a client on a raw socket."""
 
     port: int
 
     def __init__(self) -> None:
-        self.endpoint = Endpoint()
+        self.endpoint, self.probe = Endpoint(), Probe()
         self.state = ServerState()
         self.application: list[bytes | None] = []
         self.troubles: list[dict[str, Any]] = []
@@ -95,7 +105,7 @@ async def serving() -> AsyncIterator[Lane]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: made.troubles.append(context))
     server = await loop.create_server(
-        lambda: FastLane(config, made.state, {STATE: made.endpoint}), "127.0.0.1", 0, start_serving=True
+        lambda: FastLane(config, made.state, {STATE: made.endpoint, PROBE: made.probe}), "127.0.0.1", 0, start_serving=True
     )
     made.port = server.sockets[0].getsockname()[1]
     yield made
@@ -284,3 +294,43 @@ async def test_without_an_endpoint_it_is_uvicorn_s_own() -> None:
     async with serving() as lane:
         lane.endpoint.path = "/none"
         assert (await lane.ask(request()))[1] == b"app {}"
+
+
+PROBING = b"GET /probe HTTP/1.1\r\nHost: x\r\nX-Request-ID: r-9\r\n"
+
+
+async def test_a_probe_is_answered_without_the_application(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    for _ in range(2):  # the connection lives on
+        writer.write(PROBING + b"\r\n")
+        head, body = await read_answer(reader)
+        assert head.startswith(b"http/1.1 200 ok")
+        assert b"x-request-id: r-9\r\n" in head
+        assert b"x-content-type-options: nosniff\r\n" in head
+        assert body == b'{"status":"ok"}'
+    writer.close()
+    assert lane.application == []
+
+
+async def test_a_probe_that_cannot_say_leaves_it_to_the_application(lane: Lane) -> None:
+    lane.probe.said = None
+    assert (await lane.ask(PROBING + b"\r\n"))[1] == b"app "
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        PROBING + b"Content-Length: 2\r\n\r\n{}",
+        PROBING + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        PROBING + b"X-Request-ID: r-10\r\n\r\n",
+        PROBING + b"Connection: close\r\n\r\n",
+        PROBING.replace(b"GET", b"HEAD") + b"\r\n",
+        PROBING.replace(b"/probe", b"/probe?x=1") + b"\r\n",
+    ],
+)
+async def test_an_odd_probe_is_the_applications(odd: bytes, lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    writer.write(odd)
+    assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    writer.close()
+    assert len(lane.application) == 1

@@ -119,6 +119,7 @@ class HeartbeatWriter:
         self._work = asyncio.Event()
         self._closing = False
         self._connection: asyncpg.Connection[Any] | None = None
+        self._wrote_at = 0.0
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()  # asking again for each beat is a system call each, up to Python 3.11
@@ -131,6 +132,11 @@ class HeartbeatWriter:
         self._work.set()
         await self._task
         await self._disconnect()
+
+    def is_alive(self) -> bool:
+        """The database has taken a batch within the last second, and has not hung up since."""
+        connection = self._connection
+        return connection is not None and not connection.is_closed() and perf_counter() - self._wrote_at < 1.0
 
     def submit(self, beat: Beat) -> asyncio.Future[Stored | None]:
         """Have a beat made durable. The result is None where the device is retired or its token was replaced.
@@ -190,7 +196,8 @@ class HeartbeatWriter:
                 raise
             await self._connection.execute(_ENSURE_PARTITIONS)  # nobody made today's partition: a clock has jumped
             rows = await self._connection.fetch(_STORE, *arguments)
-        latency_ms = round((perf_counter() - started) * 1000, 3)
+        self._wrote_at = perf_counter()
+        latency_ms = round((self._wrote_at - started) * 1000, 3)
         emit(
             Event.DB_OPERATION,
             "debug",

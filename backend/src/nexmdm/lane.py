@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
@@ -24,11 +24,15 @@ from nexmdm.logs import Origin, origin
 from nexmdm.telemetry import DEFAULT_HEADERS, record, request_id
 
 STATE: Final = "fast_lane"  # where the lifespan puts the endpoint
+PROBE: Final = "fast_probe"  # and the probe
 # With any of these, how the body is to be read is the application's business.
 _LENGTH: Final = b"content-length"
 _ODD: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
+_BODIED: Final = _ODD | {_LENGTH}
 _DEFAULT: Final = b"".join(b"%b: %b\r\n" % header for header in DEFAULT_HEADERS)
 _OK: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + _DEFAULT
+
+_ID: Final = b"{request_id}"  # which no request id can be
 
 Begun = tuple["asyncio.Future[Any]", Callable[[Any], bytes | None]]
 
@@ -43,6 +47,16 @@ class Endpoint(Protocol):
         ...
 
 
+class Probe(Protocol):
+    """What the lane answers in the turn that reads it, so that a full event loop still has an answer: GETs of `path`."""
+
+    path: str
+
+    def body(self) -> bytes | None:
+        """The JSON of a 200; None: the application answers."""
+        ...
+
+
 class _Held(NamedTuple):
     """A plain request; its body may still be on the way."""
 
@@ -53,6 +67,15 @@ class _Held(NamedTuple):
     started: float
 
 
+@cache  # the few refusals that there are, each with the few pauses that it asks for
+def _rendered(code: str, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
+    """Head and body of a refusal, with `_ID` for the request id."""
+    response = Problem(code, headers=dict(headers)).response(_ID.decode())
+    head = b"HTTP/1.1 %d %b\r\n" % (response.status_code, HTTPStatus(response.status_code).phrase.encode())
+    head += b"".join(b"%b: %b\r\n" % header for header in response.raw_headers if header[0] != _LENGTH)
+    return head + _DEFAULT, bytes(response.body)
+
+
 class FastLane(GuardedConnection):
     """For `uvicorn.Config(http=...)`; with no endpoint in the lifespan's state it answers nothing itself."""
 
@@ -61,10 +84,31 @@ class FastLane(GuardedConnection):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         endpoint: Endpoint | None = self.app_state.get(STATE)
         token = self._plain(cycle, endpoint.path) if endpoint is not None else None
-        if endpoint is None or token is None:
-            super()._start_asgi_task(cycle, app)
-        else:
+        if endpoint is not None and token is not None:
             self._held = _Held(cycle, app, endpoint, token, perf_counter())
+        elif not self._probed(cycle):
+            super()._start_asgi_task(cycle, app)
+
+    def _probed(self, cycle: RequestResponseCycle) -> bool:
+        scope: Any = cycle.scope
+        probe: Probe | None = self.app_state.get(PROBE)
+        if probe is None or scope["method"] != "GET" or self.url != probe.path.encode() or not cycle.keep_alive:
+            return False
+        headers = dict(scope["headers"])
+        if len(headers) != len(scope["headers"]) or b"host" not in headers or not _BODIED.isdisjoint(headers):
+            return False
+        started, body = perf_counter(), probe.body()
+        if body is None:
+            return False
+        scope["nexmdm.route"] = probe.path
+        source = Origin(request_id(scope["headers"]), scope=scope)
+        before = origin.set(source)
+        try:
+            self._answer(cycle, source.request_id, _OK, body)
+            record(scope, source, 200, perf_counter() - started)
+        finally:
+            origin.reset(before)
+        return True
 
     def _plain(self, cycle: RequestResponseCycle, path: str) -> str | None:
         """The bearer token of a request that has nothing odd about it, else None."""
@@ -110,10 +154,8 @@ class FastLane(GuardedConnection):
     def _refuse(self, held: _Held, source: Origin, problem: Problem) -> None:
         before = origin.set(source)
         try:
-            response = problem.response(source.request_id)
-            head = b"HTTP/1.1 %d %b\r\n" % (problem.status, HTTPStatus(problem.status).phrase.encode())
-            head += b"".join(b"%b: %b\r\n" % header for header in response.raw_headers if header[0] != _LENGTH)
-            self._answer(held.cycle, source.request_id, head + _DEFAULT, bytes(response.body))
+            head, body = _rendered(problem.code, *problem.headers.items())
+            self._answer(held.cycle, source.request_id, head, body.replace(_ID, source.request_id.encode()))
             record(held.cycle.scope, source, problem.status, perf_counter() - held.started)
         finally:
             origin.reset(before)

@@ -169,11 +169,12 @@ def _settle() -> None:
 
 
 def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
+    from nexmdm.acceptor import Server
     from nexmdm.app import create_app
     from nexmdm.connections import KEEP_ALIVE_S
     from nexmdm.lane import FastLane
 
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             create_app(settings),
             http=FastLane,
@@ -185,7 +186,8 @@ def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
             timeout_keep_alive=KEEP_ALIVE_S,
             ws="none",
             lifespan="on",
-        )
+        ),
+        listener,
     )
 
     async def main() -> None:
@@ -195,7 +197,7 @@ def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
         on_stop(stop)
         _settle()
         with gathered():
-            await server.serve([listener])
+            await server.serve()
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
