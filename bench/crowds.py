@@ -79,7 +79,8 @@ def wrong_tokens(rig: Rig) -> list[Judgement]:
         spent = [_spent_s(rig, backend)]
         alone = steady.send(url, usual, _USUAL_PER_S, seconds)
         spent.append(_spent_s(rig, backend))
-        order = Order(url, token_file(forged), (Stage(_WRONG_PER_S, seconds, "answered"),), cpu=spare_cpu())
+        stage = Stage(_WRONG_PER_S, seconds, "answered")
+        order = Order(url, token_file(forged), (stage,), cpu=spare_cpu(), patient=False)
         with apart(rig, backend), _beside(order) as outcomes:
             beats = steady.send(url, usual, _USUAL_PER_S, seconds)
         spent.append(_spent_s(rig, backend))

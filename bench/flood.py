@@ -48,6 +48,9 @@ class Stage:
 class Outcome:
     """What became of the beats of a stage. Latencies are answered - intended, in ms, of those answered with 200.
 
+    `service_p99_ms` and `shed_p99_ms`: answered - sent, of the yes and of the sheds: without the wait for a connection,
+    which a device with one of its own does not have.
+
     `statuses`: answers by status; `mute`: sheds without a Retry-After; `lost`: no answer in time, or a connection cut;
     `gave_up`: never sent, since no connection came free in time; `bad_until_s`: after the beginning of the stage, the
     intended time of the last beat that was shed, lost or slow; `heard_s`: when the last 200 came.
@@ -61,6 +64,7 @@ class Outcome:
     p50_ms: float | None = None
     p99_ms: float | None = None
     slowest_ms: float | None = None
+    service_p99_ms: float | None = None
     shed_p99_ms: float | None = None
     per_s: float = 0.0
     bad_until_s: float = 0.0
@@ -86,7 +90,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Order:
-    """What the process is told."""
+    """What the process is told. patient: who is shed lets its connection rest for its Retry-After, as a device does."""
 
     url: str
     tokens: str  # a file, one a line
@@ -95,6 +99,7 @@ class Order:
     timeout_s: float = 10.0
     slow_ms: float = 150.0
     cpu: int | None = None  # to stay on
+    patient: bool = True
 
 
 def flood(order: Order) -> list[Outcome]:
@@ -114,6 +119,7 @@ def flood(order: Order) -> list[Outcome]:
 class _Beat:
     intended: float
     device: int
+    sent: float = 0.0
 
 
 class _Connection:
@@ -146,11 +152,13 @@ class _Flood:
         self._idle: list[_Connection] = []
         self._waiting: deque[_Beat] = deque()
         self._later: list[tuple[float, int]] = []
+        self._parked: list[tuple[float, int, _Connection]] = []
         self._random = random.Random(0)  # noqa: S311 - a crowd's jitter is no secret
 
     def run(self, stage: Stage) -> Outcome:
         self._stage, self._outcome = stage, Outcome(planned=int(stage.per_s * stage.duration_s))
         self._latencies: list[float] = []
+        self._services: list[float] = []
         self._sheds: list[float] = []
         self._statuses: Counter[str] = Counter()
         lags: list[float] = []
@@ -168,6 +176,10 @@ class _Flood:
             while self._later and self._later[0][0] <= now:
                 intended, device = heapq.heappop(self._later)
                 self._send(_Beat(intended, device))
+            while self._parked and self._parked[0][0] <= now:
+                _, _, connection = heapq.heappop(self._parked)
+                if connection.sock.fileno() >= 0:
+                    self._free(connection)
             if now - swept > _SWEEP_S:
                 swept = now
                 self._sweep(now)
@@ -182,7 +194,7 @@ class _Flood:
         """What is under way when the time is up belongs to nobody."""
         if self._stage.until == "time":
             return now >= self._begun + self._stage.duration_s
-        return not (self._later or self._waiting or len(self._idle) < len(self._open))
+        return not (self._later or self._waiting) and all(one.beat is None for one in self._open.values())
 
     def _send(self, beat: _Beat) -> None:
         if self._idle:
@@ -200,6 +212,7 @@ class _Flood:
 
     def _write(self, connection: _Connection) -> None:
         assert connection.beat is not None
+        connection.beat.sent = time.monotonic()
         try:
             connection.sock.send(self._head + self._tokens[connection.beat.device] + self._tail)
         except OSError:
@@ -230,36 +243,46 @@ class _Flood:
             connection.received = answer
             return
         connection.received = b""
-        self._answered(connection, int(answer[9:12]), answer[:end])
+        after_s = self._answered(connection, int(answer[9:12]), answer[:end])
         if b"connection: close" in answer[:end]:
             self._close(connection)
-        elif self._waiting:
+        elif after_s and self._order.patient:
+            heapq.heappush(self._parked, (time.monotonic() + after_s, connection.sock.fileno(), connection))
+        else:
+            self._free(connection)
+
+    def _free(self, connection: _Connection) -> None:
+        """For the one who has waited longest, or for whoever comes next."""
+        if self._waiting:
             connection.beat = self._waiting.popleft()
             self._write(connection)
         else:
             self._idle.append(connection)
 
-    def _answered(self, connection: _Connection, status: int, head: bytes) -> None:
+    def _answered(self, connection: _Connection, status: int, head: bytes) -> float:
+        """For how many seconds the answer asks to wait."""
         beat, connection.beat = connection.beat, None
+        at = head.find(b"retry-after: ") if status in SHED else -1
+        after_s = float(head[at + 13 :].partition(b"\r")[0]) if at >= 0 else 0.0
         if beat is None or beat.intended < self._begun:
-            return  # of the stage before
+            return after_s  # of the stage before
         now = time.monotonic()
         took_ms = (now - beat.intended) * 1000
         self._statuses[str(status)] += 1
         if status == 200:
             self._latencies.append(took_ms)
+            self._services.append((now - beat.sent) * 1000)
             self._outcome.heard_s = now - self._begun
         elif status in SHED:
-            self._sheds.append(took_ms)
-            at = head.find(b"retry-after: ")
+            self._sheds.append((now - beat.sent) * 1000)
             if at < 0:
                 self._outcome.mute += 1
             elif self._stage.until == "heard":
-                after_s = int(head[at + 13 :].partition(b"\r")[0])
                 # A second's fraction of its own, as the clocks of devices have it.
                 heapq.heappush(self._later, (now + after_s + self._random.random(), beat.device))
         if status != 200 or took_ms > self._order.slow_ms:
             self._outcome.bad_until_s = max(self._outcome.bad_until_s, beat.intended - self._begun)
+        return after_s
 
     def _lose(self, connection: _Connection) -> None:
         beat, connection.beat = connection.beat, None
@@ -292,11 +315,13 @@ class _Flood:
         outcome.gave_up += len(self._waiting)
         self._waiting.clear()
         self._later.clear()
+        outcome.connections = max(outcome.connections, len(self._open))
         outcome.statuses = dict(self._statuses)
         outcome.per_s = round(outcome.answered / took_s, 1)
         if self._latencies:
             outcome.p50_ms, outcome.p99_ms = (round(percentile(self._latencies, q), 2) for q in (0.5, 0.99))
             outcome.slowest_ms = round(max(self._latencies), 2)
+            outcome.service_p99_ms = round(percentile(self._services, 0.99), 2)
         if self._sheds:
             outcome.shed_p99_ms = round(percentile(self._sheds, 0.99), 2)
         outcome.lag_p99_ms = round(percentile(lags, 0.99), 2) if lags else 0.0

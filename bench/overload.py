@@ -26,17 +26,22 @@ from harness.processes import workspace
 
 _OPEN = "open loop on raw sockets; the servers share the other CPUs"
 GOODPUT: Final = Limit("answered at 4 x the knee / at the knee", "", ">=", 0.7, source=_OPEN)
-PATIENCE: Final = Limit("heartbeat p99 of those answered at 4 x the knee", "ms", "<", 2000, source=_OPEN)
+PATIENCE: Final = Limit("heartbeat p99 at 4 x the knee, of those answered", "ms", "<", 1000, source="answered - sent")
+SOON: Final = Limit("refusal p99 at 4 x the knee", "ms", "<", 1000, source="refused - sent")
 HEALTH: Final = Limit("/healthz at 4 x the knee, slowest", "ms", "<", 200, None, 1.0, source="one probe each 100 ms")
 MEMORY: Final = Limit("memory that 4 x the knee adds", "MiB", "<", 100, source="psutil: RSS of the backend's processes")
 RECOVERY: Final = Limit("recovery once the load falls to half the knee", "s", "<", 5, source="last shed or slow beat")
 MUTE: Final = Limit("answers that no caller can act on", "", "==", 0, source="not 200, and no shed with Retry-After")
 
+LIMITS: Final = (GOODPUT, PATIENCE, SOON, HEALTH, MEMORY, RECOVERY, MUTE)
+
+_TIMES: Final = (1, 2, 4)
 _STEPS: Final = 1.25
 _FIRST_PER_S: Final = 1000.0
 _HELD_P99_MS: Final = 100.0
 _HELD_SHARE: Final = 0.99
 _DEVICES: Final = 30_000
+_PATIENCE_S: Final = 10.0
 
 
 def spare_cpu() -> int | None:
@@ -50,12 +55,11 @@ class Probe:
     """/healthz every 100 ms, and what the backend holds, while a load runs. Use as a context manager."""
 
     backend: Backend
-    elapsed_ms: list[float] = field(default_factory=list)
-    refused: int = 0
+    asked: list[tuple[float, float]] = field(default_factory=list)  # when, and how long it took in ms
     most_mib: float = 0.0
 
     def __enter__(self) -> Self:
-        self._over = threading.Event()
+        self._over, self._begun = threading.Event(), time.monotonic()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -64,17 +68,22 @@ class Probe:
         self._over.set()
         self._thread.join()
 
+    def between(self, from_s: float, to_s: float) -> list[float]:
+        """How long those took that were asked in this part of the time, in ms."""
+        return [took_ms for at, took_ms in self.asked if from_s <= at < to_s]
+
     def _run(self) -> None:
         while not self._over.wait(0.1):
-            began = time.monotonic()
+            began, ok = time.monotonic(), False
             try:
-                connection = http.client.HTTPConnection(urlsplit(self.backend.base_url).netloc, timeout=10)
+                connection = http.client.HTTPConnection(urlsplit(self.backend.base_url).netloc, timeout=_PATIENCE_S)
                 connection.request("GET", "/healthz")
-                self.refused += connection.getresponse().status != 200
+                ok = connection.getresponse().status == 200
                 connection.close()
             except (OSError, http.client.HTTPException):
-                self.refused += 1
-            self.elapsed_ms.append((time.monotonic() - began) * 1000)
+                pass  # as slow as our patience
+            took_ms = (time.monotonic() - began) * 1000 if ok else _PATIENCE_S * 1000
+            self.asked.append((began - self._begun, took_ms))
             self.most_mib = max(self.most_mib, memory_mib(self.backend.pid))
 
 
@@ -96,8 +105,9 @@ def told(outcome: Outcome) -> str:
     """One line for the facts."""
     return (
         f"{outcome.per_s:.0f} answered/s of {outcome.planned}, {outcome.shed} shed, {outcome.lost} lost,"
-        f" {outcome.gave_up} gave up; p50 {outcome.p50_ms}, p99 {outcome.p99_ms}, slowest {outcome.slowest_ms} ms;"
-        f" shed p99 {outcome.shed_p99_ms} ms; {outcome.connections} connections;"
+        f" {outcome.gave_up} found no connection; p50 {outcome.p50_ms}, p99 {outcome.p99_ms}, slowest"
+        f" {outcome.slowest_ms} ms after they were due; p99 {outcome.service_p99_ms} ms after they were sent,"
+        f" {outcome.shed_p99_ms} ms if shed; {outcome.connections} connections;"
         f" generator lag p99 {outcome.lag_p99_ms} ms, {outcome.cpu} CPUs"
     )
 
@@ -127,23 +137,23 @@ def overload(rig: Rig) -> list[Judgement]:
         with apart(rig, backend):
             per_s = knee(rig, order, stage_s / 3)
             before_mib = memory_mib(backend.pid)
-            outcomes: dict[int, Outcome] = {}
-            for times in (1, 2):
-                (outcomes[times],) = flood(replace(order, stages=(Stage(times * per_s, stage_s),)))
             with Probe(backend) as probe:
-                stages = (Stage(4 * per_s, stage_s), Stage(per_s / 2, 8.0))
-                outcomes[4], after = flood(replace(order, stages=stages))
+                stages = (*(Stage(times * per_s, stage_s) for times in _TIMES), Stage(per_s / 2, 8.0))
+                *loaded, after = flood(replace(order, stages=stages))
+    outcomes = dict(zip(_TIMES, loaded, strict=True))
     for times, outcome in outcomes.items():
         rig.facts[f"overload: {times} x the knee of {per_s:.0f}/s"] = told(outcome)
     rig.facts["overload: then half the knee"] = told(after)
     rig.facts["overload: memory before and at most, MiB"] = f"{before_mib:.0f}, {probe.most_mib:.0f}"
+    rig.facts["overload: /healthz before, slowest ms"] = round(max(probe.between(0, 2 * stage_s)))
     mute = sum(outcome.mute + sum(outcome.other.values()) for outcome in (*outcomes.values(), after))
     n = outcomes[4].answered
     return [
         GOODPUT.judge_value(outcomes[4].per_s / outcomes[1].per_s if outcomes[1].per_s else None, n),
-        PATIENCE.judge_value(outcomes[4].p99_ms, n),
-        HEALTH.judge([*probe.elapsed_ms, *[10_000.0] * probe.refused]),
-        MEMORY.judge_value(probe.most_mib - before_mib, len(probe.elapsed_ms)),
+        PATIENCE.judge_value(outcomes[4].service_p99_ms, n),
+        SOON.judge_value(outcomes[4].shed_p99_ms, outcomes[4].shed),
+        HEALTH.judge(probe.between(2 * stage_s, 3 * stage_s)),
+        MEMORY.judge_value(probe.most_mib - before_mib, len(probe.asked)),
         RECOVERY.judge_value(after.bad_until_s if after.answered else None, after.answered),
         MUTE.judge_value(mute, n),
     ]

@@ -41,7 +41,7 @@ ROWS: Final = (
     Row("capacity", (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE), capacity.capacity, relative=True),
     Row(
         "overload",
-        (overload.GOODPUT, overload.PATIENCE, overload.HEALTH, overload.MEMORY, overload.RECOVERY, overload.MUTE),
+        overload.LIMITS,
         overload.overload,
         _MINUTES,
     ),

@@ -96,9 +96,7 @@ async def test_a_connection_that_is_gone_before_it_is_taken_costs_no_other(
         connection.close()
 
 
-async def test_without_descriptors_it_pauses_and_goes_on(
-    listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_without_descriptors_it_pauses_and_goes_on(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceptor, "_NO_DESCRIPTOR_PAUSE_S", 0.05)
     listener.failures = [OSError(errno.EMFILE, "too many open files")]
     [connection] = connected(listener, 1)

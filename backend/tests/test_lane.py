@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from nexmdm.errors import Problem
-from nexmdm.lane import PROBE, STATE, Begun, FastLane
+from nexmdm.lane import PACE, PROBE, STATE, Begun, FastLane
 
 PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
 
@@ -54,13 +54,22 @@ class Probe:
         return self.said
 
 
+class Behind:
+    """A pace that is the test's to say."""
+
+    behind = False
+
+    def is_behind(self, _now: float) -> bool:
+        return self.behind
+
+
 class Lane:
     """A listener with the lane, an application that says what it got, and a client on a raw socket."""
 
     port: int
 
     def __init__(self) -> None:
-        self.endpoint, self.probe = Endpoint(), Probe()
+        self.endpoint, self.probe, self.pace = Endpoint(), Probe(), Behind()
         self.state = ServerState()
         self.application: list[bytes | None] = []
         self.troubles: list[dict[str, Any]] = []
@@ -104,8 +113,9 @@ async def serving() -> AsyncIterator[Lane]:
     config.load()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: made.troubles.append(context))
+    app_state = {STATE: made.endpoint, PROBE: made.probe, PACE: made.pace}
     server = await loop.create_server(
-        lambda: FastLane(config, made.state, {STATE: made.endpoint, PROBE: made.probe}), "127.0.0.1", 0, start_serving=True
+        lambda: FastLane(config, made.state, app_state), "127.0.0.1", 0, start_serving=True
     )
     made.port = server.sockets[0].getsockname()[1]
     yield made
@@ -334,3 +344,35 @@ async def test_an_odd_probe_is_the_applications(odd: bytes, lane: Lane) -> None:
     assert b"200 OK" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
     writer.close()
     assert len(lane.application) == 1
+
+
+async def test_while_it_is_behind_a_request_is_refused_unseen_and_its_connection_not_read(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    lane.pace.behind = True
+    writer.write(request(b"{}"))
+    head, body = await read_answer(reader)
+    assert head.startswith(b"http/1.1 503")
+    assert orjson.loads(body)["code"] == "overloaded"
+    assert orjson.loads(body)["request_id"] == "r-1"
+    assert b"retry-after: " in head
+    assert lane.endpoint.begun == []
+    assert lane.application == []
+    [connection] = lane.state.connections
+    lane.pace.behind = False
+    writer.write(request(b"{}"))
+    assert connection.flow.read_paused, "what is not read costs nothing"
+    assert (await read_answer(reader))[0].startswith(b"http/1.1 200"), "heard again after its Retry-After"
+    writer.close()
+
+
+async def test_a_connection_that_ends_unread_troubles_nobody(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nexmdm.lane.random.uniform", lambda _low, _high: 0.1)
+    reader, writer = await lane.connect()
+    lane.pace.behind = True
+    writer.write(request(b"{}"))
+    await read_answer(reader)
+    [connection] = lane.state.connections
+    connection.transport.abort()
+    await lane.until(lambda: not lane.state.connections)
+    writer.close()
+    await asyncio.sleep(0.5)  # beyond the moment at which it would have been read again

@@ -66,8 +66,8 @@ def run(server: Server, tmp_path: Path) -> Callable[..., list[Outcome]]:
     tokens = tmp_path / "tokens"
     tokens.write_text("a\nb\nc")
 
-    def _run(*stages: Stage, connections: int = 10, timeout_s: float = 5.0) -> list[Outcome]:
-        return flood(Order(server.url, str(tokens), stages, connections, timeout_s))
+    def _run(*stages: Stage, connections: int = 10, timeout_s: float = 5.0, patient: bool = True) -> list[Outcome]:
+        return flood(Order(server.url, str(tokens), stages, connections, timeout_s, patient=patient))
 
     return _run
 
@@ -127,3 +127,11 @@ def test_other_answers_are_told(server: Server, run: Run) -> None:
     server.answer = lambda _token, _times: YES.replace(b"200 OK", b"500 Oh")
     (outcome,) = run(Stage(30, 0.1, "answered"))
     assert outcome.other == {"500": 3}
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_who_is_patient_lets_its_connection_rest(patient: bool, server: Server, run: Run) -> None:
+    server.answer = lambda _token, _times: SHED.replace(b"after: 0", b"after: 9")
+    (outcome,) = run(Stage(50, 0.4), connections=4, patient=patient)
+    assert outcome.shed == (4 if patient else 20)
+    assert outcome.gave_up == (16 if patient else 0)

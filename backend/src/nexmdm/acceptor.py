@@ -25,12 +25,12 @@ class Server(uvicorn.Server):
         self._listener = listener
         self._joining: set[asyncio.Task[Any]] = set()
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         await super().startup(sockets=[])
         self._listener.setblocking(False)
         self._listen()
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
         await asyncio.gather(*self._joining, return_exceptions=True)

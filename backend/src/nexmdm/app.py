@@ -76,12 +76,12 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
             HeartbeatWriter(app.state.db, settings.max_waiting_heartbeats)
         )
         metrics.seed_labels()
-        keeping_pace = stack.enter_context(pace.kept())
         yield {
             connections.STATE: guard,
             lane.STATE: heartbeats.FastHeartbeats(
-                app.state.device_tokens, app.state.heartbeats, keeping_pace, settings.heartbeat_interval_s
+                app.state.device_tokens, app.state.heartbeats, settings.heartbeat_interval_s
             ),
+            lane.PACE: stack.enter_context(pace.kept()),
             lane.PROBE: ops.HealthAtOnce(settings, app.state.heartbeats),
         }
 

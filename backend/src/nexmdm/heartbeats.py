@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 from functools import partial
-from time import perf_counter
 from typing import Annotated, Final, Literal
 
 import orjson
@@ -22,8 +21,6 @@ from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.ingest import Beat, HeartbeatWriter, Stored
 from nexmdm.lane import Begun
 from nexmdm.logs import Event, emit
-from nexmdm.overload import shed
-from nexmdm.pace import Pace
 from nexmdm.shapes import FcmToken, Maybe, Shape, Version, Whole
 from nexmdm.tokens import DeviceIdentity, DeviceTokens
 
@@ -89,12 +86,10 @@ class FastHeartbeats:
 
     path = PATH
 
-    def __init__(self, tokens: DeviceTokens, writer: HeartbeatWriter, pace: Pace, interval_s: int) -> None:
-        self._tokens, self._writer, self._pace, self._interval_s = tokens, writer, pace, interval_s
+    def __init__(self, tokens: DeviceTokens, writer: HeartbeatWriter, interval_s: int) -> None:
+        self._tokens, self._writer, self._interval_s = tokens, writer, interval_s
 
     def begin(self, token: str, body: bytes, ip: str | None) -> Begun | Problem | None:
-        if self._pace.is_behind(perf_counter()):
-            return shed("heartbeats")
         device = self._tokens.known(token)
         if device is None:
             return self._tokens.turned_away(token)  # a fleet that comes back after a restart: most of it has to wait

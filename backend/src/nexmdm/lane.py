@@ -9,6 +9,7 @@ Every other request goes to the application as it came.
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from functools import cache, partial
 from http import HTTPStatus
@@ -21,10 +22,13 @@ from nexmdm.bodies import JSON_LIMIT_BYTES
 from nexmdm.connections import GuardedConnection
 from nexmdm.errors import Problem
 from nexmdm.logs import Origin, origin
+from nexmdm.overload import shed
+from nexmdm.pace import Pace
 from nexmdm.telemetry import DEFAULT_HEADERS, record, request_id
 
 STATE: Final = "fast_lane"  # where the lifespan puts the endpoint
-PROBE: Final = "fast_probe"  # and the probe
+PROBE: Final = "fast_probe"  # the probe
+PACE: Final = "pace"  # and the pace of the event loop
 # With any of these, how the body is to be read is the application's business.
 _LENGTH: Final = b"content-length"
 _ODD: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
@@ -48,7 +52,7 @@ class Endpoint(Protocol):
 
 
 class Probe(Protocol):
-    """What the lane answers in the turn that reads it, so that a full event loop still has an answer: GETs of `path`."""
+    """GETs of `path`, which the lane answers in the turn that reads them: a full event loop still has an answer."""
 
     path: str
 
@@ -140,6 +144,13 @@ class FastLane(GuardedConnection):
     def _begin(self, held: _Held) -> bool:
         scope: Any = held.cycle.scope
         source = Origin(request_id(scope["headers"]), scope=scope)
+        pace: Pace | None = self.app_state.get(PACE)
+        if pace is not None and pace.is_behind(held.started):
+            scope["nexmdm.route"] = held.endpoint.path
+            problem = shed("heartbeats")
+            self._refuse(held, source, problem)
+            self._turn_deaf(int(problem.headers["Retry-After"]))
+            return True
         begun = held.endpoint.begin(held.token, bytes(held.cycle.body), scope["client"][0] if scope["client"] else None)
         if begun is None:
             return False
@@ -159,6 +170,21 @@ class FastLane(GuardedConnection):
             record(held.cycle.scope, source, problem.status, perf_counter() - held.started)
         finally:
             origin.reset(before)
+
+    def _turn_deaf(self, after_s: int) -> None:
+        """Read nothing from whoever was told to wait for so long: what we do not read costs nothing.
+
+        Else those who do not wait would be all that we have time for, and libuv, which goes on reading for as long as
+        a thousand sockets are ready, would give nobody else a turn.
+        """
+        if not self.pipeline:
+            self.flow.pause_reading()
+            # Not all of them again in one turn.
+            self.loop.call_later(after_s * random.uniform(0.5, 1.0), self._hear)  # noqa: S311 - a pause is no secret
+
+    def _hear(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _finish(
         self, held: _Held, source: Origin, answer: Callable[[Any], bytes | None], result: asyncio.Future[Any]

@@ -15,7 +15,7 @@ from typing import Final
 
 TICK_S: Final = 0.01
 LATE_S: Final = 0.03  # a turn that ends so long after its tick was due is a long one
-STANDING_S: Final = 0.5  # long turns for this long are no burst
+STANDING_S: Final = 0.2  # long turns for this long are no burst
 CALM_S: Final = 1.0  # after the last refusal
 SHARE_S: Final = 0.02  # of a turn in which requests are admitted while we are behind
 LEAST: Final = 64  # requests that every turn admits: a slow machine is no crowd
