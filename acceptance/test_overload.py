@@ -95,17 +95,17 @@ def test_beats_that_cannot_be_written_in_time_are_refused(fresh_backend: FreshBa
     with ThreadPoolExecutor(len(devices)) as pool:
         with locked(system, "device_heartbeats"):
             beats = [pool.submit(device.heartbeat) for device in devices]
-            # One batch of at most two is under way, and two more wait.
+            # One batch of one or two is under way, and two more wait.
             eventually(lambda: sum(beat.done() for beat in beats) >= len(devices) - 4, within_s=3.0)
-            turned_away = [beat for beat in beats if beat.done()]
             probes = [system.api.request("GET", "/healthz") for _ in range(3)]
         answers = [beat.result() for beat in beats]
     for probe in probes:
         accepted(probe)
     assert prompt(probes)
-    assert prompt([beat.result() for beat in turned_away])
-    for beat in turned_away:
-        answer = beat.result()
+    turned_away = [answer for answer in answers if answer.status != 200]
+    assert len(devices) - 4 <= len(turned_away) <= len(devices) - 3
+    assert prompt(turned_away)
+    for answer in turned_away:
         refused(answer, 503, "overloaded")
         assert 1 <= int(answer.headers["retry-after"]) <= 10
         system.logs.expect(answer, "http.request", status=503, level="ERROR")
@@ -114,7 +114,6 @@ def test_beats_that_cannot_be_written_in_time_are_refused(fresh_backend: FreshBa
     assert system.metrics.total(route) == len(turned_away)
     for device, answer in zip(devices, answers, strict=True):
         assert system.db.value(stored, device.device_id) == (answer.status == 200)
-    assert sum(answer.status == 200 for answer in answers) == len(devices) - len(turned_away)
     for device in devices:
         accepted(device.heartbeat())
 

@@ -357,7 +357,7 @@ async def test_while_it_is_behind_a_request_is_refused_unseen_and_its_connection
     assert b"retry-after: " in head
     assert lane.endpoint.begun == []
     assert lane.application == []
-    [connection] = lane.state.connections
+    connection: Any = next(iter(lane.state.connections))
     lane.pace.behind = False
     writer.write(request(b"{}"))
     assert connection.flow.read_paused, "what is not read costs nothing"
@@ -371,7 +371,7 @@ async def test_a_connection_that_ends_unread_troubles_nobody(lane: Lane, monkeyp
     lane.pace.behind = True
     writer.write(request(b"{}"))
     await read_answer(reader)
-    [connection] = lane.state.connections
+    connection: Any = next(iter(lane.state.connections))
     connection.transport.abort()
     await lane.until(lambda: not lane.state.connections)
     writer.close()

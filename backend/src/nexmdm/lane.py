@@ -71,6 +71,14 @@ class _Held(NamedTuple):
     started: float
 
 
+def _clear(scope: Any, unwanted: frozenset[bytes]) -> dict[bytes, bytes] | None:
+    """The headers, where each is there once, a Host among them, and none that is unwanted."""
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    if len(headers) != len(scope["headers"]) or b"host" not in headers or not unwanted.isdisjoint(headers):
+        return None
+    return headers
+
+
 @cache  # the few refusals that there are, each with the few pauses that it asks for
 def _rendered(code: str, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
     """Head and body of a refusal, with `_ID` for the request id."""
@@ -98,10 +106,7 @@ class FastLane(GuardedConnection):
         probe: Probe | None = self.app_state.get(PROBE)
         if probe is None or scope["method"] != "GET" or self.url != probe.path.encode() or not cycle.keep_alive:
             return False
-        headers = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]) or b"host" not in headers or not _BODIED.isdisjoint(headers):
-            return False
-        started, body = perf_counter(), probe.body()
+        started, body = perf_counter(), probe.body() if _clear(scope, _BODIED) else None
         if body is None:
             return False
         scope["nexmdm.route"] = probe.path
@@ -121,8 +126,8 @@ class FastLane(GuardedConnection):
             return None
         if not (cycle.more_body and cycle.keep_alive) or self.flow.write_paused:
             return None
-        headers = dict(scope["headers"])
-        if len(headers) != len(scope["headers"]) or b"host" not in headers or not _ODD.isdisjoint(headers):
+        headers = _clear(scope, _ODD)
+        if headers is None:
             return None
         length = headers.get(_LENGTH, b"")
         if headers.get(b"content-type") != b"application/json" or not length.isdigit():

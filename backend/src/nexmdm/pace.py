@@ -52,16 +52,15 @@ class Pace:
 @contextmanager
 def kept() -> Iterator[Pace]:
     """The pace of the running event loop, by `perf_counter`."""
-    loop = asyncio.get_running_loop()
     pace = Pace(perf_counter())
 
-    def tick() -> None:
-        nonlocal timer
-        pace.turn(perf_counter())
-        timer = loop.call_later(TICK_S, tick)
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            pace.turn(perf_counter())
 
-    timer = loop.call_later(TICK_S, tick)
+    ticking = asyncio.create_task(tick(), name="pace")
     try:
         yield pace
     finally:
-        timer.cancel()
+        ticking.cancel()
