@@ -39,8 +39,8 @@ _PIECE_S: Final = 20.0
 
 
 @contextlib.contextmanager
-def _beside(order: Order) -> Iterator[list[Outcome]]:
-    """The flood runs while the block does; its outcomes stand in the list when the block has ended."""
+def _beside(order: Order) -> Iterator[tuple[list[Outcome], threading.Thread]]:
+    """A thread that waits for the flood, beside the block; the outcomes stand in the list when the block has ended."""
     outcomes: list[Outcome] = []
     trouble: list[Exception] = []
 
@@ -52,10 +52,8 @@ def _beside(order: Order) -> Iterator[list[Outcome]]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    try:
-        yield outcomes
-    finally:
-        thread.join()
+    yield outcomes, thread  # whoever breaks off does not wait: the flood ends with us
+    thread.join()
     if trouble:
         raise Void(f"the flood: {trouble[0]}")
 
@@ -81,7 +79,7 @@ def wrong_tokens(rig: Rig) -> list[Judgement]:
         spent.append(_spent_s(rig, backend))
         stage = Stage(_WRONG_PER_S, seconds, "answered")
         order = Order(url, token_file(forged), (stage,), cpu=spare_cpu(), patient=False)
-        with apart(rig, backend), _beside(order) as outcomes:
+        with apart(rig, backend), _beside(order) as (outcomes, _):
             beats = steady.send(url, usual, _USUAL_PER_S, seconds)
         spent.append(_spent_s(rig, backend))
     (outcome,) = outcomes
@@ -107,8 +105,8 @@ def reconnect(rig: Rig) -> list[Judgement]:
         url = backend.base_url + HEARTBEAT
         Wrk(usual).warm(url)
         stage = Stage(_BACK_PER_S, _CROWD / _BACK_PER_S, "heard")
-        with _beside(Order(url, token_file(crowd), (stage,))) as outcomes:  # which needs no CPU to speak of
-            while not outcomes and len(beats) < 1000 * _USUAL_PER_S:
+        with _beside(Order(url, token_file(crowd), (stage,))) as (outcomes, crowding):  # it needs no CPU of its own
+            while crowding.is_alive():
                 beats += steady.send(url, usual, _USUAL_PER_S, _PIECE_S)
                 rig.say(f"reconnect: {len(beats) / _USUAL_PER_S:.0f} s, usual heartbeats p99 {_p99(beats)} ms")
     (outcome,) = outcomes
