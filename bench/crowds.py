@@ -105,7 +105,9 @@ def reconnect(rig: Rig) -> list[Judgement]:
         url = backend.base_url + HEARTBEAT
         Wrk(usual).warm(url)
         stage = Stage(_BACK_PER_S, _CROWD / _BACK_PER_S, "heard")
-        with _beside(Order(url, token_file(crowd), (stage,))) as (outcomes, crowding):  # it needs no CPU of its own
+        # It needs no CPU of its own. A device that has to wait for minutes hangs up: another may have its connection.
+        order = Order(url, token_file(crowd), (stage,), patient=False)
+        with _beside(order) as (outcomes, crowding):
             while crowding.is_alive():
                 beats += steady.send(url, usual, _USUAL_PER_S, _PIECE_S)
                 rig.say(f"reconnect: {len(beats) / _USUAL_PER_S:.0f} s, usual heartbeats p99 {_p99(beats)} ms")

@@ -307,6 +307,9 @@ class _Flood:
             self._lose(connection)
         while self._waiting and self._waiting[0].intended < oldest:
             beat = self._waiting.popleft()
+            if self._stage.until == "heard":
+                self._send(_Beat(now, beat.device))
+                continue
             self._outcome.gave_up += 1
             self._outcome.bad_until_s = max(self._outcome.bad_until_s, beat.intended - self._begun)
 

@@ -23,7 +23,7 @@ from nexmdm.overload import shed
 
 T = TypeVar("T")
 
-PLACES: Final = 256  # under way or waiting: some 8 s of work
+PLACES: Final = 128  # under way or waiting: some 5 s of work, and callers wait for 10 s
 LONGEST_PAUSE_S: Final = 120  # nobody is sent away for longer, give or take half
 _THREADS: Final = 2  # leaves the other cores to everybody else
 _NICE: Final = 10  # against a busy event loop they get a tenth of a core, and all that is left over
