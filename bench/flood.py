@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from bench.wrk import BODY
 from harness.budgets import percentile
-from harness.processes import bare_environment, python_module, run_to_end, workspace
+from harness.processes import allow_descriptors, bare_environment, python_module, run_to_end, workspace
 from harness.settings import HarnessError
 
 SHED: Final = (429, 503)
@@ -337,6 +337,7 @@ def _main(folder: Path) -> None:
     order = Order(**{**given, "stages": [Stage(**stage) for stage in given["stages"]]})
     if order.cpu is not None:
         os.sched_setaffinity(0, {order.cpu})
+    allow_descriptors()
     loop = _Flood(order)
     outcomes = [asdict(loop.run(stage)) for stage in order.stages]
     (folder / "outcomes.json").write_text(json.dumps(outcomes), encoding="utf-8")

@@ -11,6 +11,7 @@ import atexit
 import contextlib
 import math
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -127,6 +128,13 @@ def workspace(name: str) -> Path:
 def bare_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a child gets to see: a few harmless variables of ours, and `extra`. Never a stray NEXMDM_ setting."""
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | dict(extra)
+
+
+def allow_descriptors(most: int = 65_536) -> None:
+    """Let this process open as many files as the system allows, at most so many: a generator has a socket a device."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, most), hard))
 
 
 def python_module(name: str) -> tuple[list[str], dict[str, str]]:

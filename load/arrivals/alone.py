@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 from typing import Any
 
 import gevent
 from rich.console import Console
 
+from harness.processes import allow_descriptors
 from harness.settings import Target
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone
@@ -18,16 +18,9 @@ from load.arrivals.profiles import Fleet
 from load.arrivals.run import Arrivals
 
 
-def allow_connections() -> None:
-    """A server that stalls makes the generator open thousands of connections: as many as the system allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536), hard))
-
-
 def run(fleet: Fleet, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run it and write its artifacts. Returns the document of result.json. SettingsError: the target is no ground."""
-    allow_connections()
+    allow_descriptors()  # a server that stalls makes the generator open thousands of connections
     arrivals = Arrivals(fleet, target, Alone(), Ground(target), seed)
     try:
         with Live(arrivals, console) as live:

@@ -21,8 +21,8 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 from rich.console import Console
 
+from harness.processes import allow_descriptors
 from harness.settings import SettingsError, Target, artifacts
-from load.arrivals.alone import allow_connections
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone
 from load.arrivals.ground import Ground
@@ -64,7 +64,7 @@ class _File:
         add_options(parser, self._fleet)
 
     def prepare(self, environment: Environment, runner: Runner, **_: Any) -> None:
-        allow_connections()
+        allow_descriptors()
         if isinstance(runner, WorkerRunner):
             Worker(runner)
             return

@@ -12,11 +12,10 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import cache, partial
-from http import HTTPStatus
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from nexmdm.bodies import JSON_LIMIT_BYTES
 from nexmdm.connections import GuardedConnection
@@ -83,7 +82,7 @@ def _clear(scope: Any, unwanted: frozenset[bytes]) -> dict[bytes, bytes] | None:
 def _rendered(code: str, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
     """Head and body of a refusal, with `_ID` for the request id."""
     response = Problem(code, headers=dict(headers)).response(_ID.decode())
-    head = b"HTTP/1.1 %d %b\r\n" % (response.status_code, HTTPStatus(response.status_code).phrase.encode())
+    head = STATUS_LINE[response.status_code]
     head += b"".join(b"%b: %b\r\n" % header for header in response.raw_headers if header[0] != _LENGTH)
     return head + _DEFAULT, bytes(response.body)
 
@@ -110,13 +109,7 @@ class FastLane(GuardedConnection):
         if body is None:
             return False
         scope["nexmdm.route"] = probe.path
-        source = Origin(request_id(scope["headers"]), scope=scope)
-        before = origin.set(source)
-        try:
-            self._answer(cycle, source.request_id, _OK, body)
-            record(scope, source, 200, perf_counter() - started)
-        finally:
-            origin.reset(before)
+        self._reply(cycle, Origin(request_id(scope["headers"]), scope=scope), started, 200, (_OK, body))
         return True
 
     def _plain(self, cycle: RequestResponseCycle, path: str) -> str | None:
@@ -168,13 +161,9 @@ class FastLane(GuardedConnection):
         return True
 
     def _refuse(self, held: _Held, source: Origin, problem: Problem) -> None:
-        before = origin.set(source)
-        try:
-            head, body = _rendered(problem.code, *problem.headers.items())
-            self._answer(held.cycle, source.request_id, head, body.replace(_ID, source.request_id.encode()))
-            record(held.cycle.scope, source, problem.status, perf_counter() - held.started)
-        finally:
-            origin.reset(before)
+        head, body = _rendered(problem.code, *problem.headers.items())
+        answer = head, body.replace(_ID, source.request_id.encode())
+        self._reply(held.cycle, source, held.started, problem.status, answer)
 
     def _turn_deaf(self, after_s: int) -> None:
         """Read nothing from whoever was told to wait for so long: what we do not read costs nothing.
@@ -203,6 +192,17 @@ class FastLane(GuardedConnection):
                 return
             self._answer(held.cycle, source.request_id, _OK, body)
             record(held.cycle.scope, source, 200, perf_counter() - held.started)
+        finally:
+            origin.reset(before)
+
+    def _reply(
+        self, cycle: RequestResponseCycle, source: Origin, started: float, status: int, answer: tuple[bytes, bytes]
+    ) -> None:
+        """An answer, head and body, that is known at once; counted and logged."""
+        before = origin.set(source)
+        try:
+            self._answer(cycle, source.request_id, *answer)
+            record(cycle.scope, source, status, perf_counter() - started)
         finally:
             origin.reset(before)
 

@@ -7,11 +7,11 @@ asking, so that who goes on trying costs no statement. What is right is let in a
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from time import monotonic
 from typing import Final
 
 from nexmdm.logs import Event, emit
+from nexmdm.recent import Recent
 from nexmdm.settings import Limit
 
 RULE: Final = "auth_fail"
@@ -23,8 +23,8 @@ class LimitedSources:
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
-        self._until: OrderedDict[str, float] = OrderedDict()
-        self._alerted: OrderedDict[str, float] = OrderedDict()
+        self._until: Recent[str, float] = Recent(_MOST)
+        self._alerted: Recent[str, float] = Recent(_MOST)
 
     def wait_s(self, source: str) -> int | None:
         """How long the source has still to wait; None: nothing is known against it."""
@@ -40,14 +40,7 @@ class LimitedSources:
     def add(self, source: str, wait_s: int) -> None:
         """The limit has refused the source for so long. Who watches the log gets one alert per source and window."""
         now = monotonic()
-        _put(self._until, source, now + wait_s)
+        self._until.keep(source, now + wait_s)
         if now >= self._alerted.get(source, 0.0):
-            _put(self._alerted, source, now + self._limit.window_s)
+            self._alerted.keep(source, now + self._limit.window_s)
             emit(Event.AUTH_ALERT, "error", rule=RULE, source=source)
-
-
-def _put(cache: OrderedDict[str, float], key: str, value: float) -> None:
-    cache[key] = value
-    cache.move_to_end(key)
-    if len(cache) > _MOST:
-        cache.popitem(last=False)

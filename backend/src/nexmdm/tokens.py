@@ -20,10 +20,9 @@ import hmac
 import re
 import secrets
 from base64 import urlsafe_b64encode
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from sqlmodel import col, select
@@ -31,9 +30,8 @@ from sqlmodel import col, select
 from nexmdm.db import Database
 from nexmdm.errors import Problem
 from nexmdm.hashing import Hashing
+from nexmdm.recent import Recent
 from nexmdm.tables import Device, SigningKey
-
-V = TypeVar("V")
 
 KEY_NAME: Final = "device_token"
 _TOKEN: Final = re.compile(r"nxd_([0-9a-f]{32})_([A-Za-z0-9_-]{43})([A-Za-z0-9_-]{11})")
@@ -58,10 +56,10 @@ class DeviceTokens:
     """Makes and checks device tokens, with a bounded memory of the good and of the dead ones."""
 
     def __init__(self, db: Database, hashing: Hashing, size: int) -> None:
-        self._db, self._hashing, self._size = db, hashing, size
-        self._good: OrderedDict[bytes, DeviceIdentity] = OrderedDict()
+        self._db, self._hashing = db, hashing
+        self._good: Recent[bytes, DeviceIdentity] = Recent(size)
         # A wrong token never becomes a right one: the server mints them. So no entry ever needs to expire.
-        self._dead: OrderedDict[bytes, None] = OrderedDict()
+        self._dead: Recent[bytes, None] = Recent(size)
         self._checking: dict[bytes, asyncio.Task[DeviceIdentity | None]] = {}
         self._key: bytes | None = None
         self._reading_key = asyncio.Lock()
@@ -81,7 +79,7 @@ class DeviceTokens:
         """The token of a device that is stored with the hash of `secret`; here it need not be checked again."""
         token = f"nxd_{device_id.hex}_{secret}{ticket(await self._ticket_key(), device_id, secret)}"
         digest = sha256(token.encode()).digest()
-        _put(self._good, digest, DeviceIdentity(device_id, token_version, digest), self._size)
+        self._good.keep(digest, DeviceIdentity(device_id, token_version, digest))
         return token
 
     def forget(self, identity: DeviceIdentity) -> None:
@@ -139,10 +137,10 @@ class DeviceTokens:
             if row is None:
                 return None
             if not await self._hashing.matches(secret, row.token_hash):
-                _put(self._dead, digest, None, self._size)
+                self._dead.keep(digest, None)
                 return None
         identity = DeviceIdentity(device_id, row.token_version, digest)
-        _put(self._good, digest, identity, self._size)
+        self._good.keep(digest, identity)
         return identity
 
     async def _ticket_key(self) -> bytes:
@@ -157,9 +155,3 @@ class DeviceTokens:
 
 def _ours(key: bytes, token: re.Match[str]) -> bool:
     return hmac.compare_digest(ticket(key, UUID(hex=token[1]), token[2]), token[3])
-
-
-def _put(cache: OrderedDict[bytes, V], key: bytes, value: V, size: int) -> None:
-    cache[key] = value
-    if len(cache) > size:
-        cache.popitem(last=False)
