@@ -22,7 +22,7 @@ from bench.wrk import Wrk
 from harness.backend import Backend
 from harness.budgets import Judgement, Limit, Status
 from harness.client import Client
-from harness.processes import Child, bare_environment, workspace
+from harness.processes import Child, announced, bare_environment, workspace
 from harness.waiting import eventually
 
 _SOURCE = "wrk, 128 connections, closed loop; medians of interleaved pairs"
@@ -42,10 +42,8 @@ def noop(command: str) -> Iterator[tuple[str, int]]:
         python = str(Path(command).with_name("python"))
         child = Child([python, str(Path(__file__).with_name("noop.py"))], env=bare_environment({}), stdout=stdout)
     try:
-        eventually(lambda: child.poll() is not None or said.read_text().endswith("\n"), 20.0, what="the no-op server")
-        if child.poll() is not None:
-            raise Void(f"{python} cannot run the no-op server")
-        yield f"http://127.0.0.1:{said.read_text().strip()}", child.pid
+        port = announced(child, said, 20.0, what=f"the no-op server of {python}").strip()
+        yield f"http://127.0.0.1:{port}", child.pid
     finally:
         child.stop(2.0)
 

@@ -41,6 +41,7 @@ _FIRST_PER_S: Final = 1000.0
 _HELD_P99_MS: Final = 100.0
 _HELD_SHARE: Final = 0.99
 _DEVICES: Final = 30_000
+_STAGE_S: Final = 10.0
 _PATIENCE_S: Final = 10.0
 
 
@@ -130,29 +131,28 @@ def knee(rig: Rig, order: Order, duration_s: float) -> float:
 def overload(rig: Rig) -> list[Judgement]:
     """The knee, then once, twice and four times as much, then half."""
     tokens = rig.tokens[:_DEVICES]
-    stage_s = 2.0 if rig.plan.quick else 10.0
     with rig.backend() as backend:
         Wrk(tokens).warm(backend.base_url + HEARTBEAT)
         order = Order(backend.base_url + HEARTBEAT, token_file(tokens), (), cpu=spare_cpu())
         with apart(rig, backend):
-            per_s = knee(rig, order, stage_s / 3)
+            per_s = knee(rig, order, _STAGE_S / 3)
             before_mib = memory_mib(backend.pid)
             with Probe(backend) as probe:
-                stages = (*(Stage(times * per_s, stage_s) for times in _TIMES), Stage(per_s / 2, 8.0))
+                stages = (*(Stage(times * per_s, _STAGE_S) for times in _TIMES), Stage(per_s / 2, 8.0))
                 *loaded, after = flood(replace(order, stages=stages))
     outcomes = dict(zip(_TIMES, loaded, strict=True))
     for times, outcome in outcomes.items():
         rig.facts[f"overload: {times} x the knee of {per_s:.0f}/s"] = told(outcome)
     rig.facts["overload: then half the knee"] = told(after)
     rig.facts["overload: memory before and at most, MiB"] = f"{before_mib:.0f}, {probe.most_mib:.0f}"
-    rig.facts["overload: /healthz before, slowest ms"] = round(max(probe.between(0, 2 * stage_s)))
+    rig.facts["overload: /healthz before, slowest ms"] = round(max(probe.between(0, 2 * _STAGE_S)))
     mute = sum(outcome.mute + sum(outcome.other.values()) for outcome in (*outcomes.values(), after))
     n = outcomes[4].answered
     return [
         GOODPUT.judge_value(outcomes[4].per_s / outcomes[1].per_s if outcomes[1].per_s else None, n),
         PATIENCE.judge_value(outcomes[4].service_p99_ms, n),
         SOON.judge_value(outcomes[4].shed_p99_ms, outcomes[4].shed),
-        HEALTH.judge(probe.between(2 * stage_s, 3 * stage_s)),
+        HEALTH.judge(probe.between(2 * _STAGE_S, 3 * _STAGE_S)),
         MEMORY.judge_value(probe.most_mib - before_mib, len(probe.asked)),
         RECOVERY.judge_value(after.bad_until_s if after.answered else None, after.answered),
         MUTE.judge_value(mute, n),

@@ -14,14 +14,21 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from harness.processes import Child, bare_environment, python_module, workspace
+from harness.processes import (
+    Child,
+    ChildEndedError,
+    announced,
+    bare_environment,
+    last_lines,
+    python_module,
+    workspace,
+)
 from harness.settings import HarnessError
-from harness.waiting import WaitTimeout, eventually
+from harness.waiting import WaitTimeout
 
 _START_WITHIN_S = 20.0
 _CONNECT_WITHIN_S = 2.0
@@ -76,22 +83,13 @@ class Balancer:
                 [*command, "--port", "0", *self._replicas], env=bare_environment(env), stdout=stdout, stderr=stderr
             )
 
-        def announced() -> str | None:
-            if child.poll() is not None:
-                raise BalancerError(f"the balancer ended with exit code {child.reap()}\n{_tail(words)}")
-            text = said.read_text()
-            return text if text.endswith("\n") else None
-
         try:
-            line = eventually(announced, _START_WITHIN_S, what="the balancer")
+            self.url = json.loads(announced(child, said, _START_WITHIN_S, what="the balancer"))["url"]
+        except ChildEndedError as error:
+            raise BalancerError(f"{error}\n{last_lines(words)}") from None
         except WaitTimeout as error:
             self.stop()
-            raise BalancerError(f"{error}\n{_tail(words)}") from None
-        self.url = json.loads(str(line))["url"]
-
-
-def _tail(file: Path) -> str:
-    return "\n".join(file.read_text(errors="replace").splitlines()[-20:])
+            raise BalancerError(f"{error}\n{last_lines(words)}") from None
 
 
 class _Turns:

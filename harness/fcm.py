@@ -21,9 +21,17 @@ from urllib.parse import urlencode, urlsplit
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from harness.processes import Child, bare_environment, python_module, workspace
+from harness.processes import (
+    Child,
+    ChildEndedError,
+    announced,
+    bare_environment,
+    last_lines,
+    python_module,
+    workspace,
+)
 from harness.settings import SECRETS, HarnessError
-from harness.waiting import WaitTimeout, eventually
+from harness.waiting import WaitTimeout
 
 _START_WITHIN_S = 20.0
 
@@ -142,17 +150,13 @@ class FcmServer:
         """Return when it answers; `.url` is known from then on. Raises FcmError."""
         child = self._running()
 
-        def announced() -> str:
-            if child.poll() is not None:
-                raise FcmError(f"the fake FCM ended with exit code {child.reap()}\n{self._tail()}")
-            return (self._folder / "stdout").read_text()
-
         try:
-            line = eventually(lambda: announced().endswith("\n") and announced(), _START_WITHIN_S, what="fake FCM")
+            said = json.loads(announced(child, self._folder / "stdout", _START_WITHIN_S, what="the fake FCM"))
+        except ChildEndedError as error:
+            raise FcmError(f"{error}\n{last_lines(self._log)}") from None
         except WaitTimeout as error:
             self.stop()
-            raise FcmError(f"{error}\n{self._tail()}") from None
-        said = json.loads(str(line))
+            raise FcmError(f"{error}\n{last_lines(self._log)}") from None
         self.url, self.service_account = said["url"], said["service_account"]
         SECRETS.add(json.loads(self.service_account)["private_key"])
         self.control = FcmControl(self.url)
@@ -198,9 +202,6 @@ class FcmServer:
         child, self._child = self._child, None
         if child is not None:
             child.stop(2.0, first=first)
-
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
 async def _serve(port: int, key: str, inbox: Path | None) -> None:

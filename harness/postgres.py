@@ -22,7 +22,7 @@ import psycopg
 from psycopg import sql
 
 from harness.postgres_binaries import install, server_user
-from harness.processes import Child, bare_environment, run_to_end, workspace
+from harness.processes import Child, bare_environment, last_lines, run_to_end, workspace
 from harness.settings import SECRETS, HarnessError
 from harness.waiting import WaitTimeout, eventually
 
@@ -242,7 +242,7 @@ class Postgres:
         def answers() -> bool:
             if child.poll() is not None:
                 self._child = None
-                raise PostgresError(f"PostgreSQL ended with exit code {child.reap()}\n{self._tail()}")
+                raise PostgresError(f"PostgreSQL ended with exit code {child.reap()}\n{last_lines(self._log)}")
             try:
                 psycopg.connect(self.admin_url).close()
             except psycopg.OperationalError as error:
@@ -253,7 +253,7 @@ class Postgres:
             eventually(answers, _START_WITHIN_S, what="PostgreSQL's start")
         except WaitTimeout as error:
             self.halt()
-            raise PostgresError(f"{error}\n{self._tail()}") from None
+            raise PostgresError(f"{error}\n{last_lines(self._log)}") from None
 
     def _create(self, name: str, source: str) -> None:
         self._made.append(name)
@@ -302,9 +302,6 @@ class Postgres:
         for child in postmaster.children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess):
                 child.send_signal(number)
-
-    def _tail(self) -> str:
-        return "\n".join(self._log.read_text(errors="replace").splitlines()[-20:])
 
 
 def _role_of(template: str) -> str:

@@ -228,6 +228,30 @@ class Child:
         return code
 
 
+class ChildEndedError(HarnessError):
+    """A child ended before it had said that it is there."""
+
+
+def announced(child: Child, said: Path, within_s: float, *, what: str) -> str:
+    """The line that a child writes when it is there; `said` is the file of its stdout.
+
+    Raises ChildEndedError, whose message has the exit code, or WaitTimeout; what the child said last is the caller's.
+    """
+
+    def line() -> str | None:
+        if child.poll() is not None:
+            raise ChildEndedError(f"{what} ended with exit code {child.reap()}")
+        text = said.read_text()
+        return text if text.endswith("\n") else None
+
+    return str(eventually(line, within_s, what=what))
+
+
+def last_lines(file: Path) -> str:
+    """The last twenty lines of what a child has written."""
+    return "\n".join(file.read_text(errors="replace").splitlines()[-20:])
+
+
 def run_to_end(
     argv: Sequence[str],
     *,

@@ -132,6 +132,6 @@ def test_other_answers_are_told(server: Server, run: Run) -> None:
 @pytest.mark.parametrize("patient", [True, False])
 def test_who_is_patient_lets_its_connection_rest(patient: bool, server: Server, run: Run) -> None:
     server.answer = lambda _token, _times: SHED.replace(b"after: 0", b"after: 9")
-    (outcome,) = run(Stage(50, 0.4), connections=4, patient=patient)
+    (outcome,) = run(Stage(50, 0.4, "answered"), connections=4, timeout_s=0.5, patient=patient)
     assert outcome.shed == (4 if patient else 20)
     assert outcome.gave_up == (16 if patient else 0)

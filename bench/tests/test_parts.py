@@ -124,7 +124,10 @@ def test_a_process_tree_is_kept_off_a_cpu_and_let_back() -> None:
 
 def test_the_memory_of_a_tree_counts_its_children() -> None:
     alone = memory_mib(os.getpid())
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+    argv = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()  # now it is there
         assert memory_mib(os.getpid()) > alone + 1
         child.kill()
     assert memory_mib(child.pid) == 0.0
