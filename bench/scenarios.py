@@ -23,7 +23,7 @@ _CLIENT = "python -m load sim20: answered - intended"
 _FLEET = "python -m load fleet-scale: its own percentile"
 SIM_P95: Final = Limit("20 devices: heartbeat p95", "ms", "<", 15, _LEAST, 0.95, source=_CLIENT)
 SIM_P99: Final = Limit("20 devices: heartbeat p99", "ms", "<", 30, _LEAST, 0.99, source=_CLIENT)
-FLEET_P99: Final = Limit("100,000 devices, 833/s: heartbeat p99", "ms", "<", 50, source=_FLEET)
+FLEET_P99: Final = Limit("100,000 devices, 833/s: heartbeat p99", "ms", "<", 10, source=_FLEET)
 FLEET_ERRORS: Final = Limit("100,000 devices, 833/s: error rate", "", "==", 0, source=_FLEET)
 ACCEPTANCE: Final = Limit("acceptance suite", "s", "<", 60, source="wall_s of its last result.json")
 CONTRACT: Final = Limit("contract suite", "s", "<", 60, source="wall_s of its last result.json")

@@ -7,6 +7,9 @@ behind `percentile`, and nothing else here would change.
 A percentile p wants 10 / (1 - p) samples, ten of them beyond it. A limit may state a smaller `min_n`; between the two
 it is judged more strictly: to pass, every sample must be within the limit; to fail, the percentile itself must break
 it; what lies between is inconclusive. Too few samples can therefore cost a pass, and never make one.
+
+A target that the product has never reached is a limit with `breach=Status.TARGET_MISSED`: a miss is reported and
+changes no verdict. Once it is reached its breach becomes FAIL, so that it cannot be lost again.
 """
 
 from __future__ import annotations
@@ -30,12 +33,16 @@ _OPERATORS: Final = {
 
 
 class Status(Enum):
-    """What became of one judgement. `DISABLED`: the run could not look; it is reported, and never a pass."""
+    """What became of one judgement. The first three are verdicts of a run too.
+
+    `DISABLED`: the run could not look; it is reported, and never a pass. `TARGET_MISSED`: see the module.
+    """
 
     PASS = "pass"  # noqa: S105  # a verdict, not a password
     INCONCLUSIVE = "inconclusive"
     FAIL = "fail"
     DISABLED = "disabled"
+    TARGET_MISSED = "target missed"
 
 
 EXIT_CODES: Final = {Status.PASS: 0, Status.FAIL: 1, Status.INCONCLUSIVE: 2}
@@ -75,7 +82,7 @@ class Limit:
     """One threshold. With a `quantile` it is judged on samples (1.0: the maximum), without one on a single value.
 
     `min_n`: below it, nothing can be said. `breach`: FAIL blames the product; INCONCLUSIVE is for limits that guard
-    the run itself, such as the lag of the generator.
+    the run itself, such as the lag of the generator; TARGET_MISSED for a target that is not reached yet.
     """
 
     name: str
@@ -90,8 +97,8 @@ class Limit:
     def __post_init__(self) -> None:
         if self.quantile is not None and self.op not in ("<", "<="):
             raise ValueError(f"{self.name}: a percentile is bounded from above")
-        if self.breach not in (Status.FAIL, Status.INCONCLUSIVE):
-            raise ValueError(f"{self.name}: a breach fails or is inconclusive")
+        if self.breach not in (Status.FAIL, Status.INCONCLUSIVE, Status.TARGET_MISSED):
+            raise ValueError(f"{self.name}: a breach fails, is inconclusive or misses a target")
         if self.min_n is not None and self.min_n < 1:
             raise ValueError(f"{self.name}: min_n is at least 1")
 
@@ -184,15 +191,17 @@ class Verdict:
 
     @property
     def reasons(self) -> list[str]:
-        """One sentence for everything short of a pass, failures first."""
-        return [text for status in (Status.FAIL, Status.INCONCLUSIVE) for kind, text in self._reasons if kind is status]
+        """One sentence for everything short of a pass: failures, then doubts, then missed targets."""
+        order = (Status.FAIL, Status.INCONCLUSIVE, Status.TARGET_MISSED)
+        return [text for status in order for kind, text in self._reasons if kind is status]
 
     def add(self, status: Status, reason: str) -> None:
-        """Take one judgement in. A disabled one changes nothing."""
+        """Take one judgement in. A disabled one changes nothing; a missed target was judged, and blames nobody."""
         if status is Status.DISABLED:
             return
-        if self._worst is None or _SEVERITY[status] > _SEVERITY[self._worst]:
-            self._worst = status
+        counted = Status.PASS if status is Status.TARGET_MISSED else status
+        if self._worst is None or _SEVERITY[counted] > _SEVERITY[self._worst]:
+            self._worst = counted
         if status is not Status.PASS:
             self._reasons.append((status, reason))
 

@@ -25,10 +25,17 @@ from harness.budgets import Check, Judgement, Status, Verdict
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SCHEMAS: Final = ROOT / "contracts" / "artifacts"
-_OK: Final = {Status.PASS: True, Status.FAIL: False, Status.INCONCLUSIVE: None, Status.DISABLED: None}
+_OK: Final = {
+    Status.PASS: True,
+    Status.FAIL: False,
+    Status.TARGET_MISSED: False,
+    Status.INCONCLUSIVE: None,
+    Status.DISABLED: None,
+}
 _WORDS: Final = {
     Status.PASS: "ok",
     Status.FAIL: "**FAILED**",
+    Status.TARGET_MISSED: "**target missed**",
     Status.INCONCLUSIVE: "*inconclusive*",
     Status.DISABLED: "disabled",
 }

@@ -89,7 +89,7 @@ def _view(sources: Sources) -> dict[str, Any]:
     view = {
         "style": style,
         "signs": words.SIGNS,
-        "meaning": words.MEANING[result["verdict"]],
+        "meaning": words.meaning(result),
         "operators": words.OPERATORS,
         "capability_words": words.CAPABILITIES,
         "result": result,

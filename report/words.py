@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
 _TERMINAL: Final = re.compile(r"(?:\x1b|\x9b|#x1B)(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])?")
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
-SIGNS: Final = {"pass": "✓", "fail": "✗", "inconclusive": "?", "disabled": "–"}  # noqa: RUF001  # a dash that is seen
+SIGNS: Final = {
+    "pass": "✓",
+    "fail": "✗",
+    "inconclusive": "?",
+    "disabled": "–",  # noqa: RUF001  # a dash that is seen
+    "target missed": "↗",
+}
 MEANING: Final = {
     "pass": "Everything that this run could judge holds.",
     "fail": "The product broke at least one limit or check, and was seen doing so.",
     "inconclusive": "The run proves nothing, neither for nor against the product. It never counts as a pass.",
 }
+NOT_YET: Final = "Everything that must hold does. A target is not reached yet; that fails nothing."
 OPERATORS: Final = {"<": "<", "<=": "≤", "==": "=", ">=": "≥", ">": ">"}
 CAPABILITIES: Final = {
     "database": "rows",
@@ -23,6 +31,12 @@ CAPABILITIES: Final = {
     "fcm": "messages to FCM",
     "process": "processes of the backend",
 }
+
+
+def meaning(result: Mapping[str, Any]) -> str:
+    """What the verdict says, in one or two sentences."""
+    missed = any(limit["status"] == "target missed" for limit in result["limits"])
+    return NOT_YET if missed and result["verdict"] == "pass" else MEANING[result["verdict"]]
 
 
 def clean(text: object) -> str:
@@ -78,6 +92,7 @@ def tally(judged: list[dict[str, Any]], one: str) -> str:
         return ""
     counts = {status: sum(item["status"] == status for item in judged) for status in SIGNS}
     rest = [f"{counts['fail']} failed" * bool(counts["fail"])]
+    rest += [plural(counts["target missed"], "target missed", "targets missed") * bool(counts["target missed"])]
     rest += [f"{counts[word]} {word}" * bool(counts[word]) for word in ("inconclusive", "disabled")]
     held = f"{counts['pass']} of {plural(len(judged), one)} hold" + "s" * (len(judged) == 1)
     return ", ".join([held, *filter(None, rest)])

@@ -38,6 +38,15 @@ def test_a_target_that_holds_is_0_a_missed_one_1_an_unjudged_one_2(
     assert finish(tmp_path, row(observed))[0] == code
 
 
+def test_a_target_that_is_not_reached_yet_is_reported_and_fails_nothing(tmp_path: Path) -> None:
+    target = replace(LIMIT, breach=Status.TARGET_MISSED)
+    code, document = finish(tmp_path, Row("row", (target,), lambda _: [target.judge_value(0.4, 3)]))
+    assert (code, document["verdict"]) == (0, "pass")
+    assert document["reasons"] == ["a ratio: 0.4, wanted >= 0.5"]
+    assert "| **target missed** |" in (tmp_path / "summary.md").read_text()
+    assert bench.spared(row(0.0), target.judge_value(0.4, 3), 0.5).status is Status.INCONCLUSIVE
+
+
 def test_a_miss_outweighs_a_doubt(tmp_path: Path) -> None:
     assert finish(tmp_path, row(None), row(0.1), row(0.9))[0] == 1
 
@@ -116,7 +125,7 @@ def test_every_row_and_limit_has_a_name_of_its_own_and_says_how_it_is_measured()
 
 
 def document(**limit: Any) -> dict[str, Any]:
-    theirs = {"name": "heartbeat p99", "status": "pass", "observed": 20.0, "n": 5000, "note": ""} | limit
+    theirs = {"name": "heartbeat p99", "status": "pass", "observed": 5.0, "n": 5000, "note": ""} | limit
     return {"limits": [theirs]}
 
 
@@ -124,8 +133,8 @@ def document(**limit: Any) -> dict[str, Any]:
     "changed, status",
     [
         ({}, Status.PASS),
-        ({"observed": 60.0}, Status.FAIL),  # within their limit, beyond ours
-        ({"observed": 60.0, "status": "fail"}, Status.FAIL),
+        ({"observed": 20.0}, Status.FAIL),  # within their limit, beyond ours
+        ({"observed": 20.0, "status": "fail"}, Status.FAIL),
         ({"status": "inconclusive"}, Status.INCONCLUSIVE),
         ({"status": "disabled", "observed": None}, Status.INCONCLUSIVE),
         ({"name": "another"}, Status.INCONCLUSIVE),

@@ -153,6 +153,19 @@ class TestVerdict:
         verdict.add(Status.FAIL, "a row too many")
         assert verdict.exit_code == 1
 
+    def test_a_missed_target_is_reported_and_changes_no_verdict(self) -> None:
+        target = Limit("sent", "s", "<", 2, breach=Status.TARGET_MISSED)
+        missed = target.judge_value(4.0, 3)
+        assert missed.status is Status.TARGET_MISSED
+        assert target.judge_value(1.9, 3).status is Status.PASS
+        verdict = judge([missed])
+        assert (verdict.exit_code, verdict.reasons) == (0, ["sent: 4 s, wanted < 2 s"])
+        for status, exit_code in ((Status.PASS, 0), (Status.INCONCLUSIVE, 2), (Status.FAIL, 1)):
+            verdict.add(status, status.value)
+            assert verdict.exit_code == exit_code
+        assert verdict.reasons == ["fail", "inconclusive", "sent: 4 s, wanted < 2 s"]
+        assert missed.voided("the generator lagged").status is Status.INCONCLUSIVE
+
     def test_voided_judgement_neither_passes_nor_fails(self) -> None:
         for samples in ([1.0] * 200, [999.0] * 200):
             assert P95.judge(samples).voided("the generator lagged").status is Status.INCONCLUSIVE

@@ -20,6 +20,7 @@ from harness.report import (
     Envelope,
     Moment,
     Timeline,
+    summary,
     validate,
     write_json,
     write_result,
@@ -59,6 +60,16 @@ def _set(**changes: Any) -> Callable[[dict[str, Any]], None]:
 
 def _limit(**changes: Any) -> Callable[[dict[str, Any]], None]:
     return lambda document: document["limits"][0].update(changes)
+
+
+def test_a_missed_target_stands_in_a_pass_with_its_reason(tmp_path: Path) -> None:
+    document = envelope(5.0, 200, ROWS).document()
+    document["limits"][0].update(status="target missed", ok=False)
+    document["reasons"] = ["p95: 5 ms, wanted < 2 ms"]
+    validate(document, "result")
+    assert "**target missed**" in summary(document)
+    with pytest.raises(ArtifactError):
+        validate({**document, "limits": [{**document["limits"][0], "ok": True}]}, "result")
 
 
 @pytest.mark.parametrize(

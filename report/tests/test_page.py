@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.budgets import Check, Status
+from harness.budgets import Check, Limit, Status
 from harness.report import write_text
 from report.__main__ import main
 from report.page import render, write
@@ -103,6 +103,16 @@ def test_a_failing_run_says_so_first_and_shows_the_output(tmp_path: Path) -> Non
     assert "assert 200 == 401\nlast words" in page.text
     assert "sec.token.rejected" in page.text
     assert "40 checks that hold" in page.text
+
+
+def test_a_missed_target_is_told_from_a_limit_that_holds_and_from_a_failure(tmp_path: Path) -> None:
+    target = Limit("all sent", "s", "<", 2, breach=Status.TARGET_MISSED)
+    folder = builder.result(tmp_path / "bench", [builder.judged(), target.judge_value(4.0, 3)])
+    page = Page(render(folder))
+    assert "✓ pass" in page.text
+    assert "Everything that must hold does. A target is not reached yet; that fails nothing." in page.text
+    assert "1 of 2 limits hold, 1 target missed." in page.text
+    assert page.text.index("all sent: 4 s, wanted < 2 s") < page.text.index("↗ target missed")
 
 
 def test_of_long_outputs_the_end_is_shown_and_of_many_failures_the_first(tmp_path: Path) -> None:
