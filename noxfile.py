@@ -6,7 +6,8 @@
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
-    nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`
+    nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`, and
+                        before and after: `-- --against REV` measures that revision's backend and today's in pairs
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
     nox -s chaos        kills, outages, full disks under load: no write lost; `-- --sample`, `-- --case chaos/004`
     nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
@@ -31,6 +32,7 @@ This file deliberately holds no check of its own: it only prepares environments 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import signal
@@ -115,6 +117,21 @@ def backend_env(session: nox.Session) -> dict[str, str]:
     return {"NEXMDM_BACKEND_COMMAND": str(environments.ensure_backend(say=session.log))}
 
 
+def baseline_of(session: nox.Session) -> list[str]:
+    """What bench is told of the revision that `--against` names: its commit, and the command of its backend."""
+    options = argparse.ArgumentParser(prog="nox -s bench --", add_help=False, allow_abbrev=False)
+    options.add_argument("--against", metavar="REV")
+    revision = options.parse_known_args(session.posargs)[0].against
+    if revision is None:
+        return []
+    try:
+        commit, command = environments.ensure_revision(revision, say=session.log)
+    except environments.RevisionError as error:
+        sys.stderr.write(f"bench: --against: {error}\n")
+        raise SystemExit(2) from None  # nox would make it a 1
+    return ["--against", commit, "--baseline", str(command)]
+
+
 def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
     """`-m pytest` with a report, the given arguments, and the default paths unless a path was given.
 
@@ -160,8 +177,9 @@ def load(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The performance targets, measured on stacks of its own. Keep the machine quiet meanwhile."""
+    baseline = baseline_of(session)
     load = environments.ensure("load", say=session.log)
-    arguments = ["-m", "bench", "--load-python", str(load), *session.posargs]
+    arguments = ["-m", "bench", "--load-python", str(load), *session.posargs, *baseline]
     with reported(session, "bench"):
         python(session, "acceptance", *arguments, env=backend_env(session))
 

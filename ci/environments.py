@@ -23,7 +23,14 @@ BACKEND = ROOT / "backend"
 BACKEND_LOCK = BACKEND / "requirements.lock"
 BACKEND_TESTS_LOCK = LOCKS / "backend-tests.txt"
 GROUPS = ("harness", "harness-tests", "acceptance", "contracts", "load", "browser", "lint", "build", "supply")
+_BUILD_LOCK = "locks/build.txt"  # of a checkout, as are the next two
+_RUNTIME_LOCK = "backend/requirements.lock"
+_PACKAGED = ("backend", _BUILD_LOCK)  # what a revision's wheel and its environment are made of
 _LOCK_OPTIONS = ("--universal", "--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet")
+
+
+class RevisionError(Exception):
+    """There is no backend of that revision. Its text is one line."""
 
 
 @contextlib.contextmanager
@@ -44,19 +51,39 @@ def ensure(group: str, *, say: Say) -> Path:
 def ensure_backend(*, say: Say) -> Path:
     """The `nexmdm` command, installed from a wheel of backend/ as it is now."""
     with _alone():
-        return _with_wheel(ENVIRONMENTS / "backend-runtime", BACKEND_LOCK, say).with_name("nexmdm")
+        return _with_wheel(ENVIRONMENTS / "backend-runtime", BACKEND_LOCK, _own_wheel(say), say).with_name("nexmdm")
+
+
+def ensure_revision(revision: str, *, say: Say) -> tuple[str, Path]:
+    """The commit that `revision` names and its `nexmdm` command: its own sources, built and installed with its own locks.
+
+    Revisions whose backend and locks are equal share one environment. RevisionError for one that is unknown or has no lock.
+    """
+    commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if not commit:
+        raise RevisionError(f"no such revision: {revision}")
+    contents = []
+    for path in (*_PACKAGED, _RUNTIME_LOCK):
+        if not (found := _git("rev-parse", "--verify", "--quiet", f"{commit}:{path}")):
+            raise RevisionError(f"{revision} ({commit[:12]}) has no {path}")
+        contents.append(found)
+    folder = ENVIRONMENTS / "revisions" / "-".join(one[:12] for one in contents[:2])
+    with _alone():
+        source = _extracted(commit, folder / "source")
+        wheel = _wheel(source, folder / "wheels", say)
+        return commit, _with_wheel(folder / "runtime", source / _RUNTIME_LOCK, wheel, say).with_name("nexmdm")
 
 
 def ensure_backend_tests(*, say: Say) -> Path:
     """The Python that runs the backend's own tests: the same wheel, the same pins, and the test tools."""
     with _alone():
-        return _with_wheel(ENVIRONMENTS / "backend-tests", BACKEND_TESTS_LOCK, say)
+        return _with_wheel(ENVIRONMENTS / "backend-tests", BACKEND_TESTS_LOCK, _own_wheel(say), say)
 
 
 def ensure_wheel(*, say: Say) -> Path:
     """The wheel of backend/ as it is now, which every suite runs."""
     with _alone():
-        return _wheel(say)
+        return _own_wheel(say)
 
 
 def lock(arguments: Sequence[str], *, say: Say) -> None:
@@ -96,9 +123,8 @@ def _ensure(folder: Path, lock_file: Path, say: Say) -> Path:
     return executable
 
 
-def _with_wheel(folder: Path, lock_file: Path, say: Say) -> Path:
+def _with_wheel(folder: Path, lock_file: Path, wheel: Path, say: Say) -> Path:
     executable = _ensure(folder, lock_file, say)
-    wheel = _wheel(say)
     stamp = folder / ".wheel-digest"
     wanted = wheel.parent.name
     if stamp.exists() and stamp.read_text() == wanted:
@@ -113,20 +139,38 @@ def _with_wheel(folder: Path, lock_file: Path, say: Say) -> Path:
     return executable
 
 
-def _wheel(say: Say) -> Path:
-    """The backend's wheel, built when a file that goes into it changed."""
-    sources = [BACKEND / "pyproject.toml", BACKEND / "README.md", LOCKS / "build.txt"]
-    sources += (path for path in (BACKEND / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    folder = ENVIRONMENTS / "wheels" / _digest(sources)[:16]
+def _extracted(commit: str, folder: Path) -> Path:
+    """What the backend of a commit is made of, in a folder that is complete or absent."""
+    if not folder.exists():
+        part, archive = folder.with_name("part"), folder.with_name("source.zip")
+        shutil.rmtree(part, ignore_errors=True)
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "archive", f"--output={archive}", commit, *_PACKAGED])
+        shutil.unpack_archive(archive, part)
+        archive.unlink()
+        part.replace(folder)
+    return folder
+
+
+def _own_wheel(say: Say) -> Path:
+    return _wheel(ROOT, ENVIRONMENTS / "wheels", say)
+
+
+def _wheel(root: Path, wheels: Path, say: Say) -> Path:
+    """The wheel of the backend in a checkout, built when a file that goes into it changed."""
+    backend = root / "backend"
+    sources = [backend / "pyproject.toml", backend / "README.md", root / _BUILD_LOCK]
+    sources += (path for path in (backend / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    folder = wheels / _digest(sources)[:16]
     built = sorted(folder.glob("*.whl"))
     if not built:
         say("building the backend's wheel")
         shutil.rmtree(folder.parent, ignore_errors=True)
         if uv := _uv():
-            pins = ["--build-constraints", str(LOCKS / "build.txt"), "--require-hashes"]
-            _run([uv, "build", "--quiet", "--wheel", *pins, "--out-dir", str(folder), str(BACKEND)])
+            pins = ["--build-constraints", str(root / _BUILD_LOCK), "--require-hashes"]
+            _run([uv, "build", "--quiet", "--wheel", *pins, "--out-dir", str(folder), str(backend)])
         else:
-            _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(BACKEND)])
+            _run([sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), str(backend)])
         built = sorted(folder.glob("*.whl"))
     return built[0]
 
@@ -139,6 +183,12 @@ def _digest(files: Iterable[Path], *more: str) -> str:
     for text in more:
         digest.update(text.encode())
     return digest.hexdigest()
+
+
+def _git(*arguments: str) -> str:
+    """What git says; empty where it fails."""
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode else done.stdout.strip()
 
 
 def _uv() -> str | None:

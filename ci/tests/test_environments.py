@@ -5,6 +5,7 @@ It deliberately installs nothing: the commands are recorded, and do what little 
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,7 +85,7 @@ def test_a_failed_attempt_is_not_taken_for_an_environment(commands: Commands) ->
 
 def test_the_wheel_follows_the_sources(commands: Commands, tmp_path: Path) -> None:
     assert environments.ensure_backend(say=lambda _: None).name == "nexmdm"
-    assert commands.take() == ["venv --quiet", "pip install", "build --quiet", "pip install"]
+    assert commands.take() == ["build --quiet", "venv --quiet", "pip install", "pip install"]
     environments.ensure_backend(say=lambda _: None)
     assert commands.take() == []
     (tmp_path / "backend" / "src" / "nexmdm" / "app.py").write_text("two\n")
@@ -99,3 +100,63 @@ def test_the_wheel_follows_the_sources(commands: Commands, tmp_path: Path) -> No
 def test_a_command_that_fails_says_which() -> None:
     with pytest.raises(SystemExit, match=r"^python.* -c ended with exit code 3$"):
         environments._run([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+@pytest.fixture
+def repository(commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A history of three commits: `bare` has no lock, `first` and `docs` have the same backend."""
+    monkeypatch.setattr(environments, "_run", lambda command: (git if command[0] == "git" else commands)(command))
+
+    def git(command: Sequence[str]) -> None:
+        subprocess.run([*command], cwd=tmp_path, check=True, capture_output=True)
+
+    def commit(tag: str) -> None:
+        git(["git", "add", "backend", "locks", "README.md"])
+        git(["git", "-c", "user.name=n", "-c", "user.email=n@localhost", "commit", "--quiet", "-m", tag])
+        git(["git", "tag", tag])
+
+    lock = tmp_path / "backend" / "requirements.lock"
+    git(["git", "init", "--quiet"])
+    (tmp_path / "README.md").write_text("one\n")
+    (tmp_path / "locks" / "build.txt").write_text("hatchling==1\n")
+    kept = lock.read_text()
+    lock.unlink()
+    commit("bare")
+    lock.write_text(kept)
+    commit("first")
+    (tmp_path / "README.md").write_text("two\n")
+    commit("docs")
+    (tmp_path / "backend" / "src" / "nexmdm" / "app.py").write_text("of today, not committed\n")
+    return tmp_path
+
+
+def test_a_revision_is_built_from_its_own_sources_once_for_all_that_are_equal(
+    commands: Commands, repository: Path
+) -> None:
+    commit, command = environments.ensure_revision("first", say=lambda _: None)
+    assert commands.take() == ["build --quiet", "venv --quiet", "pip install", "pip install"]
+    source = command.parents[2] / "source"
+    assert (len(commit), command.name) == (40, "nexmdm")
+    assert (source / "backend" / "src" / "nexmdm" / "app.py").read_text() == "one\n"
+    assert (source / "backend" / "requirements.lock").read_text() == "fastapi==1\n"
+    other, same = environments.ensure_revision("docs", say=lambda _: None)
+    assert (other != commit, same, commands.take()) == (True, command, [])
+    assert environments.ensure_backend(say=lambda _: None) != command
+
+
+@pytest.mark.parametrize(
+    "revision, said",
+    [
+        ("nowhere", "^no such revision: nowhere$"),
+        ("--help", "^no such revision: --help$"),
+        ("", "^no such revision: $"),
+        ("first:backend", "^no such revision: first:backend$"),
+        ("bare", r"^bare \([0-9a-f]{12}\) has no backend/requirements\.lock$"),
+    ],
+)
+def test_a_revision_that_cannot_be_built_is_one_line(
+    commands: Commands, repository: Path, revision: str, said: str
+) -> None:
+    with pytest.raises(environments.RevisionError, match=said):
+        environments.ensure_revision(revision, say=lambda _: None)
+    assert commands.take() == []
