@@ -17,22 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-import aiohttp
-import psycopg
-
-from bench import wrk
-from bench.rig import QUICK, Facts, Plan, Rig
-from bench.rows import ROWS, Row
-from harness.budgets import Judgement, Status, judge
-from harness.client import TransportError
+from bench import against, wrk
+from bench.pairs import LEAST_PAIRS
+from bench.rig import QUICK, STRANGERS_SHARE, TROUBLE, Facts, Plan, Rig, reason
+from bench.rows import COMPARED, ROWS, Row
+from harness.budgets import Check, Judgement, Status, judge
 from harness.report import Envelope, write_result
 from harness.settings import HarnessError, artifacts
 from harness.strangers import Strangers
-from harness.waiting import WaitTimeout
 
 SUITE = "bench"
 _TROUBLE = 2
-_STRANGERS_SHARE = 0.25
 _NOTES = (
     "Ratios carry over to another machine, absolute figures do not.",
     "PostgreSQL, fake FCM, backend and generator share this machine; the CPUs that each kept busy stand in the facts.",
@@ -56,7 +51,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--load-python", metavar="PATH", help="the Python that runs the scenarios of load")
     parser.add_argument("--sim-duration", type=float, default=120.0, metavar="S", help="of sim20, seconds")
     parser.add_argument("--artifacts", type=Path, metavar="DIR", help="default: ./artifacts/bench")
+    before = parser.add_argument_group(
+        "before and after",
+        f"Compare rows (default: {', '.join(COMPARED)}) with those of another revision. Exit code 0: measured, and"
+        " within the limit if one is asked for; 1: worse than that; 2: not comparable, void, or too noisy to tell.",
+    )
+    before.add_argument("--against", metavar="REV", help="the revision")
+    before.add_argument("--baseline", type=Path, metavar="PATH", help="its `nexmdm`; `nox -s bench` builds it")
+    before.add_argument("--pairs", type=_pairs, default=LEAST_PAIRS, metavar="N", help=f"at least {LEAST_PAIRS}")
+    before.add_argument("--within", type=_percent, metavar="PERCENT", help="fail if a median ratio is worse by more")
     return parser
+
+
+def _pairs(text: str) -> int:
+    if not text.isdecimal() or int(text) < LEAST_PAIRS:
+        raise argparse.ArgumentTypeError(f"at least {LEAST_PAIRS}, not {text}")
+    return int(text)
+
+
+def _percent(text: str) -> float:
+    try:
+        percent = float(text)
+    except ValueError:
+        percent = 0.0
+    if not 0 < percent < 100:
+        raise argparse.ArgumentTypeError(f"more than 0 and less than 100, not {text}")
+    return percent
 
 
 def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -67,9 +87,8 @@ def measure(rig: Rig, row: Row) -> list[Judgement]:
     """The row's judgements; whatever broke on the way makes them inconclusive and says so."""
     try:
         judged = row.measure(rig)
-    except (HarnessError, WaitTimeout, TransportError, psycopg.Error, aiohttp.ClientError, OSError) as error:
-        why = f"{type(error).__name__}: {error}".replace("\n", " ")[:300]
-        return [Judgement(limit, None, 0, Status.INCONCLUSIVE, why) for limit in row.limits]
+    except TROUBLE as error:
+        return [Judgement(limit, None, 0, Status.INCONCLUSIVE, reason(error)) for limit in row.limits]
     assert [one.limit.name for one in judged] == [limit.name for limit in row.limits], row.name
     return judged
 
@@ -78,7 +97,7 @@ def spared(row: Row, judged: Judgement, strangers: float | None) -> Judgement:
     """Others on the CPUs excuse a miss; a time that holds beside them holds all the better, a ratio proves nothing."""
     missed = judged.status in (Status.FAIL, Status.TARGET_MISSED)
     doubted = missed or (judged.status is Status.PASS and row.relative)
-    if not doubted or strangers is None or strangers < _STRANGERS_SHARE:
+    if not doubted or strangers is None or strangers < STRANGERS_SHARE:
         return judged
     return judged.voided(f"other programs took {strangers:.0%} of the CPUs meanwhile")
 
@@ -110,24 +129,38 @@ def run(rig: Rig, rows: Sequence[Row]) -> list[Judgement]:
     return judgements
 
 
-def _write(plan: Plan, started_at: float, judgements: list[Judgement], facts: Facts) -> int:
+def _write(
+    plan: Plan,
+    started_at: float,
+    judgements: Sequence[Judgement],
+    facts: Facts,
+    checks: Sequence[Check] = (),
+    notes: Sequence[str] = _NOTES,
+) -> int:
     envelope = Envelope(
         SUITE,
         started_at,
         time.time(),
-        judge(judgements),
+        judge(judgements, checks),
         judgements,
-        facts={"CPUs": os.cpu_count(), "load average at the start": os.getloadavg()[0], **facts},
-        notes=[*(["A quick look: short rounds, and only what takes no minutes."] if plan.quick else []), *_NOTES],
+        checks,
+        facts={"CPUs": os.cpu_count(), "load average at the end": os.getloadavg()[0], **facts},
+        notes=[*(["A quick look: short rounds, and only what takes no minutes."] if plan.quick else []), *notes],
     )
     return int(write_result(plan.artifacts, envelope)["exit_code"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if (given.against is None) != (given.baseline is None):
+        parser.error("--against and --baseline go together; `nox -s bench -- --against REV` gives both")
+    if given.against is None and given.within is not None:
+        parser.error("--within needs --against")
     signal.signal(signal.SIGTERM, _on_sigterm)
-    rows = [row for row in ROWS if not given.only or row.name in given.only]
+    names = given.only or (COMPARED if given.against else [row.name for row in ROWS])
+    rows = [row for row in ROWS if row.name in names]
     folder = given.artifacts or artifacts(SUITE)
     base = QUICK if given.quick else Plan()
     plan = replace(base, sim_duration_s=given.sim_duration, load_python=given.load_python, artifacts=folder.absolute())
@@ -135,11 +168,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         wrk.command()
         (folder / "result.json").unlink(missing_ok=True)  # a run that is cut short must not leave an older verdict
-        with Rig(plan) as rig:
-            rig.say(f"a stack at {rig.stack.target.base_url}")
-            judgements = run(rig, rows)
-            code = _write(plan, started_at, judgements, rig.facts)
-            rig.say(f"exit code {code}: {folder / 'summary.md'}")
+        if given.against is None:
+            with Rig(plan) as rig:
+                rig.say(f"a stack at {rig.stack.target.base_url}")
+                judgements = run(rig, rows)
+                code = _write(plan, started_at, judgements, rig.facts)
+        else:
+            # Short rounds: the pairs repeat them.
+            order = against.Order(given.against, given.baseline, given.pairs, given.within)
+            found = against.run(replace(plan, rounds=2, repeats=1), rows, order)
+            code = _write(plan, started_at, found.judgements, found.facts, found.checks, (*against.NOTES, *_NOTES[1:]))
+        print(f"bench: exit code {code}: {folder / 'summary.md'}", file=sys.stderr)
     except HarnessError as error:
         print(f"bench: {error}", file=sys.stderr)
         return _TROUBLE

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from bench.cpu import tree_s
 from bench.pgbench import Pgbench
 from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed, median_ratio
 from bench.wrk import Wrk
@@ -30,9 +31,15 @@ _NOT_YET: Final = Status.TARGET_MISSED
 TO_NOOP: Final = Limit("one worker / no-op route", "", ">=", 0.45, breach=_NOT_YET, source=_SOURCE)
 TO_PGBENCH: Final = Limit("one worker / pgbench, 16 clients", "", ">=", 1.5, breach=_NOT_YET, source=_SOURCE)
 TWO_TO_ONE: Final = Limit("two workers / one worker", "", ">=", 1.6, source=_SOURCE)
-_LEAST_ROWS = 0.5  # of the heartbeats of a round: the others were duplicates, which cost less
+LEAST_ROWS = 0.5  # of the heartbeats of a round: the others were duplicates, which cost less
 _PERIOD_S = 10  # one row per device and period
 _CPUS_FOR_TWO = 4  # two workers, PostgreSQL and the generator
+
+
+def next_period(rig: Rig) -> None:
+    """Wait until no device that a round of wrk has heard was heard in the current ten seconds."""
+    heard = rig.wrk.ended_at // _PERIOD_S
+    eventually(lambda: time.time() // _PERIOD_S > heard, 2 * _PERIOD_S, what="the next period")
 
 
 @contextlib.contextmanager
@@ -58,6 +65,7 @@ class Worker:
     backend: Backend
     trouble: list[str] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
+    cpu_us: list[float] = field(default_factory=list)  # of its processes, per heartbeat
 
     @property
     def admin(self) -> Client:
@@ -65,11 +73,11 @@ class Worker:
 
     def round(self) -> tuple[float, str]:
         """Requests a second, and the CPUs; in a period of ten seconds in which no device was heard yet."""
-        heard = self.rig.wrk.ended_at // _PERIOD_S
-        eventually(lambda: time.time() // _PERIOD_S > heard, 2 * _PERIOD_S, what="the next period")
-        before = counted(self.admin)
+        next_period(self.rig)
+        before, cpu_s = counted(self.admin), tree_s(self.backend.pid)
         with self.rig.meter(backend=self.backend.pid) as meter:
             load = self.rig.wrk.round(self.backend.base_url + HEARTBEAT, self.rig.plan.round_s)
+        self.cpu_us.append((tree_s(self.backend.pid) - cpu_s) / max(load.requests, 1) * 1e6)
         found = counted(self.admin).since(before)
         self.shares.append(found.share_ingested)
         if load.bad or found.not_200:
@@ -153,4 +161,4 @@ def _judged(limit: Limit, rates: list[float], reference: list[float], workers: S
             return Judgement(limit, ratio, len(rates), Status.FAIL, f"void: {worker.trouble[0]}"[:300])
     judged = limit.judge_value(ratio, len(rates))
     share = min(statistics.median(worker.shares) for worker in workers)
-    return judged if share >= _LEAST_ROWS else judged.voided(f"only {share:.0%} of the heartbeats became rows")
+    return judged if share >= LEAST_ROWS else judged.voided(f"only {share:.0%} of the heartbeats became rows")

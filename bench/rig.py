@@ -14,20 +14,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
+import aiohttp
 import psycopg
 
 from bench.cpu import Meter
 from bench.wrk import Wrk
 from harness.backend import Backend
-from harness.client import Client
+from harness.client import Client, TransportError
 from harness.fleet import seed
 from harness.processes import workspace
 from harness.settings import HarnessError
 from harness.stack import Stack
+from harness.waiting import WaitTimeout
 
 HEARTBEAT = "/v1/heartbeat"
+STRANGERS_SHARE: Final = 0.25  # of the CPUs, taken by other programs: from here on a ratio proves nothing
 _SERIES = re.compile(r"^(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 
 Facts = dict[str, str | int | float | bool | None]
@@ -35,6 +38,24 @@ Facts = dict[str, str | int | float | bool | None]
 
 class Void(HarnessError):
     """A round that proves nothing. The message says why."""
+
+
+class Disturbed(Void):
+    """The generator was at fault, and no backend."""
+
+
+class Refused(Void):
+    """A backend answered what it must not answer."""
+
+
+# What can break on the way to a figure, and says nothing about the others.
+TROUBLE: Final = (HarnessError, WaitTimeout, TransportError, psycopg.Error, aiohttp.ClientError, OSError)
+
+
+def reason(error: Exception) -> str:
+    """One line: the first that the error has, and the last, where a log or a traceback names its cause."""
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    return f"{type(error).__name__}: {first[:200]}" + (f" ... {others[-1][:300]}" if others else "")
 
 
 @dataclass(frozen=True)
@@ -68,8 +89,11 @@ def listed(values: Sequence[float]) -> str:
 class Rig:
     """Use as a context manager."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, command: str | None = None, name: str = "") -> None:
+        """command: the `nexmdm` that is measured, default NEXMDM_BACKEND_COMMAND; name: told with each line."""
         self.plan = plan
+        self.name = name
+        self._command = command
         self.facts: Facts = {}
         self._parts = contextlib.ExitStack()
         self._begun = time.monotonic()
@@ -82,13 +106,14 @@ class Rig:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        sys.stderr.write(f"[bench {time.monotonic() - self._begun:6.1f} s] {text}\n")
+        label = f"bench {self.name}".strip()
+        sys.stderr.write(f"[{label} {time.monotonic() - self._begun:6.1f} s] {text}\n")
         sys.stderr.flush()
 
     @cached_property
     def stack(self) -> Stack:
         """One web process, everything on."""
-        return self._parts.enter_context(Stack.start())
+        return self._parts.enter_context(Stack.start(command=self._command))
 
     @cached_property
     def tokens(self) -> list[str]:
@@ -114,7 +139,7 @@ class Rig:
 
     def another_stack(self, workers: int = 1) -> Stack:
         """A stack with a database of its own on the same PostgreSQL; the caller ends it."""
-        return Stack.start(workers=workers, postgres=self.stack.postgres)
+        return Stack.start(workers=workers, postgres=self.stack.postgres, command=self.stack.command)
 
     @contextlib.contextmanager
     def backend(

@@ -1,14 +1,26 @@
-"""The table: every row of performance.md, its limits, and what measures it. It deliberately measures nothing itself."""
+"""The table: every row of performance.md, its limits, what measures it, and what of it `--against` compares."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import capacity, commands, crowds, layers, overload, scenarios, scrape, storage
-from bench.rig import Rig
-from harness.budgets import Judgement, Limit
+from bench import capacity, commands, crowds, heartbeats, layers, overload, scenarios, scrape, storage
+from bench.pairs import Figure
+from bench.rig import Disturbed, Refused, Rig, Void
+from harness.budgets import Judgement, Limit, Status
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two backends are compared by. sample: measures one of them and returns a value per figure.
+
+    It raises Disturbed when that proves nothing, and whatever else breaks says that the backend cannot serve it.
+    """
+
+    figures: tuple[Figure, ...]
+    sample: Callable[[Rig], Sequence[float]]
 
 
 @dataclass(frozen=True)
@@ -16,7 +28,8 @@ class Row:
     """One measurement.
 
     needs: why --quick leaves it out; empty: it does not. relative: of one program against another, so that a busy
-    machine may favour either.
+    machine may favour either. compared: by what --against compares it, if not by what its limits observe; alone: why
+    another revision has no part in it.
     """
 
     name: str
@@ -24,6 +37,32 @@ class Row:
     measure: Callable[[Rig], list[Judgement]]
     needs: str = ""
     relative: bool = False
+    compared: Comparison | None = None
+    alone: str = ""
+
+    @property
+    def comparison(self) -> Comparison:
+        """What the limits observe, unless the row has its own. A limit of exactly so many is a condition, no figure."""
+        if self.compared is not None:
+            return self.compared
+        kept = [limit for limit in self.limits if limit.op != "=="]
+        figures = (Figure(limit.name, limit.unit, limit.op in (">=", ">")) for limit in kept)
+        return Comparison(tuple(figures), lambda rig: observed(self.measure(rig)))
+
+
+def observed(judgements: Sequence[Judgement]) -> list[float]:
+    """What was observed, if it proves something. Refused for a broken condition, Void for what was not observed."""
+    values = []
+    for judged in judgements:
+        if judged.limit.op == "==" and judged.status is Status.FAIL:
+            raise Refused(f"{judged.limit.name}: {judged.observed:g}")
+        if judged.observed is None:
+            raise Void(f"{judged.limit.name}: {judged.note or judged.status.value}")
+        if judged.status is Status.INCONCLUSIVE:
+            raise Disturbed(f"{judged.limit.name}: {judged.note}")
+        if judged.limit.op != "==":
+            values.append(judged.observed)
+    return values
 
 
 _A_SCENARIO: Final = "--quick leaves it out: a scenario of minutes"
@@ -36,9 +75,15 @@ ROWS: Final = (
     Row("sim20", (scenarios.SIM_P95, scenarios.SIM_P99), scenarios.sim20, _A_SCENARIO),
     Row("single", (commands.IDEMPOTENCY, commands.WRITE), commands.single),
     Row("fanout", (commands.ACCEPTED, commands.SENT), commands.fanout),
-    Row("layers", (layers.ADDED,), layers.layers, relative=True),
+    Row("layers", (layers.ADDED,), layers.layers, relative=True, alone="it compares a backend with parts of itself"),
     Row("fleet", (scenarios.FLEET_P99, scenarios.FLEET_ERRORS), scenarios.fleet, _A_SCENARIO),
-    Row("capacity", (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE), capacity.capacity, relative=True),
+    Row(
+        "capacity",
+        (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE),
+        capacity.capacity,
+        relative=True,
+        compared=Comparison(heartbeats.FIGURES, heartbeats.sample),
+    ),
     Row(
         "overload",
         overload.LIMITS,
@@ -50,5 +95,12 @@ ROWS: Final = (
     Row("scrape", (scrape.SCRAPE,), scrape.scrape, "--quick leaves it out: a million heartbeats take minutes"),
     Row("size", (storage.FULL_TO_EMPTY,), storage.size, _MILLIONS, relative=True),
     Row("drop", (storage.DROP, storage.MEANWHILE), storage.drop, _MILLIONS),
-    Row("suites", (scenarios.ACCEPTANCE, scenarios.CONTRACT, scenarios.FIRST_SIMULATION), scenarios.suites),
+    Row(
+        "suites",
+        (scenarios.ACCEPTANCE, scenarios.CONTRACT, scenarios.FIRST_SIMULATION),
+        scenarios.suites,
+        alone="it looks at the last runs of suites, and at no backend",
+    ),
 )
+# What --against compares unless rows are named: heartbeats and commands, in a few minutes.
+COMPARED: Final = ("capacity", "single", "fanout")

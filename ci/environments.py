@@ -55,9 +55,9 @@ def ensure_backend(*, say: Say) -> Path:
 
 
 def ensure_revision(revision: str, *, say: Say) -> tuple[str, Path]:
-    """The commit that `revision` names and its `nexmdm` command: its own sources, built and installed with its own locks.
+    """The commit that `revision` names, and its `nexmdm` command: its sources, built and installed by its own locks.
 
-    Revisions whose backend and locks are equal share one environment. RevisionError for one that is unknown or has no lock.
+    Revisions with equal backends and locks share one environment. RevisionError: it is unknown, or has no lock.
     """
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if not commit:
