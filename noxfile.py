@@ -24,8 +24,9 @@
     nox -s audit        known vulnerabilities of all that is locked; inconclusive where nobody can be asked
     nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
 
-Environments live in .nox/<group>, one per lock, and are made again only when their lock changed. The backend is built
-as a wheel into .nox/backend-runtime and started as a process: no suite's environment contains it.
+Environments live in .nox/<group>, one per lock, and are made again only when their lock changed; those of other
+revisions' backends live in .nox/revisions. The backend is built as a wheel into .nox/backend-runtime and started as a
+process: no suite's environment contains it.
 With NEXMDM_BASE_URL set, sim20, contract and acceptance run against that deployment and nothing is started.
 This file deliberately holds no check of its own: it only prepares environments and starts commands.
 """

@@ -89,8 +89,10 @@ def compare(baseline: Rig, candidate: Rig, row: Row, pairs: int) -> list[Paired]
         said = []
         for figure, seen, before, after in zip(figures, measured, befores, afters, strict=True):
             seen.append(Pair(before, after, void))
-            said.append(f"{figure.name} {before:.4g} -> {after:.4g} (x {seen[-1].ratio:.3f})")
-        candidate.say(f"{row.name} {number}/{pairs}: {'; '.join(said)}" + (f"; void: {void}" if void else ""))
+            if not math.isnan(seen[-1].ratio):
+                said.append(f"{figure.name} {before:.4g} -> {after:.4g} (x {seen[-1].ratio:.3f})")
+        said += [f"void: {void}"] if void else []
+        candidate.say(f"{row.name} {number}/{pairs}: {'; '.join(said)}")
     return [Paired(figure, seen) for figure, seen in zip(figures, measured, strict=True)]
 
 

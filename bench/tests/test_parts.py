@@ -88,6 +88,7 @@ nexmdm_heartbeats_total{result="ingested"} 30.0
 nexmdm_heartbeats_total{result="deduplicated"} 10.0
 nexmdm_http_requests_total{method="POST",route="/v1/heartbeat",status="200"} 40.0
 nexmdm_http_requests_total{method="POST",route="/v1/heartbeat",status="503"} 2.0
+nexmdm_http_requests_total{method="POST",route="/v1/heartbeat",status="0"} 3.0
 nexmdm_http_requests_total{method="GET",route="/metrics",status="500"} 7.0
 nexmdm_build_info{version="1"} 1.0
 """
@@ -97,8 +98,8 @@ def test_heartbeats_are_counted_by_result_and_by_status() -> None:
     found = parse_counted(PAGE)
     assert (found.ingested, found.deduplicated, found.share_ingested) == (30, 10, 0.75)
     assert found.not_200 == {"503": 2}
-    later = Counted(31, 10, {"200": 41, "503": 2})
-    assert later.since(found) == Counted(1, 0, {"200": 1, "503": 0})
+    later = Counted(31, 10, {"200": 41, "503": 2, "0": 4})
+    assert later.since(found) == Counted(1, 0, {"200": 1, "503": 0, "0": 1})
     assert later.since(found).not_200 == {}
 
 
