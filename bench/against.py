@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.pairs import Pair, Paired, baseline_first
-from bench.rig import STRANGERS_SHARE, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
+from bench.rig import LASTING, STRANGERS_SHARE, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
 from bench.rows import Row
 from harness.budgets import Check, Judgement, Status
 from harness.strangers import Strangers
@@ -90,7 +90,7 @@ def compare(baseline: Rig, candidate: Rig, row: Row, pairs: int) -> list[Paired]
         for figure, seen, before, after in zip(figures, measured, befores, afters, strict=True):
             seen.append(Pair(before, after, void))
             if not math.isnan(seen[-1].ratio):
-                said.append(f"{figure.name} {before:.4g} -> {after:.4g} (x {seen[-1].ratio:.3f})")
+                said.append(f"{figure.name}: {figure.change(before, after)}, x {seen[-1].ratio:.3f}")
         said += [f"void: {void}"] if void else []
         candidate.say(f"{row.name} {number}/{pairs}: {'; '.join(said)}")
     return [Paired(figure, seen) for figure, seen in zip(figures, measured, strict=True)]
@@ -99,7 +99,7 @@ def compare(baseline: Rig, candidate: Rig, row: Row, pairs: int) -> list[Paired]
 def _pair(baseline: Rig, candidate: Rig, row: Row, number: int) -> tuple[Sequence[float], Sequence[float], str]:
     """A value per figure of either side, NaN where there is none, and why they do not count.
 
-    Incomparable when a side breaks; not while other programs hold the CPUs, which would blame it for what they did.
+    Incomparable when a side breaks; unless other programs hold the CPUs and could be the cause.
     """
     watched = Strangers(candidate.pid)
     values: dict[Rig, Sequence[float]] = dict.fromkeys((baseline, candidate), [math.nan] * len(row.comparison.figures))
@@ -117,9 +117,9 @@ def _pair(baseline: Rig, candidate: Rig, row: Row, number: int) -> tuple[Sequenc
     if broken is not None:
         rig, error = broken
         doubts.append(f"{rig.name}: {reason(error)}")
-        if not busy and not isinstance(error, Disturbed):
+        if isinstance(error, LASTING) or not (busy or isinstance(error, Disturbed)):
             wrong = Status.FAIL if isinstance(error, Refused) else Status.INCONCLUSIVE
-            raise Incomparable(Status.DISABLED if rig is baseline else wrong, doubts[0]) from error
+            raise Incomparable(Status.DISABLED if rig is baseline else wrong, doubts[-1]) from error
     return values[baseline], values[candidate], "; ".join(doubts)
 
 

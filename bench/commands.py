@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
-from bench.rig import Rig, Void, client, listed
+from bench.rig import Rig, client, listed, refused
 from harness.budgets import Judgement, Limit, Status, percentile
 from harness.client import Client
 from harness.fcm import FcmControl
@@ -79,11 +79,11 @@ def _last_message(fcm: FcmControl) -> float:
 
 
 def _command(caller: Client, request_id: str, devices: list[FleetDevice], *, replay: bool = False) -> float:
-    """Send it; the milliseconds until the answer. Void unless it is the first (or the replayed) 200."""
+    """Send it; the milliseconds until the answer. Refused unless it is the first (or the replayed) 200."""
     ids = [device.device_id for device in devices]
     answer = caller.command({"action": "ping", "request_id": request_id, "device_ids": ids})
     if answer.status != 200 or ("idempotent-replay" in answer.headers) is not replay:
-        raise Void(f"/admin/command: {answer.status} {answer.body[:200]!r}")
+        raise refused("/admin/command", answer.status, answer.body)
     return answer.elapsed_ms
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from bench import steady
 from bench.capacity import LEAST_ROWS, Worker, next_period
 from bench.pairs import Figure
-from bench.rig import HEARTBEAT, Disturbed, Refused, Rig, Void, client
+from bench.rig import HEARTBEAT, Disturbed, Refused, Rig, Void, client, refused
 from bench.wrk import BODY
 from harness.backend import Backend
 from harness.budgets import percentile
@@ -41,8 +41,8 @@ def sample(rig: Rig) -> list[float]:
             raise Void(f"only {share:.0%} of the heartbeats became rows")
         next_period(rig)
         beats = steady.send(url, rig.tokens, _RATE, _STEADY_S)
-    if refused := sum(beat.status != 200 for beat in beats):
-        raise Refused(f"{refused} of {len(beats)} heartbeats at {_RATE:g}/s were not answered with 200")
+    if bad := sum(beat.status != 200 for beat in beats):
+        raise Refused(f"{bad} of {len(beats)} heartbeats at {_RATE:g}/s were not answered with 200")
     if why := steady.trouble(beats):
         raise Disturbed(why)
     latencies = steady.latencies_ms(beats)
@@ -60,4 +60,4 @@ def _first(rig: Rig, backend: Backend, token: str) -> None:
     caller = client(backend.base_url, rig.stack.env)
     answer = caller.bearer(token, "POST", HEARTBEAT, content=BODY.encode(), headers=headers)
     if answer.status != 200:
-        raise Refused(f"the heartbeat of a seeded device: {answer.status} {answer.body[:200]!r}")
+        raise refused("the heartbeat of a seeded device", answer.status, answer.body)

@@ -29,6 +29,11 @@ class Figure:
     unit: str
     higher_is_better: bool = False
 
+    def change(self, baseline: float, candidate: float) -> str:
+        """From what to what, in the figure's unit."""
+        unit = self.unit if self.unit.startswith("/") else f" {self.unit}".rstrip()
+        return f"{baseline:.4g} -> {candidate:.4g}{unit}"
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -109,16 +114,15 @@ class Paired:
         before = statistics.median(pair.baseline for pair in counted)
         after = statistics.median(pair.candidate for pair in counted)
         median = statistics.median(ratios)
-        unit = self.figure.unit if self.figure.unit.startswith("/") else f" {self.figure.unit}".rstrip()
         better = (median > 1) == self.figure.higher_is_better
         parts = [
             f"x {median:.3f} ({abs(median - 1):.1%} {'better' if better else 'worse'}), median of {len(ratios)} pairs",
             f"from {min(ratios):.3f} to {max(ratios):.3f}",
-            f"{before:.4g} -> {after:.4g}{unit}",
+            self.figure.change(before, after),
         ]
         if self.noise is not None:
             parts.append(f"the same backend differs by {self.noise:.1%} from one time to the next")
-        return "; ".join([*parts, *([f"void: {self.void}"] if self.void else [])])
+        return "; ".join([*parts, *([self.void] if self.void else [])])
 
     def judge(self, row: str, within_percent: float) -> Judgement:
         """Whether the candidate is worse than the baseline by no more than this; the rule stands above."""

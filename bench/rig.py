@@ -48,13 +48,24 @@ class Refused(Void):
     """A backend answered what it must not answer."""
 
 
-# What can break on the way to a figure, and says nothing about the others.
+class Unsupported(Refused):
+    """A backend does not know what it is asked for."""
+
+
+def refused(what: str, status: int, body: bytes) -> Refused:
+    """Of an answer that is not the expected one: a 4xx but 429 comes from no load."""
+    kind = Unsupported if 400 <= status < 500 and status != 429 else Refused
+    return kind(f"{what}: {status} {body[:200]!r}")
+
+
+# What can break on the way to a figure, and says nothing about the others; that which no busy machine can cause.
 TROUBLE: Final = (HarnessError, WaitTimeout, TransportError, psycopg.Error, aiohttp.ClientError, OSError)
+LASTING: Final = (Unsupported, psycopg.ProgrammingError)
 
 
 def reason(error: Exception) -> str:
-    """One line: the first that the error has, and the last, where a log or a traceback names its cause."""
-    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    """One line: the first that the error has, and the last with words, where a log or a traceback names its cause."""
+    first, *others = [line.strip(" │") for line in str(error).splitlines() if re.search(r"\w\w", line)] or [""]
     return f"{type(error).__name__}: {first[:200]}" + (f" ... {others[-1][:300]}" if others else "")
 
 

@@ -15,7 +15,7 @@ from bench import __main__ as bench
 from bench import against
 from bench.against import Order
 from bench.pairs import Figure
-from bench.rig import Disturbed, Plan, Refused, Rig, Void
+from bench.rig import Disturbed, Plan, Refused, Rig, Unsupported, Void, refused
 from bench.rows import ROWS, Comparison, Row, observed
 from harness.backend import BackendError
 from harness.budgets import Limit, Status
@@ -37,7 +37,7 @@ class Side(Rig):
     @property
     def stack(self) -> Any:
         if self.name == self.broken:
-            raise BackendError("`nexmdm grant app` ended with exit code 2\nUsage: nexmdm\nNo such command 'grant'.")
+            raise BackendError("`nexmdm grant app` ended with exit code 2\n╭──╮\n│ No such command 'grant'. │\n╰──╯")
         return SimpleNamespace(target=SimpleNamespace(base_url="http://127.0.0.1:1"), backend=None)
 
     @property
@@ -150,6 +150,10 @@ def test_who_breaks_beside_other_programs_is_not_blamed(tmp_path: Path, monkeypa
         code, document = finish(tmp_path, row(broken(side, Refused("79 answers of 503"))))
         assert (code, document["checks"][0]["status"]) == (2, "inconclusive")
         assert f"took 60% of the CPUs; {side}: Refused: 79 answers of 503" in document["checks"][0]["detail"]
+    for error in (psycopg.errors.UndefinedTable("no signing_keys"), refused("/admin/command", 404, b"")):
+        _, document = finish(tmp_path, row(broken("baseline", error)))
+        assert document["checks"][0]["status"] == "disabled", "no load takes a table or a route away"
+    assert not isinstance(refused("/admin/command", 503, b""), Unsupported)
 
 
 @pytest.mark.parametrize("error, code", [(Refused("3 answers of 500"), 1), (Void("no"), 2)])

@@ -80,7 +80,7 @@ def test_void_pairs_do_not_count_and_too_few_of_the_others_prove_nothing() -> No
     assert five.void == "1 of 5 pairs are void (busy); 5 must count"
     assert five.judge("capacity", 2).status is Status.INCONCLUSIVE
     assert "x 1.000" in five.told()
-    assert five.told().endswith(f"void: {five.void}")
+    assert five.told().endswith(f"; {five.void}")
 
 
 @pytest.mark.parametrize("pair", [Pair(0.0, 1.0), Pair(1.0, 0.0), Pair(math.nan, math.nan, "late")])
