@@ -177,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Short rounds: the pairs repeat them.
             order = against.Order(given.against, given.baseline, given.pairs, given.within)
             found = against.run(replace(plan, rounds=2, repeats=1), rows, order)
-            code = _write(plan, started_at, found.judgements, found.facts, found.checks, (*against.NOTES, *_NOTES[1:]))
+            code = _write(plan, started_at, found.judgements, found.facts, found.checks, against.NOTES)
         print(f"bench: exit code {code}: {folder / 'summary.md'}", file=sys.stderr)
     except HarnessError as error:
         print(f"bench: {error}", file=sys.stderr)

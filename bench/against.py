@@ -19,6 +19,7 @@ from harness.budgets import Check, Judgement, Status
 from harness.strangers import Strangers
 
 NOTES = (
+    "The candidate is the working tree. Both sides, their PostgreSQL and the generator share this machine.",
     "A ratio is candidate / baseline of two measurements one after the other; their order changes from pair to pair.",
     "Not comparable: the baseline cannot serve the row. It is no pass, and no figure of it is a zero.",
 )
