@@ -15,6 +15,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from nexmdm import settings as configuration
+from nexmdm.logs import Origin, configure, origin
 from nexmdm.settings import ConfigurationError, Settings
 
 app = typer.Typer(
@@ -64,8 +65,8 @@ def serve(
         settings = _load(host=host, port=port, workers=workers)
         from nexmdm import supervisor
 
-        with supervisor.prepare(settings):
-            raise typer.Exit(supervisor.serve(settings, background=background))
+        configure(settings.log_level)
+        raise typer.Exit(supervisor.serve(settings, background=background))
 
 
 @app.command()
@@ -75,8 +76,8 @@ def worker() -> None:
         settings = _load()
         from nexmdm import supervisor
 
-        with supervisor.prepare(settings):
-            raise typer.Exit(supervisor.work(settings))
+        configure(settings.log_level)
+        raise typer.Exit(supervisor.work(settings))
 
 
 @app.command()
@@ -113,19 +114,16 @@ def retention_run() -> None:
     """Apply the retention periods once, now."""
     with _one_line_errors():
         settings = _load()
-        from nexmdm import supervisor
+        configure(settings.log_level)
+        from nexmdm import retention
+        from nexmdm.db import Database
 
-        with supervisor.prepare(settings):
-            from nexmdm import retention
-            from nexmdm.db import Database
-            from nexmdm.logs import Origin, origin
+        async def run() -> None:
+            origin.set(Origin(name="worker:retention"))
+            async with aclosing(Database(settings)) as db:
+                await retention.run(db.engine, settings, datetime.now(UTC))
 
-            async def run() -> None:
-                origin.set(Origin(name="worker:retention"))
-                async with aclosing(Database(settings)) as db:
-                    await retention.run(db.engine, settings, datetime.now(UTC))
-
-            asyncio.run(run())
+        asyncio.run(run())
 
 
 @app.command("check-config")

@@ -9,7 +9,6 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -186,14 +185,3 @@ def migration_url() -> str:
         return _postgresql(SecretStr(value)).get_secret_value()
     except ValueError as error:
         raise ConfigurationError(f"{PREFIX}DATABASE_URL: {error if value else 'is missing'}") from None
-
-
-def metrics_directory(path: Path | None = None) -> Path | None:
-    """Where prometheus-client keeps the counters that all processes of one `serve` share; given a path, set it.
-
-    The variable is prometheus-client's own and must be set before its first import.
-    """
-    if path is not None:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(path)
-    value = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(value) if value else None
