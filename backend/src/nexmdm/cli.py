@@ -35,8 +35,10 @@ def _one_line_errors() -> Iterator[None]:
     except ConfigurationError as error:
         sys.stderr.write(f"nexmdm: configuration error: {error}\n")
         raise typer.Exit(BAD_CONFIGURATION) from None
-    except OSError as error:  # the port is taken, the database is not there
-        sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
+    except OSError as error:  # the port is taken, the database is not there; `filename` says which
+        about = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        sys.stderr.write(f"nexmdm: {about}{reason}\n")
         raise typer.Exit(FAILED) from None
     except asyncpg.InterfaceError as error:  # by its type alone: what it says may quote the URL
         sys.stderr.write(f"nexmdm: the database's driver refused: {type(error).__name__}\n")

@@ -38,9 +38,7 @@ def serve(settings: Settings, *, background: bool) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 0 if every worker has drained and ended in time."""
     import nexmdm.app  # noqa: F401 - here, so that every worker is forked with it imported
 
-    with socket.create_server(
-        (settings.host, settings.port), family=_family(settings.host), backlog=2048, reuse_port=False
-    ) as listener:
+    with _listener(settings.host, settings.port) as listener:
         roles: list[Role] = [("web", partial(_web, settings, listener)) for _ in range(settings.workers)]
         _settle()  # before the fork too: the collector would otherwise touch, and so copy, every shared page
         if background:
@@ -62,8 +60,13 @@ def work(settings: Settings) -> int:
     return _Supervisor([("background", partial(_background, settings))]).run()
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
+    except OSError as error:
+        error.filename = f"cannot listen on {host} port {port}"
+        raise
 
 
 class _Supervisor:
