@@ -1,6 +1,8 @@
 """The command line: migrations, retention, configuration."""
 
 import json
+import os
+import socket
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -11,6 +13,8 @@ from acceptance.apks import new_package, upload
 from acceptance.case import case
 from acceptance.system import FreshBackend, Nexmdm, System
 from harness import log_contract
+from harness.processes import bare_environment, run_to_end, workspace
+from harness.settings import backend_command
 from harness.waiting import eventually
 
 
@@ -117,6 +121,15 @@ GOOD = {
         ({"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": "{hunter2"}, ["NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON"]),
         ({"NEXMDM_HMAC_SECRET": "short!", "NEXMDM_PORT": "99999"}, ["NEXMDM_HMAC_SECRET", "NEXMDM_PORT"]),
         ({"NEXMDM_LIMIT_ADMIN": "lots", "NEXMDM_WORKERS": "many"}, ["NEXMDM_LIMIT_ADMIN", "NEXMDM_WORKERS"]),
+        ({"NEXMDM_ADMIN_KEY": "clef-d-été-de-quelque-longueur"}, ["NEXMDM_ADMIN_KEY"]),
+        ({"NEXMDM_HMAC_SECRET": " \n" * 16}, ["NEXMDM_HMAC_SECRET"]),
+        ({"NEXMDM_DATABASE_URL": "postgresql://u:hunter2é@x/y"}, ["NEXMDM_DATABASE_URL"]),
+        ({"NEXMDM_DATABASE_URL": "postgresql://u:1/hunter2@x/y"}, ["NEXMDM_DATABASE_URL"]),
+        ({"NEXMDM_DATABASE_URL": "postgresql://u:hunter2@x/y?sslmode=on"}, ["NEXMDM_DATABASE_URL", "sslmode"]),
+        (
+            {"NEXMDM_DATABASE_URL": "postgresql://u:hunter2@x/y?sslmode=verify-full&sslrootcert=/nowhere/ca.pem"},
+            ["NEXMDM_DATABASE_URL", "/nowhere/ca.pem", "PGSSLROOTCERT"],
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -128,7 +141,7 @@ def test_a_bad_configuration_is_one_line(env: dict[str, str], named: list[str], 
     line = said.strip()
     assert line.startswith("nexmdm: configuration error: ")
     assert all(name in line for name in named), line
-    assert not any(value in line for value in ("short!", "hunter2", "lots", "many") if value in env.values()), line
+    assert not any(value in line for value in ("short!", "hunter2", "lots", "many", "été")), line
 
 
 @case("maintenance/004")
@@ -153,3 +166,63 @@ def test_old_instances_serve_on_when_a_later_version_has_migrated(fresh_backend:
         accepted(device.heartbeat())
         owner.execute("update alembic_version set version_num = 'e90b5d3c1f48'")
         refused(system.api.request("GET", "/readyz"), 503, "migrations_pending")
+
+
+@case("maintenance/006")
+def test_what_refuses_is_named(nexmdm: Nexmdm) -> None:
+    """A taken port or a database that is not there is one line that names it, never the password (issue 11)."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, said = nexmdm(["serve"], {**GOOD, "NEXMDM_PORT": port})
+    assert code == 1
+    [line] = said.splitlines()
+    assert line.startswith(f"nexmdm: cannot listen on 127.0.0.1 port {port}: Address already in use"), line
+    url = {**GOOD, "NEXMDM_DATABASE_URL": f"postgresql://nexmdm:hunter2@127.0.0.1:{port}/nexmdm"}
+    for command in (["migrate"], ["grant", "nexmdm_app"], ["retention", "run"]):
+        code, said = nexmdm(command, url)
+        assert code == 1
+        [line] = said.splitlines()
+        assert line.startswith(f"nexmdm: PostgreSQL at 127.0.0.1:{port}: "), line
+        assert "refused" in line or "Connect call failed" in line, line
+        assert "hunter2" not in line
+
+
+@case("maintenance/007")
+def test_a_home_that_may_not_be_entered_keeps_nobody_from_the_database() -> None:
+    """As a user whose HOME is another's, TCP connections to PostgreSQL are tried, without certificates (issue 11)."""
+    home = workspace("home")
+    env = bare_environment({**GOOD, "HOME": str(home)})
+    # Root may read everything, unless it goes without the capabilities that say so.
+    prefix = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+
+    def run(command: str) -> tuple[int, str]:
+        return run_to_end([*prefix, backend_command(), command], env=env, within_s=60.0)
+
+    home.chmod(0o000)
+    code, said = run("migrate")
+    assert code == 1
+    assert said.startswith("nexmdm: PostgreSQL at 127.0.0.1:1: "), said
+    home.chmod(0o700)
+    (home / ".postgresql").mkdir()
+    (home / ".postgresql" / "root.crl").touch(0o000)
+    code, said = run("serve")
+    assert code == 2
+    [line] = said.splitlines()
+    assert line.startswith("nexmdm: configuration error: NEXMDM_DATABASE_URL: cannot read ~/.postgresql/root.crl ")
+
+
+@case("maintenance/008", "sendCommand 200", "listDevices 200")
+def test_what_stands_around_a_secret_is_no_part_of_it(fresh_backend: FreshBackend) -> None:
+    """Secrets with a newline at the end, as files and secret stores give them, are the same secrets (issue 11)."""
+    system: System = fresh_backend()
+    device = system.device()
+    given = system.running.env
+    secrets = ("ADMIN_KEY", "HMAC_SECRET", "DATABASE_URL", "FIREBASE_SERVICE_ACCOUNT_JSON")
+    system.running.backend.restart(env={f"NEXMDM_{name}": given[f"NEXMDM_{name}"] + "\r\n" for name in secrets})
+    accepted(system.api.admin("GET", "/v1/devices"))
+    request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
+    system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
+    code, said = system.running.run(
+        "migrate", env={"NEXMDM_DATABASE_URL": system.running.owner["NEXMDM_DATABASE_URL"] + "\n"}
+    )
+    assert code == 0, said

@@ -15,9 +15,10 @@ from acceptance.answers import accepted
 from acceptance.apks import new_package, upload
 from acceptance.case import case
 from acceptance.contract import SPECIFICATION
+from acceptance.measures import total
 from acceptance.promql import faults, named_labels
 from acceptance.system import FreshBackend, System
-from acceptance.workers import web_processes
+from acceptance.workers import only, web_processes
 from harness.log_contract import SCHEMAS
 from harness.waiting import eventually
 
@@ -152,8 +153,24 @@ def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) ->
 
 @case("monitoring/006", "getMetrics 200")
 def test_a_scrape_while_a_process_starts_is_answered(fresh_backend: FreshBackend) -> None:
-    """A file of metrics that a starting process has made and not yet filled makes no scrape fail (000 A: metrics)."""
-    system: System = fresh_backend()
-    [folder] = Path(system.running.env["TMPDIR"]).glob("nexmdm-metrics-*")
-    (folder / "counter_999999.db").touch()
-    assert system.metrics.total("nexmdm_build_info") == 1
+    """Scrapes of one worker are whole and only grow while the others die and are replaced (000 A: metrics)."""
+    system: System = fresh_backend(workers=3)
+    answering, *victims = web_processes(system)
+    with only(system, answering):
+        assert system.metrics.total("nexmdm_build_info") == 1  # on a connection that stays
+    counted = [0.0]
+    whole = []
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+        system.logs.wait("service.stop", pid=victim)
+
+    def all_back() -> bool:
+        page = system.metrics.read()
+        whole.append(total(page, "nexmdm_build_info") == 1)
+        counted.append(total(page, "nexmdm_http_requests_total"))
+        return len(web_processes(system)) == 3
+
+    eventually(all_back, within_s=10.0, what="three web processes")
+    assert all_back(), "and while they settle"
+    assert all(whole)
+    assert counted == sorted(counted), "counters outlive their process"

@@ -4,12 +4,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import sql
 
 from acceptance.answers import accepted, refused
 from acceptance.case import case
 from acceptance.concurrently import at_once
 from acceptance.operations import CALLS, WITHOUT_DATABASE, own, send
+from acceptance.roles import as_owner
 from acceptance.system import FreshBackend, System
+from acceptance.workers import race
 from harness.client import Answer
 from harness.postgres import Postgres
 from harness.waiting import eventually
@@ -113,3 +116,101 @@ def test_a_frozen_database_is_a_503_and_no_hanging_request(fresh_backend: FreshB
         assert answer.elapsed_ms < 12_000, "connecting and a statement have limits of their own"
         system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
     eventually(lambda: device.heartbeat().status == 200, within_s=10.0)
+
+
+# Defaults of a database that somebody had a reason for, each of which changes what a statement means or how it ends.
+DEFAULTS = {
+    "default_transaction_isolation": "serializable",
+    "synchronous_commit": "off",
+    "statement_timeout": "1ms",
+    "lock_timeout": "1ms",
+    "idle_in_transaction_session_timeout": "1ms",
+    "idle_session_timeout": "200ms",
+    "search_path": "pg_catalog",
+    "timezone": "Pacific/Kiritimati",
+    "datestyle": "German, DMY",
+    "intervalstyle": "sql_standard",
+    "bytea_output": "escape",
+    "extra_float_digits": "-15",
+    "standard_conforming_strings": "off",
+    "jit_above_cost": "0",
+}
+
+
+@contextmanager
+def defaults_of_the_database(system: System, settings: dict[str, str]) -> Iterator[None]:
+    """Other defaults for new sessions; those that are open are cut."""
+    name = sql.Identifier(system.running.database)
+
+    def each(statement: str) -> None:
+        with psycopg.connect(system.running.postgres.admin_url, autocommit=True) as admin:
+            for setting, value in settings.items():
+                admin.execute(sql.SQL(statement).format(name, sql.Identifier(setting), sql.Literal(value)))
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [system.running.database]
+            )
+
+    each("alter database {} set {} = {}")
+    try:
+        yield
+    finally:
+        each("alter database {0} reset {1}")
+
+
+@case("outages/006", "registerDevice 200", "recordHeartbeat 200", "sendCommand 200", "getReadiness 200")
+def test_defaults_of_the_database_change_nothing(fresh_backend: FreshBackend) -> None:
+    """Whatever ALTER DATABASE .. SET says, concurrent requests of two workers succeed, durably (issue 11)."""
+    system: System = fresh_backend(workers=2)
+    token = system.token(uses_allowed=50)["token"]
+    devices = [system.device() for _ in range(4)]
+    with as_owner(system) as owner:
+        owner.execute(
+            "create function durable() returns trigger language plpgsql as $$ begin"
+            " assert current_setting('synchronous_commit') <> 'off'; return new; end $$"
+        )
+        for table in ("device_heartbeats", "devices", "commands"):
+            owner.execute(f"create trigger d before insert on {table} for each row execute function durable()".encode())
+    with defaults_of_the_database(system, DEFAULTS):
+        eventually(lambda: system.api.request("GET", "/readyz").status == 200, within_s=10.0)
+        register = {"agent_version": "1.4.2"}
+        calls: list[Callable[[], Answer]] = [
+            *[lambda: system.api.bearer(token, "POST", "/v1/register", json=register)] * 6,
+            *[one.heartbeat for one in devices] * 3,
+            *[lambda: system.api.command({"device_id": devices[0].device_id, "action": "ping"})] * 4,
+            *[lambda: system.api.admin("GET", "/v1/devices")] * 4,
+        ]
+        for _ in range(3):
+            assert [answer.status for answer in race(system, calls)] == [200] * len(calls)
+        assert system.running.backend.stop() == 0
+        role = str(system.running.postgres.app_role)
+        for command in ("retention run", "migrate --to -1", "migrate", f"grant {role}"):
+            env = {} if command == "retention run" else system.running.owner
+            code, said = system.running.run(*command.split(), env=env)
+            assert code == 0, f"{command}: {said}"
+
+
+@case("outages/007", "recordHeartbeat 200", "registerDevice 503")
+def test_a_transaction_that_is_undone_for_another_is_tried_again(fresh_backend: FreshBackend) -> None:
+    """A deadlock (40P01, 40001) costs a heartbeat nothing, and other writes a 503 with Retry-After (issue 11)."""
+    system: System = fresh_backend()
+    device, token = system.device(), system.token()
+    register = {"agent_version": "1.4.2"}
+    with as_owner(system) as owner:
+        owner.execute("create sequence tries")
+        owner.execute("grant usage on sequence tries to public")
+        owner.execute(
+            "create function undo() returns trigger language plpgsql as $$ begin"
+            " if nextval('tries') % 2 = 1 then raise exception using errcode = tg_argv[0]; end if; return new; end $$"
+        )
+        for table, code in (("device_heartbeats", "40P01"), ("devices", "40001")):
+            owner.execute(
+                f"create trigger undo before insert on {table} for each row execute function undo('{code}')".encode()
+            )
+        accepted(device.heartbeat())
+        answer = system.api.bearer(token["token"], "POST", "/v1/register", json=register)
+        refused(answer, 503, "dependency_unavailable")
+        assert int(answer.headers["retry-after"]) >= 1
+        system.logs.expect(answer, "dependency.unavailable", dependency="database", level="ERROR")
+        accepted(system.api.bearer(token["token"], "POST", "/v1/register", json=register))
+    used = "select uses_consumed from enrollment_tokens where token_id = %s"
+    assert system.db.value(used, token["token_id"]) == 1

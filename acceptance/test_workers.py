@@ -1,13 +1,17 @@
 """Several web processes behind one address: what one of them learns, all of them obey; and how they end."""
 
 import os
+import shlex
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -17,6 +21,7 @@ from acceptance.case import case
 from acceptance.system import Enrolled, FreshBackend, System
 from acceptance.workers import only, web_processes
 from harness.client import Answer, TransportError
+from harness.settings import backend_command
 from harness.waiting import eventually
 
 WAITING = """
@@ -161,3 +166,74 @@ def test_a_revoked_token_is_refused_by_every_worker(two_workers: System) -> None
     for answer in downloads():
         refused(answer, 401, "token_revoked")
         system.logs.expect(answer, "sec.auth.fail", code="token_revoked")
+
+
+@case("workers/007")
+def test_a_child_that_it_did_not_start_is_reaped_and_ignored(
+    fresh_backend: FreshBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an entrypoint `helper & exec nexmdm serve` the service gets a child: its end ends nothing else (issue 11)."""
+    told, entrypoint = tmp_path / "helper.pid", tmp_path / "entrypoint"
+    helpers = f"true &\nsleep 600 &\necho $! > {shlex.quote(str(told))}\n"
+    # A parent that ignores SIGCHLD hands that down too.
+    entrypoint.write_text(f"#!/bin/sh\ntrap '' CHLD\n{helpers}exec {shlex.quote(backend_command())} \"$@\"\n")
+    entrypoint.chmod(0o755)
+    monkeypatch.setenv("NEXMDM_BACKEND_COMMAND", str(entrypoint))
+    system: System = fresh_backend(workers=2)
+    workers = web_processes(system)
+    service = psutil.Process(system.running.backend.pid)
+    assert len(service.children()) == 4, "two web processes, the background process and the helper that still runs"
+    os.kill(int(told.read_text()), signal.SIGKILL)
+    eventually(lambda: len(service.children()) == 3, within_s=5.0, what="the end of the helper, reaped")
+    device = system.device()
+    assert [answer.status for answer in beat_of_each(system, device)] == [200, 200]
+    assert web_processes(system) == workers
+    os.kill(workers[0], signal.SIGKILL)
+    system.api.reconnect()
+    eventually(lambda: len(set(web_processes(system)) - set(workers)) == 1, within_s=5.0)
+    assert system.running.backend.stop() == 0
+
+
+@case("workers/008")
+def test_workers_that_die_together_come_back_together(fresh_backend: FreshBackend) -> None:
+    """When all processes are killed at once, all are back after one pause, and SIGTERM is obeyed in it (issue 11)."""
+    system: System = fresh_backend(workers=4)
+    parent = psutil.Process(system.running.backend.pid)
+
+    def kill_all() -> set[int]:
+        victims = parent.children()
+        for victim in victims:
+            victim.kill()
+        for victim in victims:
+            system.logs.wait("service.stop", pid=victim.pid, level="ERROR")
+        return {victim.pid for victim in victims}
+
+    first = kill_all()
+    system.api.reconnect()
+    eventually(lambda: len({child.pid for child in parent.children()} - first) == 5, within_s=10.0)
+    eventually(lambda: system.api.request("GET", "/readyz").status == 200, within_s=10.0)
+    again = [line["ts"] for line in system.logs.tap.since(0) if line["event"] == "service.start"][-5:]
+    assert (datetime.fromisoformat(again[-1]) - datetime.fromisoformat(again[0])).total_seconds() < 1.0
+    kill_all()
+    began = time.monotonic()
+    assert system.running.backend.stop() == 0
+    assert time.monotonic() - began < 4.0, "one pause after the other"
+
+
+@case("workers/009", "getMetrics 200")
+def test_a_tmp_cleaner_takes_no_metrics_away(fresh_backend: FreshBackend) -> None:
+    """With all of TMPDIR removed counters stay, a killed worker comes back, and /metrics answers 200 (issue 11)."""
+    system: System = fresh_backend(workers=2)
+    device = system.device()
+    accepted(device.heartbeat())
+    heartbeats = "nexmdm_heartbeats_total"
+    eventually(lambda: system.metrics.total(heartbeats) == 1, within_s=3.0)
+    shutil.rmtree(system.running.env["TMPDIR"])
+    victim, _ = web_processes(system)
+    os.kill(victim, signal.SIGKILL)
+    system.api.reconnect()
+    eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)
+    assert system.metrics.total(heartbeats) == 1
+    with system.metrics.moves({heartbeats: 2}):
+        assert [answer.status for answer in beat_of_each(system, device)] == [200, 200]
+    assert system.metrics.total("nexmdm_db_pool_size") == 30, "three pools of 10"

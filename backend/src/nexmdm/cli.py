@@ -15,6 +15,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from nexmdm import settings as configuration
+from nexmdm.logs import Origin, configure, origin
 from nexmdm.settings import ConfigurationError, Settings
 
 app = typer.Typer(
@@ -34,8 +35,10 @@ def _one_line_errors() -> Iterator[None]:
     except ConfigurationError as error:
         sys.stderr.write(f"nexmdm: configuration error: {error}\n")
         raise typer.Exit(BAD_CONFIGURATION) from None
-    except OSError as error:  # the port is taken, the database is not there
-        sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
+    except OSError as error:  # the port is taken, the database is not there; `filename` says which
+        about = f"{error.filename}: " if error.filename else ""
+        reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
+        sys.stderr.write(f"nexmdm: {about}{reason}\n")
         raise typer.Exit(FAILED) from None
     except asyncpg.InterfaceError as error:  # by its type alone: what it says may quote the URL
         sys.stderr.write(f"nexmdm: the database's driver refused: {type(error).__name__}\n")
@@ -64,8 +67,8 @@ def serve(
         settings = _load(host=host, port=port, workers=workers)
         from nexmdm import supervisor
 
-        with supervisor.prepare(settings):
-            raise typer.Exit(supervisor.serve(settings, background=background))
+        configure(settings.log_level)
+        raise typer.Exit(supervisor.serve(settings, background=background))
 
 
 @app.command()
@@ -75,8 +78,8 @@ def worker() -> None:
         settings = _load()
         from nexmdm import supervisor
 
-        with supervisor.prepare(settings):
-            raise typer.Exit(supervisor.work(settings))
+        configure(settings.log_level)
+        raise typer.Exit(supervisor.work(settings))
 
 
 @app.command()
@@ -113,19 +116,16 @@ def retention_run() -> None:
     """Apply the retention periods once, now."""
     with _one_line_errors():
         settings = _load()
-        from nexmdm import supervisor
+        configure(settings.log_level)
+        from nexmdm import retention
+        from nexmdm.db import Database
 
-        with supervisor.prepare(settings):
-            from nexmdm import retention
-            from nexmdm.db import Database
-            from nexmdm.logs import Origin, origin
+        async def run() -> None:
+            origin.set(Origin(name="worker:retention"))
+            async with aclosing(Database(settings)) as db:
+                await retention.run(db.engine, settings, datetime.now(UTC))
 
-            async def run() -> None:
-                origin.set(Origin(name="worker:retention"))
-                async with aclosing(Database(settings)) as db:
-                    await retention.run(db.engine, settings, datetime.now(UTC))
-
-            asyncio.run(run())
+        asyncio.run(run())
 
 
 @app.command("check-config")

@@ -16,11 +16,10 @@ from fastapi import Depends, Request
 from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from nexmdm import metrics
+from nexmdm import metrics, sessions
 from nexmdm.logs import Event, emit
 from nexmdm.settings import Settings
 
-CONNECT_TIMEOUT_S = 3.0
 POOL_TIMEOUT_S = 10.0  # a crowd that enrols at once may queue for a while before it is turned away
 STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
 
@@ -35,6 +34,9 @@ _CLASSES = (  # a server that cannot serve, or not us, whatever the statement wa
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
     asyncpg.InsufficientPrivilegeError,  # 42501: the role lacks a right, which `nexmdm grant` mends without a restart
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
+    asyncpg.TransactionRollbackError,  # 40: undone for the sake of another (a deadlock, 40001 of a standby)
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
 )
 
 
@@ -85,10 +87,7 @@ class Database:
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A raw connection, with limits on every wait. Who calls this owns it: a flusher, a listener, the pool."""
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(
-            self.url, timeout=CONNECT_TIMEOUT_S, command_timeout=STATEMENT_TIMEOUT_S
-        )
-        return connection
+        return await sessions.connect(self.url, STATEMENT_TIMEOUT_S)
 
     async def aclose(self) -> None:
         """Give every pooled connection back to the server."""

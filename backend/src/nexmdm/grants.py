@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from nexmdm import migrations
+from nexmdm import migrations, sessions
 
 # Whoever locks rows needs UPDATE, so the tables that retention empties have it beside DELETE. What hangs on a row by
 # ON DELETE CASCADE goes with the rights of the owner, and so does the number of a row (identity columns).
@@ -86,7 +86,7 @@ async def grant(url: str, role: str) -> None:
     Raises:
         GrantError: there is no such role or no schema, or the role would still be able to do more.
     """
-    connection = await asyncpg.connect(url)
+    connection = await sessions.connect(url)
     try:
         async with connection.transaction():
             # Two at once would trip over one another's changes of the catalogue.

@@ -191,8 +191,10 @@ class HeartbeatWriter:
         started = perf_counter()
         try:
             rows = await self._connection.fetch(_STORE, *arguments)
+        except asyncpg.TransactionRollbackError:  # a deadlock with somebody else: nothing was written
+            rows = await self._connection.fetch(_STORE, *arguments)
         except asyncpg.CheckViolationError as error:
-            if "no partition" not in str(error):
+            if error.constraint_name is not None:  # where a partition is missing there is none; the text is translated
                 raise
             await self._connection.execute(_ENSURE_PARTITIONS)  # nobody made today's partition: a clock has jumped
             rows = await self._connection.fetch(_STORE, *arguments)

@@ -1,38 +1,21 @@
 """The metrics, one name each. It measures nothing itself: the modules that do the work count here.
 
-Values live in files that all processes of one `nexmdm serve` share (prometheus-client's multiprocess mode), so a scrape
-of any worker is complete. `settings.metrics_directory` must have been set before this module is imported.
+Values lie in memory that all processes of one `nexmdm serve` share, so a scrape of any worker is complete.
 """
 
 from __future__ import annotations
 
-import os
 from itertools import product
-from pathlib import Path
-from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 
-from nexmdm import __version__, settings
+from nexmdm import __version__
 from nexmdm.errors import CODES
+from nexmdm.shared_values import SharedValues
 
-
-class _Process:
-    """Which process this is, without a system call for every sample: prometheus-client asks on each."""
-
-    def __init__(self) -> None:
-        self._note()
-        os.register_at_fork(after_in_child=self._note)
-
-    def _note(self) -> None:
-        self._pid = os.getpid()
-
-    def __call__(self) -> int:
-        return self._pid
-
-
-if settings.metrics_directory() is not None:
-    values.ValueClass = values.MultiProcessValue(_Process())  # type: ignore[no-untyped-call]  # half typed, too
+_shared = SharedValues()
+values.ValueClass = _shared.value  # before the first metric is made
+share, take_slot, clear_slot = _shared.share, _shared.take, _shared.clear
 
 # Bounds in seconds. Fine where the budgets are (5, 15, 30, 50, 150, 300 ms), coarse beyond.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.015, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -66,32 +49,9 @@ build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_m
 def page() -> bytes:
     """The Prometheus text page (format 0.0.4) over all processes."""
     build_info.labels(__version__).set(1)
-    if settings.metrics_directory() is None:
-        return generate_latest()
     registry = CollectorRegistry()
-    _Files(registry)  # type: ignore[no-untyped-call]  # prometheus-client is half typed
+    registry.register(_shared)
     return generate_latest(registry)
-
-
-class _Files(multiprocess.MultiProcessCollector):
-    """Leaves out the files that a process which is just starting has made but not yet filled: they cannot be read."""
-
-    def collect(self) -> Any:
-        files = [str(path) for path in Path(self._path).glob("*.db") if _size(path)]
-        return self.merge(files, accumulate=True)  # type: ignore[no-untyped-call]
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except FileNotFoundError:  # a live gauge whose process has ended since
-        return 0
-
-
-def forget_process(pid: int) -> None:
-    """Drop the live gauges of a process that has ended."""
-    if settings.metrics_directory() is not None:
-        multiprocess.mark_process_dead(pid)  # type: ignore[no-untyped-call]
 
 
 def seed_labels() -> None:

@@ -47,7 +47,7 @@ class Readiness(BaseModel):
 async def scrape() -> Response:
     """All metrics of all workers, as Prometheus text."""
     started = perf_counter()
-    page = await asyncio.to_thread(metrics.page)  # reads one file per process and kind
+    page = await asyncio.to_thread(metrics.page)  # some thousand series
     emit(Event.METRICS_SCRAPE, duration_ms=round((perf_counter() - started) * 1000, 3))
     return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 

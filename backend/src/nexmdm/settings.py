@@ -9,7 +9,6 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -23,6 +22,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from nexmdm import database_url
 
 PREFIX = "NEXMDM_"
 
@@ -48,14 +49,19 @@ def _limit(value: object) -> object:
     return Limit(int(match[1]), int(match[2]))
 
 
+def _stripped(value: object) -> object:
+    """Without what files, editors and secret stores add to the end of a secret."""
+    return value.strip() if isinstance(value, str) else value
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch("[ -~]*", secret.get_secret_value()):
+        raise ValueError("must be printable ASCII")  # other letters no two clients send alike
+    return secret
+
+
 def _postgresql(url: SecretStr) -> SecretStr:
-    try:
-        parts = urlsplit(url.get_secret_value())
-        well_formed = parts.scheme in {"postgresql", "postgres"} and parts.port != 0
-    except ValueError:  # a port that is none, half of an IPv6 address; its text quotes what may be the password
-        well_formed = False
-    if not well_formed:
-        raise ValueError("must be a postgresql:// URL")
+    database_url.check(url.get_secret_value(), os.environ)
     return url
 
 
@@ -66,7 +72,8 @@ def _http(url: str) -> str:
 
 
 Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
-Secret = Annotated[SecretStr, Field(min_length=16)]
+SecretText = Annotated[SecretStr, BeforeValidator(_stripped)]
+Secret = Annotated[SecretText, Field(min_length=16), AfterValidator(_printable)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]
@@ -75,13 +82,13 @@ Days = Annotated[int, Field(ge=1, le=3650)]
 class Settings(BaseSettings):
     """The whole configuration, validated. Build it with `load()`, which turns every fault into one line."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, str_strip_whitespace=True)
 
-    database_url: Annotated[SecretStr, AfterValidator(_postgresql)]
+    database_url: Annotated[SecretText, AfterValidator(_postgresql)]
     admin_key: Secret
     hmac_secret: Secret
 
-    firebase_service_account_json: SecretStr | None = None
+    firebase_service_account_json: SecretText | None = None
     fcm_base_url: HttpUrl | None = None
     fcm_timeout_s: Seconds = 10
 
@@ -163,6 +170,7 @@ def load() -> Settings:
     Raises:
         ConfigurationError: one line that names each faulty variable and what is wrong with it, never its value.
     """
+    _leave_closed_home()
     try:
         return Settings()  # type: ignore[call-arg]  # the environment fills them
     except ValidationError as error:
@@ -181,19 +189,15 @@ def migration_url() -> str:
     Raises:
         ConfigurationError: the variable is missing or no PostgreSQL URL.
     """
-    value = os.environ.get(f"{PREFIX}DATABASE_URL", "")
+    _leave_closed_home()
+    value = os.environ.get(f"{PREFIX}DATABASE_URL", "").strip()
     try:
         return _postgresql(SecretStr(value)).get_secret_value()
     except ValueError as error:
         raise ConfigurationError(f"{PREFIX}DATABASE_URL: {error if value else 'is missing'}") from None
 
 
-def metrics_directory(path: Path | None = None) -> Path | None:
-    """Where prometheus-client keeps the counters that all processes of one `serve` share; given a path, set it.
-
-    The variable is prometheus-client's own and must be set before its first import.
-    """
-    if path is not None:
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(path)
-    value = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    return Path(value) if value else None
+def _leave_closed_home() -> None:
+    """Nothing in a home that we may not enter is meant for us, but PostgreSQL's driver fails where it may not look."""
+    if database_url.closed_home():
+        os.environ["HOME"] = os.devnull

@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import uvicorn
 
-from nexmdm import __version__
-from nexmdm import settings as configuration
-from nexmdm.logs import Event, configure, emit, gathered
+from nexmdm import __version__, metrics
+from nexmdm.logs import Event, emit, gathered
 from nexmdm.settings import Settings
 
 DRAIN_S: Final = 8  # what a worker gets to answer what it has begun
 _KILL_AFTER_S: Final = DRAIN_S + 1
-_RESTART_PAUSE_S: Final = 1.0  # a worker that dies at once must not make a busy loop
-_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM}
+_RESTART_PAUSE_S: Final = 1.0  # a worker that dies at once must not make a busy loop; several are forked together
+_LONGEST_WAIT_S: Final = 60.0
+_SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
 
 OnStop = Callable[[Callable[[], None]], None]  # calls its argument once, in the running loop, when the worker is to end
 Role = tuple[str, Callable[[OnStop], None]]
@@ -40,9 +38,7 @@ def serve(settings: Settings, *, background: bool) -> int:
     """Run until SIGINT or SIGTERM. Returns the exit code: 0 if every worker has drained and ended in time."""
     import nexmdm.app  # noqa: F401 - here, so that every worker is forked with it imported
 
-    with socket.create_server(
-        (settings.host, settings.port), family=_family(settings.host), backlog=2048, reuse_port=False
-    ) as listener:
+    with _listener(settings.host, settings.port) as listener:
         roles: list[Role] = [("web", partial(_web, settings, listener)) for _ in range(settings.workers)]
         _settle()  # before the fork too: the collector would otherwise touch, and so copy, every shared page
         if background:
@@ -64,89 +60,118 @@ def work(settings: Settings) -> int:
     return _Supervisor([("background", partial(_background, settings))]).run()
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _listener(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048, reuse_port=False)
+    except OSError as error:
+        error.filename = f"cannot listen on {host} port {port}"
+        raise
 
 
 class _Supervisor:
     def __init__(self, roles: list[Role]) -> None:
         self._pid = os.getpid()
         self._roles = roles
-        self._children: dict[int, Role] = {}
+        self._children: dict[int, int] = {}  # process id -> place in _roles
+        self._absent = dict.fromkeys(range(len(roles)), 0.0)  # place in _roles -> when to fork it
         self._stopping = False
+        self._kill_at = math.inf
         self._failed = False
 
     def run(self) -> int:
+        # Who started us may ignore SIGCHLD, and that is inherited: nobody would tell us that a child has ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Blocked, and waited for: no signal can arrive between a look and the wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._lifeline, self._grip = os.pipe()
-        for role in self._roles:
-            self._fork(role)
-        while self._children:
-            received = signal.sigwait(_SIGNALS)
-            if received == signal.SIGCHLD:
-                self._reap()
-            elif received == signal.SIGALRM:
+        metrics.share(len(self._roles))
+        while True:
+            self._reap()
+            self._fork_due()
+            if not self._children and not self._absent:
+                break
+            received = signal.sigtimedwait(_SIGNALS, self._patience_s())
+            if received is not None and received.si_signo != signal.SIGCHLD:
+                self._stop()
+            if time.monotonic() >= self._kill_at:
                 self._kill_all(signal.SIGKILL)
-                self._failed = True
-            else:
-                self._stopping = True
-                self._kill_all(signal.SIGTERM)
-                signal.alarm(_KILL_AFTER_S)
+                self._failed, self._kill_at = True, math.inf
         emit(Event.SERVICE_STOP, role="supervisor", pid=os.getpid())
         return 1 if self._failed else 0
 
-    def _fork(self, role: Role) -> None:
+    def _patience_s(self) -> float:
+        now = time.monotonic()
+        return max(0.0, min([self._kill_at, now + _LONGEST_WAIT_S, *self._absent.values()]) - now)
+
+    def _stop(self) -> None:
+        self._stopping = True
+        self._absent.clear()
+        self._kill_all(signal.SIGTERM)
+        self._kill_at = time.monotonic() + _KILL_AFTER_S
+
+    def _fork_due(self) -> None:
+        now = time.monotonic()
+        for place in [place for place, at in self._absent.items() if at <= now]:
+            try:
+                self._fork(place)
+            except OSError as error:  # no process or no memory is left: those that live go on
+                emit(Event.INTERNAL_ERROR, "error", error=f"{self._roles[place][0]}: {type(error).__name__}")
+                self._absent[place] = now + _RESTART_PAUSE_S
+            else:
+                del self._absent[place]
+
+    def _fork(self, place: int) -> None:
         pid = os.fork()
         if pid:
-            self._children[pid] = role
+            self._children[pid] = place
             return
+        name, run = self._roles[place]
         status = 1
         try:
             os.close(self._grip)  # else a worker would keep its own lifeline alive
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; the parent decides
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            emit(Event.SERVICE_START, role=role[0], pid=os.getpid())
-            role[1](partial(_call_on_stop, self._lifeline))
-            emit(Event.SERVICE_STOP, role=role[0], pid=os.getpid())
+            metrics.take_slot(_slot(place))
+            emit(Event.SERVICE_START, role=name, pid=os.getpid())
+            run(partial(_call_on_stop, self._lifeline))
+            emit(Event.SERVICE_STOP, role=name, pid=os.getpid())
             status = 0
         except Exception as error:
-            emit(Event.INTERNAL_ERROR, "error", error=f"{role[0]}: {type(error).__name__}")
+            emit(Event.INTERNAL_ERROR, "error", error=f"{name}: {type(error).__name__}")
         finally:
-            if os.getppid() != self._pid:  # the parent was killed: what it cannot remove any more is ours to remove
-                shutil.rmtree(configuration.metrics_directory() or "", ignore_errors=True)
             os._exit(status)
 
     def _reap(self) -> None:
-        while self._children:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
             if not pid:
                 return
-            role = self._children.pop(pid)
-            _forget(pid)
-            if not self._stopping:
-                emit(Event.SERVICE_STOP, "error", role=role[0], pid=pid)
-                _count_restart(role[0])
-                time.sleep(_RESTART_PAUSE_S)
-                self._fork(role)
-            elif os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM}:  # the latter: it had not begun
-                self._failed = True
+            place = self._children.pop(pid, None)
+            if place is not None:  # else a helper of the entrypoint, or an orphan that process 1 of a container adopts
+                self._replace(place, pid, status)
+
+    def _replace(self, place: int, pid: int, status: int) -> None:
+        metrics.clear_slot(_slot(place))
+        if not self._stopping:
+            role = self._roles[place][0]
+            emit(Event.SERVICE_STOP, "error", role=role, pid=pid)
+            metrics.worker_restarts.labels(role).inc()
+            self._absent[place] = time.monotonic() + _RESTART_PAUSE_S
+        elif os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM}:  # the latter: it had not begun
+            self._failed = True
 
     def _kill_all(self, number: signal.Signals) -> None:
         for pid in self._children:
             os.kill(pid, number)
 
 
-def _forget(pid: int) -> None:
-    from nexmdm import metrics  # reads PROMETHEUS_MULTIPROC_DIR on import
-
-    metrics.forget_process(pid)
-
-
-def _count_restart(role: str) -> None:
-    from nexmdm import metrics  # as above
-
-    metrics.worker_restarts.labels(role).inc()
+def _slot(place: int) -> int:
+    """Where the process of this place counts; the first slot is the parent's."""
+    return place + 1
 
 
 def _call_on_stop(lifeline: int, stop: Callable[[], None]) -> None:
@@ -208,11 +233,3 @@ def _background(settings: Settings, on_stop: OnStop) -> None:
 
     _settle()
     asyncio.run(background.run(settings, on_stop))
-
-
-def prepare(settings: Settings) -> tempfile.TemporaryDirectory[str]:
-    """Logs, and the directory of the shared metrics; before anything imports prometheus-client."""
-    configure(settings.log_level)
-    directory = tempfile.TemporaryDirectory(prefix="nexmdm-metrics-")
-    configuration.metrics_directory(Path(directory.name))
-    return directory

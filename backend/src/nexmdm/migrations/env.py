@@ -4,13 +4,12 @@ import asyncio
 import re
 from typing import Any
 
-import asyncpg
 from alembic import context
 from sqlalchemy import pool, text
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from nexmdm import migrations, settings, tables
+from nexmdm import migrations, sessions, settings, tables
 
 
 def _include(_object: Any, name: str | None, kind: str, _reflected: bool, _compared: Any) -> bool:
@@ -35,7 +34,7 @@ def _run(connection: Connection) -> None:
 async def _connect_and_run() -> None:
     url = context.config.attributes.get("url") or settings.migration_url()
     engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=lambda: asyncpg.connect(url), poolclass=pool.NullPool
+        "postgresql+asyncpg://", async_creator=lambda: sessions.connect(url), poolclass=pool.NullPool
     )
     try:
         async with engine.connect() as connection:
