@@ -23,11 +23,11 @@ def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Ra
 
     So each transaction began before any could write: who is first by the clock is not who is first in the table.
     """
-    waiting = f"select count(*) from pg_locks where relation = '{table}'::regclass and not granted"
+    waiting = "select count(*) from pg_locks where relation = %s::regclass and not granted"
     with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
         owner.execute(f"lock table {table} in share mode".encode())
         yield pool.submit
-        eventually(lambda: system.db.value(waiting) == writers, within_s=4.0)
+        eventually(lambda: system.db.value(waiting, table) == writers, within_s=4.0)
         owner.commit()
 
 

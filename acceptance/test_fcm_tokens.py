@@ -13,7 +13,6 @@ from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.system import Enrolled, NewDevice, System
 from harness.fcm import FcmControl
-from harness.waiting import eventually
 
 MOVED = "nexmdm_fcm_tokens_moved_total"
 
@@ -43,7 +42,7 @@ def test_a_retired_device_has_no_fcm_token(
 def test_the_newer_device_takes_a_token_from_the_older(
     how: str, system: System, api: Api, device: NewDevice, db: Database, logs: Logs, metrics: Metrics, fcm: FcmControl
 ) -> None:
-    """Of two devices with one FCM token (a cloned image) the newer has it, the older's is dead: one message (issue 11)."""
+    """Of two devices with one FCM token (a cloned image) the newer has it, the older's is dead (issue 11)."""
     older = device()
     with metrics.moves({MOVED: 1}):
         if how == "registration":
@@ -58,21 +57,14 @@ def test_the_newer_device_takes_a_token_from_the_older(
     assert (reachable(api, older), reachable(api, newer)) == (False, True)
     rows = db.rows("select * from devices where fcm_token = %s order by registered_at", older.fcm_token)
     assert [row["fcm_token_dead_at"] is None for row in rows] == [False, True]
-    pings = {system.ping(one): status for one, status in ((older, "failed"), (newer, "sent"))}
-    for request_id, status in pings.items():
-        eventually(
-            lambda id=request_id, status=status: (
-                accepted(api.admin("GET", f"/admin/dispatches/{id}"))["status"] == status
-            ),
-            within_s=5.0,
-        )
+    failed, sent = system.ping(older), system.ping(newer)
+    logs.wait("dispatch.fail", dispatch_request_id=failed, fcm_code="UNREGISTERED")
+    logs.wait("dispatch.sent", dispatch_request_id=sent)
     assert len(fcm.inbox(older.fcm_token)) == 1
 
 
 @case("fcm-tokens/003", "recordHeartbeat 200", "registerDevice 200")
-def test_a_lost_token_comes_back_by_enrolment_alone(
-    api: Api, device: NewDevice, logs: Logs, metrics: Metrics
-) -> None:
+def test_a_lost_token_comes_back_by_enrolment_alone(api: Api, device: NewDevice, logs: Logs, metrics: Metrics) -> None:
     """The older device's heartbeats with the lost token change nothing; enrolled again it takes it back (issue 11)."""
     older = device()
     newer = device(fcm_token=older.fcm_token)

@@ -134,8 +134,6 @@ def test_an_attempt_that_was_begun_is_recorded_and_changes_nothing(
     assert len(fcm.inbox(one.fcm_token)) == 1
 
 
-
-
 @case("withdrawals/004", "retireDevice 503", "registerDevice 503")
 @pytest.mark.parametrize("how", ["retired", "enrolled again"])
 def test_what_cannot_be_withdrawn_keeps_its_device(

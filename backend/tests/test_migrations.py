@@ -168,15 +168,16 @@ def test_rows_of_the_baseline_reach_head_and_come_back(empty_database_url: str, 
 
 def test_devices_that_share_an_fcm_token_reach_head(empty_database_url: str, execute: Execute) -> None:
     migrations.upgrade(empty_database_url, "3f6c2a9be071")
-    sharers = {"older": (1, ""), "newer": (3, ""), "dead": (4, "now()"), "retired": (5, ""), "alone": (2, "")}
-    for number, (alias, (minutes, dead)) in enumerate(sharers.items()):
-        at = f"now() + interval '{minutes} minutes'"
+    changed_at = {"older": 1, "alone": 2, "newer": 3, "dead": 4, "retired": 5}
+    for alias, minutes in changed_at.items():
+        at, token = f"now() + interval '{minutes} minutes'", "own" if alias == "alone" else "shared"
+        dead_at, retired_at = at if alias == "dead" else "NULL", at if alias == "retired" else "NULL"
         execute(
             empty_database_url,
             f"""INSERT INTO devices
                 (device_id, alias, token_hash, agent_version, fcm_token, fcm_token_dead_at, retired_at, updated_at)
-                VALUES ('{DEVICE[:-1]}{number}', '{alias}', '{BCRYPT}', '1', '{"own" if alias == "alone" else "shared"}',
-                {dead or "NULL"}, {at if alias == "retired" else "NULL"}, {at})""",
+                VALUES
+                ('{DEVICE[:-1]}{minutes}', '{alias}', '{BCRYPT}', '1', '{token}', {dead_at}, {retired_at}, {at})""",
         )
     migrations.upgrade(empty_database_url)
     rows = execute(empty_database_url, "SELECT alias, fcm_token, fcm_token_dead_at IS NULL AS live FROM devices")

@@ -19,7 +19,7 @@ from nexmdm import metrics
 from nexmdm.errors import Problem
 from nexmdm.logs import Event, emit
 from nexmdm.tables import Device
-from nexmdm.tables.fleet import LIVE_FCM_TOKEN
+from nexmdm.tables.fleet import ONE_OWNER
 
 _MOST_RIVALS: Final = 50  # each lost race is one that another has won
 
@@ -53,7 +53,7 @@ async def give(
                 loser = (await session.execute(loss)).scalar()
                 return await store(), loser
         except IntegrityError as error:
-            if getattr(error.orig.__cause__, "constraint_name", None) != LIVE_FCM_TOKEN:
+            if getattr(error.orig.__cause__, "constraint_name", None) != ONE_OWNER:
                 raise
     raise Problem("overloaded")
 
