@@ -3,23 +3,21 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 
-import psycopg
+import pytest
 
 from acceptance.answers import accepted, refused
 from acceptance.apks import apk, new_package, upload
 from acceptance.case import case
 from acceptance.concurrently import at_once
+from acceptance.locks import held_back, race_after, unfinished
 from acceptance.system import System, new_alias
 from acceptance.workers import both, race
 from harness.client import Answer
 from harness.waiting import eventually
-
-Race = Callable[[], list[Answer]]
 
 BEAT = """
     insert into device_heartbeats (device_id, bucket, ts, status)
@@ -30,6 +28,13 @@ BUILD = """
         (package_name, version_code, version_name, build_type, size_bytes, sha256, storage_url)
     values (%s, 3, '1.0.0', 'release', 1, repeat('0', 64), 'nowhere')
 """
+COMMAND = """
+    insert into commands (request_id, action, content_hash, http_request_id, expires_at)
+    values (%s, 'ping', repeat('0', 64), 'nobody', now() + interval '1 hour')
+"""
+# A session that waited a second for a deadlock has reported it when it answers.
+DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
+SENDING = "select status = 'sending' from fcm_dispatches where request_id = %s"
 
 
 @case("races/001", "registerDevice 200", "registerDevice 401")
@@ -124,20 +129,6 @@ def test_tokens_of_one_alias_race_to_one_device(two_workers: System) -> None:
     system.logs.wait("register.success", alias=alias, reenrolled=False)
 
 
-@contextmanager
-def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Race], Future[list[Answer]]]]:
-    """Starts a race in the block and lets its writers go at the end, when all of them wait for the table at once.
-
-    So each transaction began before any could write: who is first by the clock is not who is first in the table.
-    """
-    waiting = f"select count(*) from pg_locks where relation = '{table}'::regclass and not granted"
-    with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
-        owner.execute(f"lock table {table} in share mode".encode())
-        yield pool.submit
-        eventually(lambda: system.db.value(waiting) == writers, within_s=4.0)
-        owner.commit()
-
-
 @case("races/006", "uploadApkBuild 201", "uploadApkBuild 409")
 def test_equal_uploads_race_to_one_build(two_workers: System) -> None:
     """Eight simultaneous uploads of one version: one 201, seven 409, one row, whole bytes (api.md)."""
@@ -187,30 +178,88 @@ def test_a_revocation_and_a_registration_race(two_workers: System) -> None:
         assert devices == row["uses_consumed"]
 
 
-@contextmanager
-def unfinished(system: System, statement: str, *values: object) -> Iterator[Callable[[int], None]]:
-    """A transaction that others run into in the block, and that is undone at its end.
+@case("races/008", "registerDevice 200")
+def test_cloned_devices_race_for_one_fcm_token(two_workers: System) -> None:
+    """Four devices that register one FCM token at once are all enrolled; one of them has the token (issue 11)."""
+    system = two_workers
+    tokens = [system.token()["token"] for _ in range(4)]
+    body = {"agent_version": "1.4.2", "fcm_token": f"fcm:cloned-{new_alias()}"}
+    post = partial(system.api.bearer, method="POST", path="/v1/register", json=body)
+    with system.metrics.moves({"nexmdm_fcm_tokens_moved_total": 3}):
+        with held_back(system, "devices", len(tokens)) as start:
+            answers = start(lambda: race(system, [partial(post, token) for token in tokens]))
+        ids = {accepted(answer)["device_id"] for answer in answers.result()}
+    rows = system.db.rows("select * from devices where fcm_token = %s", body["fcm_token"])
+    assert {str(row["device_id"]) for row in rows} == ids
+    [owner] = [str(row["device_id"]) for row in rows if row["fcm_token_dead_at"] is None]
+    moves = [line for answer in answers.result() for line in system.logs.of(answer, "device.fcm_token_moved")]
+    assert len({line["from_device_id"] for line in moves}) == 3
+    assert owner not in {line["from_device_id"] for line in moves}
 
-    Yields a function that returns when so many sessions wait for one another or for this one.
-    """
-    waiting = (
-        "select count(*) from pg_stat_activity where datname = current_database()"
-        " and cardinality(pg_blocking_pids(pid)) > 0"
-    )
 
-    def wait_for(sessions: int) -> None:
-        eventually(lambda: system.db.value(waiting) == sessions, within_s=4.0)
+@case("races/009", "sendCommand 200", "retireDevice 200")
+def test_a_command_and_a_retirement_race(two_workers: System) -> None:
+    """A command that is being stored when its device is retired is withdrawn with the others (issue 11)."""
+    system, device = two_workers, two_workers.device()
+    command = {"request_id": f"cmd-{new_alias()}", "device_id": device.device_id, "action": "ping"}
+    with both(system), ThreadPoolExecutor(2) as pool:
+        with unfinished(system, COMMAND, command["request_id"]) as wait_for:
+            sent = pool.submit(system.api.command, command)
+            wait_for(1)
+            retired = pool.submit(system.api.admin, "DELETE", f"/v1/devices/{device.device_id}")
+            wait_for(2)
+        accepted(sent.result())
+        accepted(retired.result())
+    row = system.db.row("select * from fcm_dispatches where request_id = %s", command["request_id"])
+    assert (row["status"], row["fcm_status"]) == ("failed", "device_retired")
+    system.logs.expect(retired.result(), "dispatch.fail", dispatch_request_id=command["request_id"])
+    assert system.fcm.inbox(device.fcm_token) == []
 
-    with psycopg.connect(system.target.database_url or "") as other:
-        other.execute(statement.encode(), values)
-        yield wait_for
-        other.rollback()
 
-
-def race_after(system: System, calls: Sequence[Callable[[], Answer]], statement: str, *values: object) -> list[Answer]:
-    """A race in which each call has begun, and waits for what the statement holds, before any can go on."""
+@case("races/010", "retireDevice 200", "registerDevice 200")
+@pytest.mark.parametrize("how", ["retired", "enrolled again"])
+def test_a_dead_token_and_the_end_of_its_device_race(how: str, two_workers: System) -> None:
+    """FCM's UNREGISTERED, recorded while its device is retired or enrolled again, is no deadlock (issue 11)."""
+    system, device = two_workers, two_workers.device()
+    token = system.token(aliases=[device.alias])["token"]
+    before = system.db.value(DEADLOCKS)
+    calls: dict[str, Callable[[], Answer]] = {
+        "retired": partial(system.api.admin, "DELETE", f"/v1/devices/{device.device_id}"),
+        "enrolled again": partial(system.api.bearer, token, "POST", "/v1/register", json={"agent_version": "1.4.2"}),
+    }
+    said = {"status": 404, "error_code": "UNREGISTERED", "delay_s": 1.0, "times": 0}
+    system.fcm.script([said], token=device.fcm_token)
+    request_id = system.ping(device)
+    eventually(lambda: system.db.value(SENDING, request_id), within_s=5.0)
     with ThreadPoolExecutor(1) as pool:
-        with unfinished(system, statement, *values) as wait_for:
-            racing = pool.submit(race, system, calls)
-            wait_for(len(calls))
-        return racing.result()
+        with unfinished(system, "select from fcm_dispatches where request_id = %s for update", request_id) as wait_for:
+            wait_for(1)  # the dispatcher, with FCM's answer
+            ended = pool.submit(calls[how])
+            wait_for(2)
+        accepted(ended.result())
+    eventually(system.settled, within_s=5.0)
+    row = system.db.row("select * from fcm_dispatches where request_id = %s", request_id)
+    assert (row["status"], row["fcm_status"]) == ("failed", "UNREGISTERED")
+    assert system.db.value(DEADLOCKS) == before
+    system.logs.wait("dispatch.fail", dispatch_request_id=request_id, fcm_code="UNREGISTERED")
+
+
+@case("races/011", "recordHeartbeat 200")
+def test_two_devices_exchange_their_fcm_tokens(two_workers: System) -> None:
+    """Two devices that each bring the other's FCM token at once both get it; it is no deadlock (issue 11)."""
+    system, first, second = two_workers, two_workers.device(), two_workers.device()
+    before = system.db.value(DEADLOCKS)
+    row = "select from devices where device_id = %s for no key update"
+    with ThreadPoolExecutor(2) as pool:
+        with unfinished(system, row, min(first.device_id, second.device_id)) as wait_for:
+            one = pool.submit(second.heartbeat, fcm_token=first.fcm_token)
+            wait_for(1)
+            other = pool.submit(first.heartbeat, fcm_token=second.fcm_token)
+            wait_for(2)
+        answers = [accepted(one.result()), accepted(other.result())]
+    assert all(answer["ok"] for answer in answers)
+    assert system.db.value(DEADLOCKS) == before
+    live = "select fcm_token from devices where device_id = %s and fcm_token_dead_at is null"
+    assert system.db.value(live, first.device_id) == second.fcm_token
+    assert system.db.value(live, second.device_id) == first.fcm_token
+    system.logs.expect(one.result(), "device.fcm_token_moved", device_id=second.device_id)

@@ -60,7 +60,9 @@ def test_up_down_and_up_again_leave_the_same_schema_and_nothing_behind(
 
 
 def test_each_revision_can_be_taken_back_alone(empty_database_url: str, objects: Objects) -> None:
-    revisions = ["7ac6ecbe4e31", "a43a2b52588a", "c2d81f6a90b7", "e90b5d3c1f48", "5b1f0c7de2a4", "3f6c2a9be071"]
+    revisions = [
+        "7ac6ecbe4e31", "a43a2b52588a", "c2d81f6a90b7", "e90b5d3c1f48", "5b1f0c7de2a4", "3f6c2a9be071", "d47a90c15e63",
+    ]  # fmt: skip
     states = []
     for revision in revisions:
         migrations.upgrade(empty_database_url, revision)
@@ -162,3 +164,31 @@ def test_rows_of_the_baseline_reach_head_and_come_back(empty_database_url: str, 
     migrations.downgrade(empty_database_url, "7ac6ecbe4e31")
     assert execute(empty_database_url, "SELECT count(*) FROM device_heartbeats")[0][0] == 2
     assert execute(empty_database_url, "SELECT count(*) FROM fcm_dispatches")[0][0] == 2
+
+
+def test_devices_that_share_an_fcm_token_reach_head(empty_database_url: str, execute: Execute) -> None:
+    migrations.upgrade(empty_database_url, "3f6c2a9be071")
+    changed_at = {"older": 1, "alone": 2, "newer": 3, "dead": 4, "retired": 5}
+    for alias, minutes in changed_at.items():
+        at, token = f"now() + interval '{minutes} minutes'", "own" if alias == "alone" else "shared"
+        dead_at, retired_at = at if alias == "dead" else "NULL", at if alias == "retired" else "NULL"
+        execute(
+            empty_database_url,
+            f"""INSERT INTO devices
+                (device_id, alias, token_hash, agent_version, fcm_token, fcm_token_dead_at, retired_at, updated_at)
+                VALUES
+                ('{DEVICE[:-1]}{minutes}', '{alias}', '{BCRYPT}', '1', '{token}', {dead_at}, {retired_at}, {at})""",
+        )
+    migrations.upgrade(empty_database_url)
+    rows = execute(empty_database_url, "SELECT alias, fcm_token, fcm_token_dead_at IS NULL AS live FROM devices")
+    assert {row["alias"]: (row["fcm_token"], row["live"]) for row in rows} == {
+        "older": ("shared", False),
+        "newer": ("shared", True),
+        "dead": ("shared", False),
+        "retired": (None, True),
+        "alone": ("own", True),
+    }
+    with pytest.raises(asyncpg.UniqueViolationError, match="uq_devices_live_fcm_token"):
+        execute(empty_database_url, "UPDATE devices SET fcm_token = 'shared' WHERE alias = 'alone'")
+    migrations.downgrade(empty_database_url, "3f6c2a9be071")
+    execute(empty_database_url, "UPDATE devices SET fcm_token = 'shared' WHERE alias = 'alone'")

@@ -173,7 +173,8 @@ async def _insert_command(
 
 async def _refuse_unless_all_active(session: Session, devices: list[UUID]) -> None:
     query = select(col(Device.device_id), col(Device.retired_at)).where(col(Device.device_id).in_(devices))
-    retired = {row.device_id: row.retired_at for row in (await session.execute(query.with_for_update(read=True))).all()}
+    locked = query.order_by(col(Device.device_id)).with_for_update(read=True)  # in the order of all who lock several
+    retired = {row.device_id: row.retired_at for row in (await session.execute(locked)).all()}
     if len(retired) < len(devices):
         raise Problem("device_not_found")
     if any(retired.values()):

@@ -18,6 +18,7 @@ from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
 from nexmdm.shapes import Alias, Id, Moment
 from nexmdm.tables import Device, DeviceStatus
+from nexmdm.withdrawals import withdraw
 
 router = APIRouter(tags=["devices"], dependencies=ADMIN_ONLY)
 
@@ -69,20 +70,26 @@ async def find_device(session: Session, device_id: UUID) -> DeviceView:
 
 
 async def retire_device(session: Session, device_id: UUID) -> DeviceView:
-    """End a device: every statement of a device route asks for `retired_at IS NULL`, so its token is dead at once."""
+    """End a device: every statement of a device route asks for `retired_at IS NULL`, so its token is dead at once.
+
+    Its FCM token is forgotten, and what it was not yet sent is withdrawn.
+    """
     # Not before it was registered, though the clock was set back or the database moved to a server that lags.
     now = func.greatest(func.now(), Device.registered_at)
     retirement = (
         update(Device)
         .where(col(Device.device_id) == device_id, col(Device.retired_at).is_(None))
-        .values(retired_at=now, updated_at=now)
+        .values(retired_at=now, updated_at=now, fcm_token=None, fcm_token_dead_at=None)
         .returning(col(Device.alias))
     )
     with Operation("update", "devices", device_id=str(device_id)):
         retired = (await session.execute(retirement)).first()
+        if retired is not None:
+            withdrawal = await withdraw(session, device_id, "device_retired")
         await session.commit()
     if retired is not None:
         emit(Event.DEVICE_RETIRE, device_id=str(device_id), alias=retired.alias)
+        withdrawal.report()
     return await find_device(session, device_id)
 
 

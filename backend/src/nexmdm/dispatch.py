@@ -1,8 +1,8 @@
 """The dispatcher: takes due dispatches from the outbox, sends each, has every attempt recorded. It accepts no command.
 
 States: queued -> sending -> sent -> completed, with queued again for a retry, and failed or expired as other ends. A
-device that answers before its attempt is recorded makes the dispatch `completed` early; the attempt is then added
-without moving it back.
+dispatch may end while its attempt is under way: its device answers early, is retired or enrols again. The attempt is
+then added without moving it back.
 
 Delivery is at least once: a dispatcher that dies between FCM's answer and its own record leaves a lease that runs out,
 and the message is sent once more. The payload carries the request_id, by which a device drops the second.
@@ -120,7 +120,8 @@ class Dispatcher:
             metrics.dispatches.labels(status).inc()
         if status == "queued":
             asyncio.get_running_loop().call_later(delay_s, self._wake.set)
-        self._report(due, attempt, status, delay_s)
+        if moved or status != "queued":
+            self._report(due, attempt, status, delay_s)
 
     async def _attempt(self, due: Due) -> Attempt:
         if due.fcm_token is None:

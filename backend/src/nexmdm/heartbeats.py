@@ -12,16 +12,20 @@ from typing import Annotated, Final, Literal
 import orjson
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
+from sqlalchemy import and_, func, select, update
+from sqlmodel import col
 from starlette.responses import Response
 
-from nexmdm import metrics
+from nexmdm import fcm_tokens, metrics
 from nexmdm.auth import DescribeDevice, client_ip, current_device, stale_device
 from nexmdm.bodies import JsonBody
+from nexmdm.db import Operation, database
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.ingest import Beat, HeartbeatWriter, Stored
 from nexmdm.lane import Begun
 from nexmdm.logs import Event, emit
 from nexmdm.shapes import FcmToken, Maybe, Shape, Version, Whole
+from nexmdm.tables import Device
 from nexmdm.tokens import DeviceIdentity, DeviceTokens
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
@@ -97,6 +101,8 @@ class FastHeartbeats:
             heartbeat = _heartbeat.parse(body)
         except Problem:
             return None  # what is wrong with it the route tells
+        if heartbeat.fcm_token is not None:
+            return None  # another device may have to lose it, in a transaction of its own
         try:
             stored = self._writer.submit(_beat(device, heartbeat, ip))
         except Problem as overloaded:
@@ -108,6 +114,36 @@ def _beat(device: DeviceIdentity, heartbeat: Heartbeat, ip: str | None) -> Beat:
     return Beat(device.device_id, device.token_version, vars(heartbeat), ip)
 
 
+async def _renew(request: Request, device: DeviceIdentity, token: str) -> None:
+    """Store a device's FCM token, unless it is the one that it brought last, be that alive or dead."""
+    own = and_(
+        col(Device.device_id) == device.device_id,
+        col(Device.token_version) == device.token_version,
+        col(Device.retired_at).is_(None),
+    )
+    renewal = (
+        update(Device)
+        .where(own)
+        .values(
+            fcm_token=token,
+            fcm_token_dead_at=None,
+            updated_at=func.greatest(func.now(), Device.registered_at),
+        )
+        .returning(col(Device.device_id))
+    )
+    async with database(request).sessions() as session:
+        if await session.scalar(select(col(Device.fcm_token)).where(own)) == token:
+            return
+        with Operation("update", "devices", device_id=str(device.device_id)):
+            stored, loser = await fcm_tokens.give(
+                session, token, col(Device.device_id) == device.device_id, partial(session.execute, renewal)
+            )
+            if stored.first() is None:
+                raise await stale_device(request, device)
+            await session.commit()
+    fcm_tokens.report_moved(device.device_id, loser)
+
+
 @router.post(
     PATH,
     operation_id="recordHeartbeat",
@@ -116,7 +152,7 @@ def _beat(device: DeviceIdentity, heartbeat: Heartbeat, ip: str | None) -> Beat:
     response_model=Acknowledged,
 )
 async def record_heartbeat(request: Request) -> Response:
-    """Store one heartbeat, at most one row per device and 10 s bucket, and acknowledge it."""
+    """Store one heartbeat, at most one row per device and 10 s bucket, and the FCM token that it may bring."""
     device = await current_device(request)
     heartbeat = await _heartbeat(request)
     state = request.app.state
@@ -124,4 +160,6 @@ async def record_heartbeat(request: Request) -> Response:
     answer = _acknowledge(device, heartbeat, state.settings.heartbeat_interval_s, stored)
     if answer is None:
         raise await stale_device(request, device)
+    if heartbeat.fcm_token is not None:
+        await _renew(request, device, heartbeat.fcm_token)
     return Response(answer, media_type="application/json")

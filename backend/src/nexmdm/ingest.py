@@ -45,7 +45,7 @@ COLUMNS: Final = {
     "unity_running": "bool",
     "agent_version": "text",
 }
-_TYPES: Final = {"ord": "int", "device_id": "uuid", "token_version": "int", **COLUMNS, "fcm_token": "text"}
+_TYPES: Final = {"ord": "int", "device_id": "uuid", "token_version": "int", **COLUMNS}
 _ARRAYS: Final = ", ".join(f"${n}::{kind}[]" for n, kind in enumerate(_TYPES.values(), 1))
 _NAMES: Final = ", ".join(COLUMNS)
 _VALUES: Final = _NAMES.replace("ip", "ip::inet", 1)
@@ -71,19 +71,12 @@ _STORE: Final = f"""
         SELECT device_id, now(), status FROM newest ORDER BY device_id
         ON CONFLICT (device_id) DO UPDATE
         SET last_seen = greatest(s.last_seen, excluded.last_seen), last_status = excluded.last_status
+    ), updated AS (
+        SELECT d.device_id, newest.agent_version FROM newest JOIN devices AS d USING (device_id)
+        WHERE newest.agent_version <> d.agent_version ORDER BY d.device_id FOR NO KEY UPDATE OF d
     ), renewed AS (
-        UPDATE devices AS d SET
-            agent_version = coalesce(newest.agent_version, d.agent_version),
-            fcm_token = coalesce(newest.fcm_token, d.fcm_token),
-            fcm_token_dead_at = CASE
-                WHEN newest.fcm_token IS DISTINCT FROM d.fcm_token AND newest.fcm_token IS NOT NULL THEN NULL
-                ELSE d.fcm_token_dead_at
-            END,
-            updated_at = greatest(now(), d.registered_at)
-        FROM newest
-        WHERE d.device_id = newest.device_id
-            AND (newest.agent_version <> d.agent_version
-                OR newest.fcm_token IS NOT NULL AND newest.fcm_token IS DISTINCT FROM d.fcm_token)
+        UPDATE devices AS d SET agent_version = updated.agent_version, updated_at = greatest(now(), d.registered_at)
+        FROM updated WHERE d.device_id = updated.device_id
     )
     SELECT known.ord, known.bucket, first.ord IS NOT NULL AND stored.device_id IS NOT NULL AS ingested
     FROM known
@@ -95,7 +88,7 @@ _ENSURE_PARTITIONS: Final = "SELECT nexmdm_ensure_heartbeat_partitions(current_d
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One heartbeat to store. `fields`: `fcm_token` and columns of COLUMNS; what was not sent is None or absent."""
+    """One heartbeat to store. Of `fields` the columns of COLUMNS count; what was not sent is None or absent."""
 
     device_id: UUID
     token_version: int
@@ -184,7 +177,7 @@ class HeartbeatWriter:
             [beat.device_id for beat in beats],
             [beat.token_version for beat in beats],
             [_address(beat.ip) for beat in beats],
-            *([beat.fields.get(name) for beat in beats] for name in [*list(COLUMNS)[1:], "fcm_token"]),
+            *([beat.fields.get(name) for beat in beats] for name in list(COLUMNS)[1:]),
         ]
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._db.connect()

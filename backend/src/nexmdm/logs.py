@@ -47,6 +47,7 @@ class Event(StrEnum):
     AUTH_FAIL = "sec.auth.fail"
     AUTH_ALERT = "sec.auth.alert"
     DEVICE_RETIRE = "device.retire"
+    FCM_TOKEN_MOVED = "device.fcm_token_moved"
     APK_UPLOAD = "apk.upload"
     APK_DOWNLOAD = "apk.download"
     SCRIPT_RENDER = "script.render"

@@ -25,6 +25,7 @@ http_duration = Histogram(
     "nexmdm_http_request_duration_seconds", "Time to answer.", ["route", "method"], buckets=_BUCKETS
 )
 registrations = Counter("nexmdm_registrations", "Devices registered or re-enrolled.")
+fcm_tokens_moved = Counter("nexmdm_fcm_tokens_moved", "FCM tokens that a device has taken from another.")
 heartbeats = Counter("nexmdm_heartbeats", "Heartbeats acknowledged.", ["result"])
 dispatches = Counter("nexmdm_dispatches", "Dispatches that reached a state.", ["status"])
 fcm_duration = Histogram("nexmdm_fcm_send_duration_seconds", "One attempt to send over FCM.", buckets=_BUCKETS)

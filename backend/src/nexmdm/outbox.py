@@ -1,4 +1,5 @@
-"""The outbox: `fcm_dispatches` as a queue, with every transition of its rows. It sends nothing and decides no retry.
+"""The outbox: `fcm_dispatches` as a queue, with every transition that sending makes. It sends nothing and decides no
+retry. A device's answer is recorded by `results`; `withdrawals` ends what its device can no longer be sent.
 
 SKIP LOCKED lets any number of dispatchers share it. A claim is a lease: who dies with one gives the row back when it
 has run out. NOTIFY says that there is work; whoever waits must poll too, since a notification can be lost.
@@ -63,28 +64,35 @@ _CLAIM: Final = text(
     """
 )
 
-# `moved` is false where the device has answered meanwhile: the attempt is recorded, the state stays.
+# The attempt is on record whatever has become of the dispatch; FCM's answer stands in its row while it is being sent,
+# and where the device was faster; its state moves only while it is being sent.
 _RECORD: Final = text(
     """
-    WITH recorded AS (
-        UPDATE fcm_dispatches SET
-            status = CASE WHEN status = 'sending' THEN :status ELSE status END,
+    WITH found AS (
+        SELECT request_id, status FROM fcm_dispatches WHERE request_id = :request_id FOR NO KEY UPDATE
+    ), recorded AS (
+        UPDATE fcm_dispatches AS d SET
+            status = CASE WHEN found.status = 'sending' THEN :status ELSE found.status END,
             lease_until = NULL,
             sent_at = CASE WHEN :status = 'sent' THEN now() ELSE sent_at END,
             retries = retries + CASE WHEN :status = 'queued' THEN 1 ELSE 0 END,
             next_attempt_at = now() + make_interval(secs => :delay_s),
             http_code = :http_code, fcm_status = :fcm_code, fcm_message_id = :message_id,
             latency_ms = :latency_ms, error_msg = :error_msg, response_json = CAST(:response AS jsonb)
-        WHERE request_id = :request_id AND status IN ('sending', 'completed')
-        RETURNING request_id, status = :status AS moved
+        FROM found WHERE d.request_id = found.request_id AND found.status IN ('sending', 'completed')
     ), step AS (
         INSERT INTO dispatch_transitions (request_id, status, http_code, fcm_status, latency_ms, error_msg)
-        SELECT request_id, :status, :http_code, :fcm_code, :latency_ms, :error_msg FROM recorded
-    ), dead AS (
-        UPDATE devices SET fcm_token_dead_at = now(), updated_at = greatest(now(), registered_at)
-        WHERE :token_is_dead AND device_id = :device_id AND fcm_token = :token AND fcm_token_dead_at IS NULL
+        SELECT request_id, :status, :http_code, :fcm_code, :latency_ms, :error_msg FROM found
     )
-    SELECT moved FROM recorded
+    SELECT status = 'sending' AS moved FROM found
+    """
+)
+
+_TOKEN_DIED: Final = text(
+    """
+    UPDATE devices SET fcm_token_dead_at = now(), updated_at = greatest(now(), registered_at)
+    WHERE device_id = :device_id AND fcm_token = :token AND fcm_token_dead_at IS NULL
+    RETURNING device_id
     """
 )
 
@@ -174,16 +182,16 @@ async def claim(db: Database, most: int, lease_s: float) -> list[Due]:
 async def record(db: Database, due: Due, attempt: Attempt, status: str, delay_s: float) -> bool:
     """Store what an attempt gave: `sent`, `failed`, or `queued` for another in `delay_s`.
 
-    Returns: False where the device had answered before; the attempt is stored, the state stays.
+    Returns: False where the dispatch had ended before; the attempt is stored, the state stays.
     """
+    if attempt.token_is_dead:
+        # First, and in a transaction of its own: whoever withdraws dispatches holds their device, and waits for them.
+        await _run(db, _TOKEN_DIED, {"device_id": due.device_id, "token": due.fcm_token or ""})
     rows = await _run(
         db,
         _RECORD,
         {
             "request_id": due.request_id,
-            "device_id": due.device_id,
-            "token": due.fcm_token or "",
-            "token_is_dead": attempt.token_is_dead,
             "status": status,
             "delay_s": delay_s,
             "http_code": attempt.http_code,

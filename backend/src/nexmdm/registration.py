@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -14,7 +15,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from nexmdm import metrics
+from nexmdm import fcm_tokens, metrics
 from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, refusal
 from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
@@ -23,6 +24,7 @@ from nexmdm.logs import Event, emit, new_id
 from nexmdm.shapes import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
 from nexmdm.tables import Device, EnrollmentToken
 from nexmdm.tokens import DeviceTokens
+from nexmdm.withdrawals import withdraw
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeEnrolment])
 
@@ -79,7 +81,8 @@ async def register(
 ) -> Registered:
     """Consume one use of the token and store the device, in one transaction.
 
-    A known alias is a re-enrolment: the same device_id, a new token, the old one dead at once; the retired return.
+    A known alias is a re-enrolment: the same device_id, a new token, the old one dead at once; the retired return, and
+    commands that the device was not yet sent are withdrawn. An FCM token that another device has is taken from it.
 
     Raises:
         Problem: 403 for a token of another scope, 409 for another alias, 401 where a racer took the last use, 503 where
@@ -97,7 +100,8 @@ async def register(
             if not await _consume(session, token):
                 await session.rollback()
                 await _refuse_unless_active(request, token)
-            device_id, version = await _store(session, token.alias, token_hash, registration)
+            device_id, version, loser = await _store(session, token.alias, token_hash, registration)
+            withdrawal = await withdraw(session, device_id, "device_reenrolled")
             operation.keys["device_id"] = str(device_id)
             operation.name = "create" if version == 1 else "update"
             await session.commit()
@@ -111,6 +115,8 @@ async def register(
         token_id=str(token.token_id),
         reenrolled=version > 1,
     )
+    withdrawal.report()
+    fcm_tokens.report_moved(device_id, loser)
     interval = request.app.state.settings.heartbeat_interval_s
     return Registered(device_id=device_id, device_token=device, heartbeat_interval_s=interval)
 
@@ -133,7 +139,8 @@ async def _consume(session: Session, token: EnrollmentToken) -> bool:
     return (await session.execute(consumption)).first() is not None
 
 
-async def _store(session: Session, alias: str, token_hash: str, facts: Registration) -> tuple[UUID, int]:
+async def _store(session: Session, alias: str, token_hash: str, facts: Registration) -> tuple[UUID, int, UUID | None]:
+    """The device, its token's version, and the device that has lost its FCM token to it."""
     values: dict[str, Any] = {**facts.model_dump(exclude={"alias"}), "token_hash": token_hash}
     statement = insert(Device).values(device_id=UUID(new_id()), alias=alias, **values)
     reenrolment = statement.on_conflict_do_update(
@@ -147,8 +154,11 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
             "updated_at": func.greatest(func.now(), Device.registered_at),
         },
     ).returning(col(Device.device_id), col(Device.token_version))
-    row = (await session.execute(reenrolment)).one()
-    return row.device_id, row.token_version
+    stored, loser = await fcm_tokens.give(
+        session, facts.fcm_token, col(Device.alias) == alias, partial(session.execute, reenrolment)
+    )
+    row = stored.one()
+    return row.device_id, row.token_version, loser
 
 
 @router.post(

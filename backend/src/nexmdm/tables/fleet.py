@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, Double, Index, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Double, Index, PrimaryKeyConstraint, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import INET
 from sqlmodel import Field, SQLModel
 
@@ -25,11 +25,12 @@ from nexmdm.tables.columns import (
 
 HEARTBEAT_STATUSES: Final = ("ok", "warn", "error")
 NETWORK_TYPES: Final = ("wifi", "cellular", "ethernet", "none", "unknown")
+ONE_OWNER: Final = "uq_devices_live_fcm_token"
 TOKEN_SCOPES: Final = ("register", "apk_download")
 
 
 class Device(SQLModel, table=True):
-    """One enrolled device. An alias names at most one, also after it was retired."""
+    """One enrolled device. An alias names at most one, also after it was retired; so does a live FCM token."""
 
     __tablename__ = "devices"
     __table_args__ = (
@@ -41,6 +42,7 @@ class Device(SQLModel, table=True):
         CheckConstraint("updated_at >= registered_at", name="updated_at"),
         CheckConstraint("retired_at >= registered_at", name="retired_at"),
         Index("ix_devices_registered_at", "registered_at", "device_id"),
+        Index(ONE_OWNER, "fcm_token", unique=True, postgresql_where=text("fcm_token_dead_at IS NULL")),
     )
     device_id: UUID = Field(primary_key=True)
     alias: str = words()
