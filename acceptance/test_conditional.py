@@ -240,7 +240,7 @@ def test_a_condition_is_read_as_the_rfc_writes_it(field: str, api: Api, build: B
 def test_a_download_goes_on_only_within_one_build(
     api: Api, tokens: Tokens, logs: Logs, metrics: Metrics, unchanged: Unchanged
 ) -> None:
-    """A resume (Range with If-Match or If-Unmodified-Since of the build begun) after an upload is a 412 (field fault 8)."""
+    """A resume, by Range and the ETag or the date of the build begun, is a 412 after an upload (RFC 9110, 13.1)."""
     [token] = tokens()
     first = Build.upload(api)
 
