@@ -57,14 +57,15 @@ def answers(received: bytes, heads: int = 0) -> list[Answer]:
 
     AssertionError: one has. ValueError: something is no answer, or is not whole.
     """
-    found = []
+    found: list[Answer] = []
     while received:
         head, separator, rest = received.partition(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = int(headers.get("content-length", "0"))
         if len(found) < heads:
             assert not rest or rest.startswith(b"HTTP/1.1 "), f"a body after HEAD: {rest[:80]!r}"
-        length = int(headers.get("content-length", "0")) if len(found) >= heads else 0
+            length = 0
         if not separator or len(rest) < length:
             raise ValueError(f"an answer that is cut short: {received[:200]!r}")
         found.append(Answer(int(status_line.split()[1]), headers, rest[:length], 0.0, headers.get("x-request-id")))

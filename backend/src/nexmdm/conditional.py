@@ -81,7 +81,9 @@ def field(headers: Headers, name: str) -> str | None:
 
 def _date(value: str | None) -> datetime | None:
     """An HTTP-date; None for anything else, a list of dates included."""
-    for form in _DATES if value is not None else ():
+    if value is None:
+        return None
+    for form in _DATES:
         with suppress(ValueError):
             return datetime.strptime(value, form).replace(tzinfo=UTC)
     return None
