@@ -70,15 +70,21 @@ class Contract:
                     yield Operation(item[method]["operationId"], method.upper(), template, pointer, pattern)
 
     def find(self, method: str, path: str) -> Operation | None:
-        """The documented operation of a request; None when the contract knows no such path or method."""
-        return next((one for one in self._at(path) if one.method == method), None)
+        """The documented operation of a request; None when the contract knows no such path or method.
+
+        A HEAD that is not documented itself is that of the path's GET (info.description).
+        """
+        methods = (method, "GET") if method == "HEAD" else (method,)
+        return next((one for name in methods for one in self._at(path) if one.method == name), None)
 
     def route(self, path: str) -> str | None:
         """The path template, as log lines and metrics name it; None for a path outside the contract."""
         return next((one.template for one in self._at(path)), None)
 
     def allowed(self, path: str) -> set[str]:
-        return {one.method for one in self._at(path)}
+        """The methods of a path; HEAD is one of them wherever GET is."""
+        documented = {one.method for one in self._at(path)}
+        return documented | ({"HEAD"} if "GET" in documented else set())
 
     def _at(self, path: str) -> list[Operation]:
         bare = path.partition("?")[0]

@@ -52,14 +52,20 @@ def drain(connection: socket.socket) -> bytes:
     return received
 
 
-def answers(received: bytes) -> list[Answer]:
-    """The bytes of a connection as answers; ValueError for what is none, or is not whole."""
-    found = []
+def answers(received: bytes, heads: int = 0) -> list[Answer]:
+    """The bytes of a connection as answers, of which the first `heads` are to HEAD and have no body.
+
+    AssertionError: one has. ValueError: something is no answer, or is not whole.
+    """
+    found: list[Answer] = []
     while received:
         head, separator, rest = received.partition(b"\r\n\r\n")
         status_line, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         length = int(headers.get("content-length", "0"))
+        if len(found) < heads:
+            assert not rest or rest.startswith(b"HTTP/1.1 "), f"a body after HEAD: {rest[:80]!r}"
+            length = 0
         if not separator or len(rest) < length:
             raise ValueError(f"an answer that is cut short: {received[:200]!r}")
         found.append(Answer(int(status_line.split()[1]), headers, rest[:length], 0.0, headers.get("x-request-id")))

@@ -7,7 +7,7 @@ import pytest
 
 from acceptance.answers import accepted, pointers, refused
 from acceptance.api import Api
-from acceptance.apks import apk, new_package, upload
+from acceptance.apks import MEDIA_TYPE, apk, new_package, upload
 from acceptance.case import case
 from acceptance.database import Database
 from acceptance.logs import Logs
@@ -78,6 +78,18 @@ def test_an_upload_that_is_no_build_is_refused(
     if code == "validation_error":
         assert pointers(problem) == {f"/query/{next(iter(query))}"}
     assert not logs.of(answer, "apk.upload")
+
+
+@case("apk/011", "uploadApkBuild 201")
+@pytest.mark.parametrize("media_type", ["application/octet-stream", MEDIA_TYPE])
+def test_a_build_is_taken_as_plain_bytes_too(media_type: str, api: Api, logs: Logs) -> None:
+    """An upload may call itself octet-stream, as a generated client does, or an APK; it goes out as an APK (api.md)."""
+    content, package = apk(100), new_package()
+    answer = upload(api, content, package_name=package, media_type=media_type)
+    build = accepted(answer, 201)
+    logs.expect(answer, "apk.upload", build_id=build["build_id"])
+    sent = api.admin("GET", PATH, params={"package_name": package})
+    assert (sent.body, sent.headers["content-type"]) == (content, MEDIA_TYPE)
 
 
 @case("apk/003", "uploadApkBuild 409")

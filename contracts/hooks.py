@@ -46,7 +46,7 @@ def after_call(_context: HookContext, case: Sent, response: Response) -> None:
     SUPPLIES.learn(operation_id(case), response)
 
 
-@schemathesis.serializer("application/vnd.android.package-archive")
+@schemathesis.serializer("application/octet-stream")
 def package_archive(context: SerializationContext, value: Any) -> bytes:
     return SUPPLIES.archive(context.case, value)
 

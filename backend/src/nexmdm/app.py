@@ -37,6 +37,7 @@ from nexmdm.db import OUTAGES, Database, report_outage
 from nexmdm.errors import FieldError, Problem
 from nexmdm.framing import Framing
 from nexmdm.hashing import Hashing
+from nexmdm.head import ImpliedHead
 from nexmdm.ingest import HeartbeatWriter
 from nexmdm.logs import origin
 from nexmdm.overload import Admission
@@ -113,7 +114,8 @@ def create_api(settings: Settings | None) -> FastAPI:
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
     api = create_api(settings)
-    return Telemetry(Framing(Admission(api, settings.max_in_flight, partial(_template, api))))
+    find_route = partial(_template, api)
+    return ImpliedHead(Telemetry(Framing(Admission(api, settings.max_in_flight, find_route))), find_route)
 
 
 def _template(app: FastAPI, scope: Scope) -> str | None:
@@ -146,7 +148,7 @@ def _allowed_methods(request: Request) -> set[str]:
     for route in _routes(request.app):
         if route.matches(request.scope)[0] is not Match.NONE:
             allowed |= route.methods or set()
-    return allowed
+    return allowed | ({"HEAD"} if "GET" in allowed else set())
 
 
 async def _invalid_parameters(request: Request, error: Any) -> Response:

@@ -40,12 +40,12 @@ async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes
     return body
 
 
-def require_media_type(request: Request, expected: str) -> None:
-    """415 unless the body is declared as `expected`, in UTF-8 where it is text, without any Content-Encoding."""
+def require_media_type(request: Request, *expected: str) -> None:
+    """415 unless the body is declared as one of `expected`, in UTF-8 where it is text, without any Content-Encoding."""
     essence, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
-    if essence.strip().lower() != expected or charset not in {"", "utf-8"}:
-        raise Problem("unsupported_media_type", f"Send {expected}.")
+    if essence.strip().lower() not in expected or charset not in {"", "utf-8"}:
+        raise Problem("unsupported_media_type", f"Send {' or '.join(expected)}.")
     if "content-encoding" in request.headers:
         raise Problem("unsupported_media_type", "Send the body without Content-Encoding.")
 

@@ -38,6 +38,7 @@ CODES: Final[Mapping[str, tuple[int, str]]] = {
     "request_id_conflict": (409, "The request id was used for another command"),
     "token_not_active": (409, "The enrolment token is not active"),
     "build_exists": (409, "The build exists already"),
+    "precondition_failed": (412, "Precondition failed"),
     "payload_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The media type is not supported"),
     "range_not_satisfiable": (416, "The range lies outside the build"),

@@ -51,7 +51,7 @@ class Endpoint(Protocol):
 
 
 class Probe(Protocol):
-    """GETs of `path`, which the lane answers in the turn that reads them: a full event loop still has an answer."""
+    """GETs and HEADs of `path`, answered in the turn that reads them: a full event loop still has an answer."""
 
     path: str
 
@@ -103,7 +103,9 @@ class FastLane(GuardedConnection):
     def _probed(self, cycle: RequestResponseCycle) -> bool:
         scope: Any = cycle.scope
         probe: Probe | None = self.app_state.get(PROBE)
-        if probe is None or scope["method"] != "GET" or self.url != probe.path.encode() or not cycle.keep_alive:
+        if probe is None or self.url != probe.path.encode() or not cycle.keep_alive:
+            return False
+        if scope["method"] not in {"GET", "HEAD"}:
             return False
         started, body = perf_counter(), probe.body() if _clear(scope, _BODIED) else None
         if body is None:
@@ -214,7 +216,8 @@ class FastLane(GuardedConnection):
             if not cycle.keep_alive:
                 lines += b"connection: close\r\n"
             last = b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (given_id.encode(), len(body))
-            self.transport.write(b"".join((head, lines, last, body)))
+            sent = b"" if cycle.scope["method"] == "HEAD" else body
+            self.transport.write(b"".join((head, lines, last, sent)))
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()

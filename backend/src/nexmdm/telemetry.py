@@ -84,7 +84,8 @@ class Telemetry:
 
 def record(scope: Mapping[str, Any], source: Origin, status: int, elapsed_s: float) -> None:
     """Count and log one request. Status 0: the client left before it had an answer."""
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"  # labels must stay few
+    asked = scope.get("nexmdm.method") or scope["method"]  # a HEAD that is answered as GET
+    method = asked if asked in _METHODS else "OTHER"  # labels must stay few
     requests, duration = _counters(source.route, method, str(status))
     requests.inc()
     duration.observe(elapsed_s)

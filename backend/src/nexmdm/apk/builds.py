@@ -27,6 +27,7 @@ from nexmdm.tables import ApkVersion
 router = APIRouter(tags=["apk"], dependencies=ADMIN_ONLY)
 
 MEDIA_TYPE: Final = "application/vnd.android.package-archive"
+_UPLOADED_AS: Final = "application/octet-stream"  # is documented: generators of clients do not know the other
 DEFAULT_PACKAGE: Final = "com.example.app"
 _MAX_BUILD_ID: Final = 2**63 - 1
 
@@ -118,13 +119,13 @@ def _refused(code: str, pointer: str, message: str) -> Problem:
     dependencies=[Depends(refuse_repeated_parameters)],
     responses=answers(*OF_AN_ADMIN, "build_exists", "payload_too_large", "unsupported_media_type", "validation_error"),
     openapi_extra={
-        "requestBody": {"required": True, "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
+        "requestBody": {"required": True, "content": {_UPLOADED_AS: {"schema": {"type": "string", "format": "binary"}}}}
     },
 )
 async def upload(request: Request, metadata: Annotated[BuildMetadata, Query()], session: Session) -> BuildView:
     """Upload a build: the body is the APK itself."""
     settings = request.app.state.settings
-    require_media_type(request, MEDIA_TYPE)
+    require_media_type(request, _UPLOADED_AS, MEDIA_TYPE)
     async with storage.receive(request, settings.apk_max_bytes) as received:
         return await store_build(session, settings.storage_url, metadata, received)
 

@@ -1,6 +1,6 @@
 """The latest build as devices fetch it: whole, in part, or not at all because they have it. It consumes no token.
 
-Conditional requests after RFC 9110: If-None-Match (13.1.2), If-Range (13.1.5), then Range (14.2), one range at a time.
+`conditional` evaluates the preconditions; the Range (RFC 9110, 14.2) comes after them, one range at a time.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ from ipaddress import ip_address
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from sqlmodel import col
 
-from nexmdm import auth, limits, metrics
+from nexmdm import auth, conditional, limits, metrics
 from nexmdm.apk import storage
 from nexmdm.apk.builds import DEFAULT_PACKAGE, MEDIA_TYPE, BuildType
+from nexmdm.conditional import Validators
 from nexmdm.db import Operation, Session, database
 from nexmdm.errors import Problem, answers
 from nexmdm.logs import Event, emit
@@ -27,12 +28,12 @@ from nexmdm.shapes import PackageName
 from nexmdm.tables import ApkDownloadEvent, ApkVersion
 from nexmdm.tables.columns import IpAddress
 
-_ETAG: Final = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
 _REFUSALS: Final = (
     "token_missing",
     "admin_required",
     "no_build",
+    "precondition_failed",
     "validation_error",
     "rate_limited",
     "dependency_unavailable",
@@ -80,20 +81,13 @@ async def latest_build(session: Session, package_name: str, build_type: str) -> 
     return build
 
 
-def is_known(etag: str, if_none_match: str | None) -> bool:
-    """True where the caller has this version, so that a 304 will do. Compared weakly, as a GET is."""
-    if if_none_match is None:
-        return False
-    return if_none_match.strip() == "*" or etag.strip('"') in _ETAG.findall(if_none_match)
-
-
 def wanted_range(value: str | None, size: int) -> tuple[int, int] | None:
     """First byte and the one behind the last, or None for the whole file: no range, or one that we may ignore.
 
     Raises:
         Problem: `range_not_satisfiable` where it begins behind the end.
     """
-    match = _RANGE.fullmatch(value.strip()) if value is not None else None
+    match = _RANGE.fullmatch(value) if value is not None else None
     if match is None:
         return None
     first, last, suffix = match.groups()
@@ -106,13 +100,6 @@ def wanted_range(value: str | None, size: int) -> tuple[int, int] | None:
     if start >= size:
         raise Problem("range_not_satisfiable", headers={"Content-Range": f"bytes */{size}"})
     return start, end
-
-
-def chosen_range(build: ApkVersion, wanted: str | None, if_range: str | None) -> tuple[int, int] | None:
-    """The range to serve. If-Range names a version: any other than this one gets the whole file."""
-    if if_range is not None and if_range.strip() != etag_of(build):
-        return None
-    return wanted_range(wanted, build.size_bytes)
 
 
 async def record_download(session: Session, build: ApkVersion, caller: Caller, source: str) -> None:
@@ -142,33 +129,40 @@ async def serve(
     return StreamingResponse(content, status, headers, MEDIA_TYPE)
 
 
-def etag_of(build: ApkVersion) -> str:
-    """A strong validator: equal bytes, equal tag."""
-    return f'"{build.sha256}"'
+def validators_of(build: ApkVersion) -> Validators:
+    """Equal bytes, equal tag. A build becomes the latest when it is uploaded."""
+    return Validators(f'"{build.sha256}"', build.uploaded_at)
+
+
+def _cached(build: ApkVersion) -> dict[str, str]:
+    """All that a 304 says (RFC 9110, 15.4.5)."""
+    return {"ETag": validators_of(build).etag, "Cache-Control": "private, no-cache"}
 
 
 def _headers(build: ApkVersion) -> dict[str, str]:
-    return {"ETag": etag_of(build), "Accept-Ranges": "bytes", "Cache-Control": "private, no-cache"}
+    return _cached(build) | {"Last-Modified": validators_of(build).last_modified, "Accept-Ranges": "bytes"}
 
 
 class Wanted:
-    """Which build the caller asks for, and the version that it has."""
+    """Which build the caller asks for."""
 
     def __init__(
         self,
         package_name: Annotated[PackageName, Query()] = DEFAULT_PACKAGE,
         build_type: BuildType = "release",
         source: Literal["manual", "ci"] = "manual",
-        if_none_match: Annotated[str | None, Header()] = None,
     ) -> None:
         self.package_name, self.build_type, self.source = package_name, build_type, source
-        self.if_none_match = if_none_match
 
-    async def find(self, session: Session) -> tuple[ApkVersion, Response | None]:
-        """The build; with it the 304 that will do where the caller has it."""
+    async def find(self, request: Request, session: Session) -> tuple[ApkVersion, Response | None]:
+        """The build, once the request's conditions hold; with it the 304 that will do where the caller has it.
+
+        Raises:
+            Problem: `no_build`, `precondition_failed`.
+        """
         build = await latest_build(session, self.package_name, self.build_type)
-        known = is_known(etag_of(build), self.if_none_match)
-        return build, Response(status_code=304, headers=_headers(build)) if known else None
+        known = validators_of(build).is_not_modified(request.headers)
+        return build, Response(status_code=304, headers=_cached(build)) if known else None
 
 
 router = APIRouter(
@@ -191,20 +185,20 @@ router = APIRouter(
         304: {"description": "The caller has it"},
         **answers(*_REFUSALS, "range_not_satisfiable"),
     },
+    openapi_extra=conditional.described(),
 )
 async def download(
     request: Request,
     caller: Annotated[Caller, Depends(_caller)],
     wanted: Annotated[Wanted, Depends()],
     session: Session,
-    range_: Annotated[str | None, Header(alias="Range")] = None,
-    if_range: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Response:
     """Download the latest build."""
-    build, not_modified = await wanted.find(session)
+    build, not_modified = await wanted.find(request, session)
     if not_modified is not None:
         return not_modified
-    part = chosen_range(build, range_, if_range)
+    in_part = validators_of(build).allow_range(request.headers)
+    part = wanted_range(conditional.field(request.headers, "range"), build.size_bytes) if in_part else None
     url = request.app.state.settings.storage_url
     return await serve(session, url, build, caller, caller.source(wanted.source), part)
 
@@ -214,10 +208,11 @@ async def download(
     operation_id="headLatestApk",
     response_class=Response,
     responses={304: {"description": "The caller has it"}, **answers(*_REFUSALS)},
+    openapi_extra=conditional.described(head=True),
 )
-async def look(wanted: Annotated[Wanted, Depends()], session: Session) -> Response:
-    """Look at the latest build without its bytes."""
-    build, not_modified = await wanted.find(session)
+async def look(request: Request, wanted: Annotated[Wanted, Depends()], session: Session) -> Response:
+    """Look at the latest build without its bytes; nothing is recorded."""
+    build, not_modified = await wanted.find(request, session)
     if not_modified is not None:
         return not_modified
     headers = _headers(build) | {"Content-Length": str(build.size_bytes)}
