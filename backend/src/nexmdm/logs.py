@@ -47,6 +47,7 @@ class Event(StrEnum):
     AUTH_FAIL = "sec.auth.fail"
     AUTH_ALERT = "sec.auth.alert"
     DEVICE_RETIRE = "device.retire"
+    DEVICE_BODY_REFUSED = "device.body_refused"
     APK_UPLOAD = "apk.upload"
     APK_DOWNLOAD = "apk.download"
     SCRIPT_RENDER = "script.render"
