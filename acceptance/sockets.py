@@ -27,12 +27,21 @@ class Sockets:
         with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PATIENCE_S) as connection:
             yield connection
 
-    def exchange(self, sent: bytes) -> list[Answer]:
-        """Every answer until the service closes the connection. TimeoutError: it keeps it open."""
+    def raw(self, sent: bytes, *, half_close: bool = False) -> bytes:
+        """What comes until the service closes the connection. TimeoutError: it keeps it open.
+
+        With `half_close` the service is told behind the last byte that no more will come.
+        """
         with self.connect() as connection:
             with contextlib.suppress(ConnectionError):  # who is refused early may find the door shut
                 connection.sendall(sent)
-            return answers(drain(connection))
+                if half_close:
+                    connection.shutdown(socket.SHUT_WR)
+            return drain(connection)
+
+    def exchange(self, sent: bytes, *, half_close: bool = False) -> list[Answer]:
+        """The same as answers."""
+        return answers(self.raw(sent, half_close=half_close))
 
 
 def request(line: str, *headers: tuple[str, str], body: bytes = b"", length: bool = True) -> bytes:

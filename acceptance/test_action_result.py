@@ -89,6 +89,37 @@ def test_a_repeated_result_keeps_the_first(
     assert [step["status"] for step in steps].count("completed") == 1
 
 
+ODD_TIMES = {
+    "2026-11-20T12:05:03+02:00": "2026-11-20T10:05:03Z",
+    "2026-11-20t10:05:03z": "2026-11-20T10:05:03Z",
+    "2026-11-20T10:05:03.123456789Z": "2026-11-20T10:05:03.123456Z",
+    "2016-12-31T23:59:60Z": "2017-01-01T00:00:00Z",
+    "2017-01-01T05:29:60.5+05:30": "2017-01-01T00:00:00.5Z",
+    "1970-01-01T00:00:04Z": "1970-01-01T00:00:04Z",
+    "1970-01-01T00:00:00+08:00": "1969-12-31T16:00:00Z",
+    "2099-12-31T23:59:59-12:00": "2100-01-01T11:59:59Z",
+    "0000-02-29T00:00:00Z": "0001-01-02T00:00:00Z",
+    "0001-01-01T00:00:00+14:00": "0001-01-02T00:00:00Z",
+    "9999-12-31T09:59:60.999999999-14:00": "9999-12-30T23:59:59.999999Z",
+}
+
+
+@case("action-result/006", "completeAction 200", "getDispatch 200")
+def test_an_odd_clock_loses_no_result(system: System, api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
+    """A finished_at with an offset, nanoseconds, a leap second or an odd year costs no result (issue 11)."""
+    one = device()
+    stored = "select to_char(finished_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') from fcm_dispatches"
+    for given, kept in ODD_TIMES.items():
+        request_id = system.ping(one)
+        answer = one.complete(request_id, finished_at=given)
+        assert accepted(answer)["replayed"] is False, given
+        logs.expect(answer, "action_result.ingest", dispatch_request_id=request_id, device_id=one.device_id)
+        shown = accepted(api.admin("GET", f"/admin/dispatches/{request_id}"))["finished_at"]
+        seconds, _, fraction = kept[:-1].partition(".")
+        assert db.value(f"{stored} where request_id = %s", request_id) == f"{seconds}.{fraction:0<6}", given
+        assert shown.rstrip("0Z") == kept.rstrip("0Z"), given
+
+
 @case("action-result/003", "completeAction 404")
 def test_a_result_for_an_unknown_dispatch_is_refused(somebody: Enrolled, logs: Logs, unchanged: Unchanged) -> None:
     """An unknown request_id is a 404 and completes nothing; so is another device's (authorisation/004) (000 A: 404)."""
@@ -109,6 +140,9 @@ def test_a_result_for_an_unknown_dispatch_is_refused(somebody: Enrolled, logs: L
         ({"message": "a\x00b"}, "/body/message"),
         ({"finished_at": "yesterday"}, "/body/finished_at"),
         ({"finished_at": 1763632800}, "/body/finished_at"),
+        ({"finished_at": "2026-11-20T10:05:03"}, "/body/finished_at"),
+        ({"finished_at": "2026-02-29T10:05:03Z"}, "/body/finished_at"),
+        ({"finished_at": "2026-11-20T10:05:60Z"}, "/body/finished_at"),
         ({"data": {"nested": {}}}, "/body/data"),
         ({"data": {"list": []}}, "/body/data"),
         ({"data": {"bad key": 1}}, "/body/data"),
@@ -133,3 +167,21 @@ def test_a_result_that_breaks_the_schema_is_refused(
     found = pointers(refused(answer, 422, "validation_error"))
     assert all(one.startswith(pointer) for one in found), found
     assert not logs.of(answer, "action_result.ingest")
+
+
+@case("action-result/007", "completeAction 422")
+def test_a_refused_result_names_its_device(
+    api: Api, somebody: Enrolled, logs: Logs, metrics: Metrics, unchanged: Unchanged
+) -> None:
+    """The log and a metric say which device sent the result that was refused, and for which member (issue 11)."""
+    refusals = 'nexmdm_device_bodies_refused_total{route="/v1/action-result",pointer="%s"}'
+    sent = {"request_id": "some-dispatch", "outcome": "done", "data": {"status": []}, "secret-4711": 1}
+    with (
+        unchanged(),
+        metrics.moves({refusals % f"/body{one}": 1 for one in ("", "/outcome", "/data")}),
+    ):
+        answer = api.bearer(somebody.token, "POST", "/v1/action-result", json=sent)
+    found = pointers(refused(answer, 422, "validation_error"))
+    line = logs.expect(answer, "device.body_refused", device_id=somebody.device_id, code="validation_error")
+    assert set(line["pointers"]) == found
+    assert "4711" not in str(line)

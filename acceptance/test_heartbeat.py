@@ -179,6 +179,49 @@ def test_vitals_that_break_the_schema_are_refused(
     assert not logs.of(answer, "heartbeat.ingest")
 
 
+@case("heartbeat/009", "recordHeartbeat 422", "recordHeartbeat 400", "recordHeartbeat 413", "recordHeartbeat 415")
+@pytest.mark.parametrize(
+    "raw,media_type,status,code,found",
+    [
+        (b'{"status": "ok", "battery_pct": 101}', "json", 422, "validation_error", ["/body/battery_pct"]),
+        (b'{"status": "ok", "signal_dbm": 2147483647}', "json", 422, "validation_error", ["/body/signal_dbm"]),
+        (b'{"status": "ok", "uptime_s": -5}', "json", 422, "validation_error", ["/body/uptime_s"]),
+        (
+            b'{"uptime_s": -5, "zz4711": 1}',
+            "json",
+            422,
+            "validation_error",
+            ["/body", "/body/status", "/body/uptime_s"],
+        ),
+        (b'{"status": NaN}', "json", 400, "malformed_json", ["/body"]),
+        (b"{}", "cbor", 415, "unsupported_media_type", ["/body"]),
+        (b" " * 65537, "json", 413, "payload_too_large", ["/body"]),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_refused_heartbeat_names_its_device(
+    raw: bytes,
+    media_type: str,
+    status: int,
+    code: str,
+    found: list[str],
+    api: Api,
+    somebody: Enrolled,
+    logs: Logs,
+    metrics: Metrics,
+    unchanged: Unchanged,
+) -> None:
+    """The log and a metric say which device sent what was refused, and for which members: it is not dead (issue 11)."""
+    refusals = 'nexmdm_device_bodies_refused_total{route="/v1/heartbeat",pointer="%s"}'
+    headers = {"Content-Type": f"application/{media_type}"}
+    with unchanged(), metrics.moves({refusals % pointer: 1 for pointer in found}):
+        answer = api.bearer(somebody.token, "POST", "/v1/heartbeat", content=raw, headers=headers)
+    refused(answer, status, code)
+    line = logs.expect(answer, "device.body_refused", device_id=somebody.device_id, code=code, level="WARNING")
+    assert sorted(line["pointers"]) == found
+    assert "4711" not in str(line), "a value, or a name that the device made up"
+
+
 @case("heartbeat/007", "recordHeartbeat 200")
 def test_whole_numbers_may_be_written_as_floats(api: Api, device: NewDevice, logs: Logs, db: Database) -> None:
     """298.0 is an integer in JSON Schema, so a heartbeat may say so (libraries.md: strict int)."""

@@ -29,6 +29,7 @@ FAMILIES = {
     "nexmdm_enroll_tokens_issued": "counter",
     "nexmdm_rate_limited": "counter",
     "nexmdm_auth_failures": "counter",
+    "nexmdm_device_bodies_refused": "counter",
     "nexmdm_connections_open": "gauge",
     "nexmdm_connections_refused": "counter",
     "nexmdm_db_pool_in_use": "gauge",

@@ -180,3 +180,18 @@ def test_a_token_of_several_uses_counts_down(
     refused(answer, 401, "token_exhausted")
     logs.expect(answer, "register.fail", code="token_exhausted")
     assert db.value("select uses_consumed from enrollment_tokens where token_id = %s", token["token_id"]) == 2
+
+
+@case("register/009", "registerDevice 422")
+def test_a_refused_registration_names_its_token(
+    api: Api, tokens: Tokens, logs: Logs, metrics: Metrics, unchanged: Unchanged
+) -> None:
+    """The log and a metric say with which token a registration was refused, and for which member (issue 11)."""
+    [token] = tokens()
+    refusals = 'nexmdm_device_bodies_refused_total{route="/v1/register",pointer="/body/sdk_int"}'
+    with unchanged(), metrics.moves({refusals: 1}):
+        answer = api.bearer(token["token"], "POST", "/v1/register", json={**FACTS, "sdk_int": 47110})
+    refused(answer, 422, "validation_error")
+    line = logs.expect(answer, "device.body_refused", token_id=token["token_id"], device_id=None)
+    assert (line["code"], line["pointers"]) == ("validation_error", ["/body/sdk_int"])
+    assert "47110" not in str(line)

@@ -206,3 +206,19 @@ def test_credentials_before_body(wire: Wire, name: str) -> None:
     request = RawRequest("POST", OPERATIONS[name].path, (("Content-Type", "text/plain"),), b"\xff" * 100_000)
     status, code = (401, "token_missing") if name in BEARER_OPERATIONS else (403, "admin_required")
     expect_problem(wire.send(request), status, code)
+
+
+@every_operation
+@pytest.mark.parametrize("pad", ["{} ", "{}\t", " \t{}\t "], ids=["space", "tab", "both"])
+def test_white_space_around_every_value(post: Sender, wire: Wire, name: str, pad: str) -> None:
+    """raw/015: space and tab around a header's value are no part of it (RFC 9110 section 5.5)."""
+    operation = OPERATIONS[name]
+    headers = [
+        *post.credentials(name, operation.body),
+        ("Content-Type", "application/json"),
+        ("X-Request-ID", "raw-15"),
+    ]
+    padded = tuple((header, pad.format(value)) for header, value in headers)
+    answer = wire.send(RawRequest("POST", operation.path, padded, operation.body))
+    expect_accepted(name, answer)
+    assert answer.headers["x-request-id"] == "raw-15"

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+from datetime import datetime
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from contracts.expected import expect_problem, expect_success
+from contracts.spec import Document
 from contracts.wire import RawAnswer, RawRequest, Wire
 from harness.settings import Target
 
@@ -25,7 +34,12 @@ def get(target: Target, wire: Wire) -> Admin:
     return Admin(target, wire)
 
 
-@pytest.mark.parametrize("path", ["/v1/devices", "/v1/enroll-tokens", "/admin/dispatches", "/v1/apk/builds"])
+LISTS = ["/v1/devices", "/v1/enroll-tokens", "/admin/dispatches", "/v1/apk/builds"]
+TIME = Document.read().content["components"]["schemas"]["ClientTime"]["pattern"]
+fuzzed = settings(max_examples=100, deadline=None, derandomize=True)  # in a few seconds, the same in each run
+
+
+@pytest.mark.parametrize("path", LISTS)
 @pytest.mark.parametrize(
     "query,pointer",
     [
@@ -136,3 +150,34 @@ def test_two_request_ids(get: Admin) -> None:
     answer = get("/healthz", ("X-Request-ID", "first"), ("X-Request-ID", "second"))
     expect_success(answer)
     assert "," not in answer.headers["x-request-id"]
+
+
+@fuzzed
+@given(text=st.from_regex(TIME, fullmatch=True) | st.text(max_size=40))
+def test_any_time_is_taken_or_refused(get: Admin, text: str) -> None:
+    """raw/028: whatever stands for a time is 200 or 422, by the contract's pattern and the calendar; never a 500."""
+    answer = get(f"/v1/devices?limit=1&stale_since={quote(text, safe='')}")
+    if answer.status == 200:
+        assert re.fullmatch(TIME, text)
+        return
+    expect_problem(answer, 422, "validation_error")
+    assert [error["pointer"] for error in answer.json()["errors"]] == ["/query/stale_since"]
+    refused = re.fullmatch(TIME, text)
+    assert refused is None or refused[4] == "60" or refused[2] in ("29", "30", "31"), "no time that there is"
+
+
+@pytest.mark.parametrize("path", LISTS)
+@fuzzed
+@given(
+    moment=st.from_regex(TIME, fullmatch=True) | st.text(max_size=30) | st.datetimes().map(datetime.isoformat),
+    key=st.text(max_size=40) | st.integers().map(str) | st.uuids().map(str) | st.none() | st.floats(),
+    named=st.booleans(),
+)
+def test_any_cursor_is_taken_or_refused(get: Admin, path: str, moment: str, key: object, named: bool) -> None:
+    """raw/029: a cursor that somebody made up is 422 or gives a page, whatever its time and key are; never a 500."""
+    members = [*([path] if named else []), moment, key]
+    cursor = base64.urlsafe_b64encode(json.dumps(members).encode()).decode().rstrip("=")[:200]
+    answer = get(f"{path}?limit=1&cursor={cursor}")
+    if answer.status != 200:
+        expect_problem(answer, 422, "validation_error")
+        assert [error["pointer"] for error in answer.json()["errors"]] == ["/query/cursor"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import socket
+import struct
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,8 +16,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from nexmdm.connections import STATE, Connections, GuardedConnection, places
+from nexmdm.connections import STATE, Connections, places
 from nexmdm.framing import is_clear
+from nexmdm.guarded_connection import GuardedConnection
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -24,10 +27,12 @@ class Served:
     """A listener with two places, a second for a head and one for a stall, and what its application saw."""
 
     port: int
+    guard: Connections
 
     def __init__(self) -> None:
         self.clients: list[asyncio.StreamWriter] = []
         self.saw: list[bytes | None] = []
+        self.failed: list[Exception] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -39,7 +44,15 @@ class Served:
             return
         self.saw.append(body)
         await self.may_answer.wait()
-        await PlainTextResponse(b"app")(scope, receive, send)
+        try:
+            await PlainTextResponse(b"app")(scope, receive, send)
+        except Exception as error:
+            self.failed.append(error)
+            raise
+
+    def open(self) -> int:
+        """How many connections have a place."""
+        return len(self.guard._open)
 
     async def connect(self, sent: bytes = b"") -> Streams:
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
@@ -55,6 +68,7 @@ async def served() -> AsyncIterator[Served]:
     config = uvicorn.Config(made.app, interface="asgi3", http=GuardedConnection, log_config=None, access_log=False)
     config.load()
     async with Connections(settings) as guard:
+        made.guard = guard
         state = ServerState()
         loop = asyncio.get_running_loop()
         server = await loop.create_server(
@@ -108,6 +122,71 @@ async def test_an_unfinished_request_does_not_cost_the_one_before_its_answer(ser
     answer = await rest(streams)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1 ") == 1
+
+
+async def test_who_sends_no_more_is_answered_and_its_place_is_free(served: Served) -> None:
+    served.may_answer.clear()
+    streams = await served.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    streams[1].write_eof()
+    await asyncio.sleep(3)  # beyond every limit: it waits for us
+    served.may_answer.set()
+    answer = await rest(streams)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\napp")
+    assert b"\r\nconnection: close\r\n" in answer
+    await asyncio.sleep(0.05)
+    assert served.open() == 0
+
+
+async def test_all_that_was_sent_whole_is_answered_in_order(served: Served) -> None:
+    served.may_answer.clear()
+    get = b"GET /%d HTTP/1.1\r\nHost: x\r\n\r\n"
+    post = b"POST / HTTP/1.1\r\nHost: x\r\nX-Request-ID: r-9\r\nContent-Length: 9\r\n\r\n1234"
+    streams = await served.connect(get % 1 + get % 2 + post)
+    streams[1].write_eof()
+    await asyncio.sleep(0.1)
+    served.may_answer.set()
+    answer = await rest(streams)
+    assert [piece[:3] for piece in answer.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+    assert b'"code":"malformed_request","request_id":"r-9"' in answer
+    assert served.saw == [b"", b"", None]
+    assert served.open() == 0
+
+
+@pytest.mark.parametrize(
+    "sent", [b"", b"\r\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["nothing", "a line", "a request"]
+)
+async def test_who_wants_nothing_more_is_gone_at_once(served: Served, sent: bytes) -> None:
+    streams = await served.connect(sent)
+    answer = await asyncio.wait_for(streams[0].readuntil(b"app"), 5) if b"GET" in sent else b""
+    streams[1].write_eof()
+    assert await asyncio.wait_for(streams[0].read(), 0.9) == b"", answer
+    assert served.open() == 0
+
+
+@pytest.mark.parametrize("stage", ["head", "body"])
+async def test_half_a_request_is_over_at_once(served: Served, stage: str) -> None:
+    whole = b"POST / HTTP/1.1\r\nHost: x\r\nX-Request-ID: r-1\r\nContent-Length: 9\r\n\r\n123"
+    streams = await served.connect(whole if stage == "body" else whole[:30])
+    streams[1].write_eof()
+    answer = await asyncio.wait_for(streams[0].read(), 0.9)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert served.saw == ([None] if stage == "body" else [])
+
+
+async def test_who_leaves_while_requests_wait_behind_one_another_is_seen_by_each_that_runs(served: Served) -> None:
+    served.may_answer.clear()
+    streams = await served.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
+    await asyncio.sleep(0.05)
+    sock = streams[1].get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    streams[1].close()
+    await asyncio.sleep(0.05)
+    assert served.open() == 0
+    served.may_answer.set()
+    await asyncio.sleep(0.05)
+    assert served.failed == []
 
 
 def test_the_bound_is_what_descriptors_allow(monkeypatch: pytest.MonkeyPatch) -> None:

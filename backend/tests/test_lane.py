@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -259,6 +261,7 @@ async def test_who_leaves_in_the_middle_of_a_body_is_seen_by_the_application(lan
     writer.close()
     await lane.until(lambda: lane.application)
     assert (lane.application, lane.endpoint.begun) == ([None], [])
+    await lane.until(lambda: not lane.state.connections)
 
 
 async def test_who_leaves_before_the_answer_harms_nobody(lane: Lane) -> None:
@@ -266,12 +269,81 @@ async def test_who_leaves_before_the_answer_harms_nobody(lane: Lane) -> None:
     _, writer = await lane.connect()
     writer.write(request())
     await lane.until(lambda: lane.endpoint.results)
-    writer.close()
+    reset(writer)
     await lane.until(lambda: not lane.state.connections)
     lane.endpoint.results[0].set_result(b"{}")
     await asyncio.sleep(0)
     lane.endpoint.at_once = lambda result: result.set_result(b"{}")
     assert (await lane.ask(request()))[1] == b"{}"
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Leave so that the other side learns at once that nobody reads."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.close()
+
+
+async def test_who_sends_no_more_gets_the_answer_and_the_connection_ends(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    reader, writer = await lane.connect()
+    writer.write(request())
+    writer.write_eof()
+    await lane.until(lambda: lane.endpoint.results)
+    connection: Any = next(iter(lane.state.connections))
+    await lane.until(lambda: not connection.cycle.keep_alive)
+    lane.endpoint.results[0].set_result(b"{}")
+    head, body = await read_answer(reader)
+    assert (body, b"connection: close\r\n" in head) == (b"{}", True)
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    await lane.until(lambda: not lane.state.connections)
+    writer.close()
+    assert lane.application == []
+
+
+async def test_who_sends_no_more_and_has_left_is_noticed_when_it_is_answered(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    _, writer = await lane.connect()
+    writer.write(request())
+    await lane.until(lambda: lane.endpoint.results)
+    writer.close()
+    await asyncio.sleep(0.05)
+    lane.endpoint.results[0].set_result(b"{}")
+    await lane.until(lambda: not lane.state.connections)
+
+
+async def test_who_leaves_before_the_answer_with_another_request_behind_harms_nobody(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    _, writer = await lane.connect()
+    writer.write(request() + request())
+    await lane.until(lambda: lane.endpoint.results)
+    reset(writer)
+    await asyncio.sleep(0.05)
+    lane.endpoint.results[0].set_result(b"{}")
+    await lane.until(lambda: not lane.state.connections)
+
+
+async def test_half_a_request_behind_a_whole_one_is_refused_in_its_turn(lane: Lane) -> None:
+    lane.endpoint.at_once = None
+    reader, writer = await lane.connect()
+    writer.write(request(b"1") + request(b"23").replace(b"r-1", b"r-2")[:-1])
+    writer.write_eof()
+    await lane.until(lambda: lane.endpoint.results)
+    await asyncio.sleep(0.05)
+    lane.endpoint.results[0].set_result(b"one")
+    assert (await read_answer(reader))[1] == b"one"
+    problem = orjson.loads((await read_answer(reader))[1])
+    assert (problem["code"], problem["request_id"]) == ("malformed_request", "r-2")
+    assert await asyncio.wait_for(reader.read(), 2) == b""
+    await lane.until(lambda: not lane.state.connections)
+    writer.close()
+    assert lane.application == [None]
+
+
+async def test_white_space_around_a_value_does_not_cost_the_lane(lane: Lane) -> None:
+    padded = request(authorization=" Bearer t\t ", content_type="\tapplication/json ").replace(b"r-1", b"r-1\t ")
+    head, body = await lane.ask(padded)
+    assert (body, lane.endpoint.begun) == (b"{}", [("t", b"{}", "127.0.0.1")])
+    assert b"x-request-id: r-1\r\n" in head
 
 
 async def test_who_reads_nothing_is_the_application_s_which_waits(lane: Lane) -> None:

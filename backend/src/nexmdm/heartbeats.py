@@ -18,8 +18,8 @@ from starlette.responses import Response
 
 from nexmdm import fcm_tokens, metrics
 from nexmdm.auth import DescribeDevice, client_ip, current_device, stale_device
-from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, database
+from nexmdm.device_body import DeviceBody
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.ingest import Beat, HeartbeatWriter, Stored
 from nexmdm.lane import Begun
@@ -68,7 +68,7 @@ class Acknowledged(BaseModel):
 
 _INGESTED: Final = metrics.heartbeats.labels("ingested")
 _DEDUPLICATED: Final = metrics.heartbeats.labels("deduplicated")
-_heartbeat = JsonBody[Heartbeat](Heartbeat)
+_heartbeat = DeviceBody(Heartbeat, PATH)
 
 
 def _acknowledge(device: DeviceIdentity, heartbeat: Heartbeat, interval_s: int, stored: Stored | None) -> bytes | None:
@@ -154,7 +154,7 @@ async def _renew(request: Request, device: DeviceIdentity, token: str) -> None:
 async def record_heartbeat(request: Request) -> Response:
     """Store one heartbeat, at most one row per device and 10 s bucket, and the FCM token that it may bring."""
     device = await current_device(request)
-    heartbeat = await _heartbeat(request)
+    heartbeat = await _heartbeat.of(request, device_id=device.device_id)
     state = request.app.state
     stored = await state.heartbeats.submit(_beat(device, heartbeat, client_ip(request)))
     answer = _acknowledge(device, heartbeat, state.settings.heartbeat_interval_s, stored)

@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from nexmdm.bodies import JSON_LIMIT_BYTES
-from nexmdm.connections import GuardedConnection
 from nexmdm.errors import Problem
+from nexmdm.guarded_connection import GuardedConnection
 from nexmdm.logs import Origin, origin
 from nexmdm.overload import shed
 from nexmdm.pace import Pace

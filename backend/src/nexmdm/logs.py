@@ -48,6 +48,7 @@ class Event(StrEnum):
     AUTH_ALERT = "sec.auth.alert"
     DEVICE_RETIRE = "device.retire"
     FCM_TOKEN_MOVED = "device.fcm_token_moved"
+    DEVICE_BODY_REFUSED = "device.body_refused"
     APK_UPLOAD = "apk.upload"
     APK_DOWNLOAD = "apk.download"
     SCRIPT_RENDER = "script.render"

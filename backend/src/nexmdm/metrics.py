@@ -36,6 +36,9 @@ tokens_issued = Counter("nexmdm_enroll_tokens_issued", "Enrolment tokens issued.
 rate_limited = Counter("nexmdm_rate_limited", "Requests refused by a rate limit.", ["rule"])
 shed = Counter("nexmdm_shed", "Requests turned away because a queue was full.", ["queue"])
 auth_failures = Counter("nexmdm_auth_failures", "Refused credentials.", ["code"])
+device_bodies_refused = Counter(
+    "nexmdm_device_bodies_refused", "Bodies of devices refused, by the member at fault.", ["route", "pointer"]
+)
 connections_open = Gauge("nexmdm_connections_open", "Connections of clients.", multiprocess_mode="livesum")
 connections_refused = Counter("nexmdm_connections_refused", "Connections ended for what they cost or sent.", ["reason"])
 # Of the background process, which looks once a second; "livemax" because every other process has a 0 of its own.
@@ -67,7 +70,16 @@ def seed_labels() -> None:
         (shed, ("requests", "heartbeats", "bcrypt")),
         (
             connections_refused,
-            ("malformed", "large_head", "slow_head", "slow_body", "slow_reader", "pipeline", "too_many"),
+            (
+                "malformed",
+                "incomplete",
+                "large_head",
+                "slow_head",
+                "slow_body",
+                "slow_reader",
+                "pipeline",
+                "too_many",
+            ),
         ),
         (worker_restarts, ("web", "background")),
         (auth_failures, refusals),

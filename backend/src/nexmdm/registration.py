@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -17,8 +17,8 @@ from sqlmodel import col
 
 from nexmdm import fcm_tokens, metrics
 from nexmdm.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment, refusal
-from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session, database
+from nexmdm.device_body import DeviceBody
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, Problem, answers
 from nexmdm.logs import Event, emit, new_id
 from nexmdm.shapes import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
@@ -52,7 +52,12 @@ class Registered(BaseModel):
     heartbeat_interval_s: int
 
 
-_registration = JsonBody[Registration](Registration)
+PATH: Final = "/v1/register"
+_registration = DeviceBody(Registration, PATH)
+
+
+async def _told(request: Request, token: CurrentEnrolment) -> Registration:
+    return await _registration.of(request, token_id=token.token_id)
 
 
 class _Turns:
@@ -162,7 +167,7 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
 
 
 @router.post(
-    "/v1/register",
+    PATH,
     operation_id="registerDevice",
     dependencies=[Depends(_logged)],
     responses=answers(*OF_A_BODY, *OF_A_TOKEN, "insufficient_scope", "alias_mismatch"),
@@ -171,7 +176,7 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
 async def register_device(
     request: Request,
     token: CurrentEnrolment,
-    registration: Annotated[Registration, Depends(_registration)],
+    registration: Annotated[Registration, Depends(_told)],
     session: Session,
 ) -> Registered:
     """Enrol a device."""

@@ -14,8 +14,8 @@ from sqlmodel import col
 
 from nexmdm import metrics
 from nexmdm.auth import ADMIN_ONLY, CurrentDevice, DescribeDevice, stale_device
-from nexmdm.bodies import JsonBody
 from nexmdm.db import Operation, Session
+from nexmdm.device_body import DeviceBody
 from nexmdm.errors import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN, Problem, answers
 from nexmdm.logs import Event, emit
 from nexmdm.pages import Page, Paging
@@ -95,7 +95,13 @@ class DispatchDetail(DispatchView):
     transitions: list[TransitionView]
 
 
-_result = JsonBody[ActionResult](ActionResult)
+PATH: Final = "/v1/action-result"
+_result = DeviceBody(ActionResult, PATH)
+
+
+async def _reported(request: Request, device: CurrentDevice) -> ActionResult:
+    return await _result.of(request, device_id=device.device_id)
+
 
 # One statement judges the token, finds the device's own dispatch, completes it once and keeps the first completion.
 # A device may answer before the dispatcher has stored FCM's answer, so any state but `completed` may complete.
@@ -196,13 +202,13 @@ async def find_dispatch(session: Session, request_id: str) -> DispatchDetail:
 
 
 @device_router.post(
-    "/v1/action-result",
+    PATH,
     operation_id="completeAction",
     responses=answers(*OF_A_BODY, *OF_A_TOKEN, "dispatch_not_found"),
     openapi_extra=_result.openapi,
 )
 async def complete_action(
-    request: Request, device: CurrentDevice, result: Annotated[ActionResult, Depends(_result)], session: Session
+    request: Request, device: CurrentDevice, result: Annotated[ActionResult, Depends(_reported)], session: Session
 ) -> Completion:
     """Report what became of a command."""
     return await complete(request, session, device, result)

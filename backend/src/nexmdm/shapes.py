@@ -21,13 +21,11 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from nexmdm import times
+
 T = TypeVar("T")
 
 _ID: Final = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-# RFC 3339 in UTC, in years that PostgreSQL and every client can hold
-_MOMENT: Final = (
-    r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?Z$"
-)
 
 
 class Shape(BaseModel):
@@ -74,7 +72,7 @@ def _canonical(value: object) -> object:
 
 def _exists(value: str) -> datetime:
     try:
-        return datetime.fromisoformat(value)
+        return times.parse(value)
     except ValueError:
         raise PydanticCustomError("date_time", "Not a date and time that exists") from None
 
@@ -85,10 +83,10 @@ Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"u
 Id = Annotated[UUID, BeforeValidator(_canonical), Field(json_schema_extra={"pattern": _ID})]
 Moment = Annotated[
     str,
-    StringConstraints(pattern=_MOMENT),
+    StringConstraints(pattern=times.PATTERN),
     AfterValidator(_exists),
     Field(json_schema_extra={"format": "date-time"}),
-]  # a datetime, once it is validated
+]  # a datetime in UTC, once it is validated
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]

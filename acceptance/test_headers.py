@@ -1,0 +1,60 @@
+"""Headers as other programs write them: space and tab around a value are no part of it (RFC 9110 section 5.5)."""
+
+import pytest
+
+from acceptance.answers import accepted
+from acceptance.apks import apk, new_package, upload
+from acceptance.case import case
+from acceptance.logs import Logs
+from acceptance.operations import CALLS, NOTHING, admin, own
+from acceptance.sockets import Sockets, answers, request
+from acceptance.system import Enrolled, System, Tokens
+
+PADS = {"a space before": " {}", "a space behind": "{} ", "a tab behind": "{}\t", "both, many": " \t {}\t \t "}
+
+
+@case("headers/001", "* 200", "* 404")
+@pytest.mark.parametrize("pad", PADS)
+def test_white_space_around_a_header_s_value_changes_nothing(
+    pad: str, system: System, sockets: Sockets, somebody: Enrolled, tokens: Tokens, logs: Logs
+) -> None:
+    """Every operation reads credentials, signature, media type and request id without it, at any speed (RFC 9110)."""
+    [token] = tokens(uses_allowed=200)
+    found: dict[str, int] = {}
+    wanted: dict[str, int] = {}
+    for operation, call in CALLS.items():
+        for given, padding in ((wanted, "{}"), (found, PADS[pad])):
+            proof = own(system, operation, device=somebody.token, enrolment=token["token"])
+            path, content, media_type = call.filled(NOTHING)
+            name = f"{'clean' if given is wanted else 'padded'}-{operation}"
+            headers = [*proof(content or b""), *media_type, ("X-Request-ID", name), ("Connection", "close")]
+            padded = [(header, padding.format(value)) for header, value in headers]
+            received = sockets.raw(request(f"{call.method} {path}", *padded, body=content or b""))
+            given[operation] = int(received.split(maxsplit=2)[1])
+            assert f"x-request-id: {name}\r\n".encode() in received
+            assert logs.wait("http.request", request_id=name)["status"] == given[operation]
+    assert found == wanted
+    assert set(wanted.values()) <= {200, 201, 404}, wanted
+
+
+@case("headers/002", "downloadLatestApk 206", "downloadLatestApk 304", "recordHeartbeat 200")
+def test_white_space_around_what_a_body_is_read_by_changes_nothing(
+    system: System, sockets: Sockets, somebody: Enrolled, logs: Logs
+) -> None:
+    """Range, If-None-Match and Content-Length are read without it, and a connection goes on behind them (RFC 9110)."""
+    content, package = apk(5000), new_package()
+    accepted(upload(system.api, content, package_name=package), 201)
+    path = f"GET /v1/apk/download-latest?package_name={package}"
+    whole = answers(sockets.raw(request(path, *admin(system)(b""), ("Connection", "close"))))[0]
+    beat = b'{"status": "ok"}'
+    device = [("Authorization", f"Bearer {somebody.token}\t"), ("Content-Type", "application/json ")]
+    found = sockets.exchange(
+        request(path, *admin(system)(b""), ("Range", "bytes=10-19 \t"))
+        + request("POST /v1/heartbeat", *device, ("Content-Length", f" {len(beat)} "))
+        + beat
+        + request(path, *admin(system)(b""), ("If-None-Match", f"{whole.headers['etag']}\t "), ("Connection", "close"))
+    )
+    assert [answer.status for answer in found] == [206, 200, 304]
+    assert found[0].body == content[10:20]
+    assert accepted(found[1])["ok"] is True
+    logs.wait("http.request", request_id=found[2].request_id, status=304)
