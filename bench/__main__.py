@@ -23,7 +23,8 @@ import psycopg
 from bench import wrk
 from bench.rig import QUICK, Facts, Plan, Rig
 from bench.rows import ROWS, Row
-from harness.budgets import Judgement, Status, judge
+from harness import preflight
+from harness.budgets import Judgement, Status, exit_code, judge
 from harness.client import TransportError
 from harness.report import Envelope, write_result
 from harness.settings import HarnessError, artifacts
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = replace(base, sim_duration_s=given.sim_duration, load_python=given.load_python, artifacts=folder.absolute())
     started_at = time.time()
     try:
+        preflight.refuse_given(SUITE)
         wrk.command()
         (folder / "result.json").unlink(missing_ok=True)  # a run that is cut short must not leave an older verdict
         with Rig(plan) as rig:
@@ -148,4 +150,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))
