@@ -22,7 +22,7 @@
     nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
     nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some
     nox -s browser      the reports in a real Chromium (needs one: CHROMIUM, else the one on PATH)
-    nox -s up           a whole stack for people: prints its connection details, Ctrl-C ends it
+    nox -s up           a whole stack for people: prints its connection details, Ctrl-C (in a script SIGTERM) ends it
     nox -s dist         what is shipped: wheel and source archive, built twice and equal, sums, bill of materials
     nox -s audit        known vulnerabilities of all that is locked; inconclusive where nobody can be asked
     nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
@@ -66,7 +66,7 @@ HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "accepta
 FAULT_FINDERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
-environments.settle_home(os.environ, say=lambda text: print(f"nox > {text}", file=sys.stderr))
+environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
 ONLY_SETTINGS_READS = 'lint.flake8-tidy-imports.banned-api."os.{}".msg="only settings.py reads the environment"'
 
