@@ -41,8 +41,7 @@ def valid_rates(tally: Tally, limits: Mapping[str, Any]) -> list[Judgement]:
         )
         accepted = tally.accepted(name)
         share = limit.judge_value(accepted / sent if sent else None, sent)
-        luck = luck_of(accepted, sent, own["min_share"])
-        if share.status is Status.FAIL and luck > MOST_LUCK:
+        if share.status is Status.FAIL and (luck := luck_of(accepted, sent, own["min_share"])) > MOST_LUCK:
             share = share.voided(f"{accepted} of {sent}: too few cases to judge (chance {luck:.0%}); more --examples")
         judged.append(share)
     return judged
