@@ -1,3 +1,7 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2026.10"]
+# ///
 """Every entry point of the repository. `nox -l` lists them; `nox -s NAME -- ARGUMENTS` hands arguments through.
 
     nox                 the same as `nox -s tests`
@@ -19,15 +23,19 @@
     nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
     nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some
     nox -s browser      the reports in a real Chromium (needs one: CHROMIUM, else the one on PATH)
-    nox -s up           a whole stack for people: prints its connection details, Ctrl-C ends it
+    nox -s up           a whole stack for people: prints its connection details, Ctrl-C (in a script SIGTERM) ends it
     nox -s dist         what is shipped: wheel and source archive, built twice and equal, sums, bill of materials
     nox -s audit        known vulnerabilities of all that is locked; inconclusive where nobody can be asked
     nox -s lock         resolve the locks anew (locks/*.txt, backend/requirements.lock)
 
+nox ends with 1 whatever failed. `python noxfile.py -s NAME -- ARGUMENTS` takes the same arguments and ends with the
+worst code of what the sessions ran: 0 pass, 1 the product failed, 2 inconclusive, 130 after Ctrl-C. It needs nox beside
+it; `uv run noxfile.py ...` and `pipx run noxfile.py ...` bring it along.
+
 Environments live in .nox/<group>, one per lock, and are made again only when their lock changed; those of other
 revisions' backends live in .nox/revisions. The backend is built as a wheel into .nox/backend-runtime and started as a
 process: no suite's environment contains it.
-With NEXMDM_BASE_URL set, sim20, contract and acceptance run against that deployment and nothing is started.
+With NEXMDM_BASE_URL set, the scenarios, contract and acceptance run against that deployment and nothing is started.
 This file deliberately holds no check of its own: it only prepares environments and starts commands.
 """
 
@@ -38,17 +46,18 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
 
-from ci import environments
+from ci import environments, exit_codes
 from ci.environments import ROOT
 
-nox.needs_version = ">=2025.2"
+nox.needs_version = ">=2026.10"  # tells the code of a program that failed
 nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"  # the environments are our own: several sessions share one
 
@@ -60,6 +69,7 @@ HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "accepta
 FAULT_FINDERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
+environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
 ONLY_SETTINGS_READS = 'lint.flake8-tidy-imports.banned-api."os.{}".msg="only settings.py reads the environment"'
 
@@ -69,20 +79,27 @@ def python(session: nox.Session, group: str, *arguments: str, env: dict[str, str
     run(session, environments.ensure(group, say=session.log), *arguments, env=env)
 
 
-def run(session: nox.Session, program: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
-    """Run a program of one of our environments."""
+def run(
+    session: nox.Session, program: Path, *arguments: str, env: dict[str, str] | None = None, good: Iterable[int] = (0,)
+) -> None:
+    """Run a program of one of our environments. good: the exit codes that fail nothing."""
     # Where nox alone was interrupted it has to pass that on; only the launcher takes SIGTERM after SIGINT calmly.
     first_s = 0.3 if arguments[:2] == ("-m", "harness") else PATIENCE_S
     then_s = PATIENCE_S
-    session.run(
-        str(program),
-        *arguments,
-        env=env,
-        external=True,
-        stderr=sys.stderr,  # nox would merge it into stdout, which belongs to the one JSON line of `up`
-        interrupt_timeout=first_s,
-        terminate_timeout=then_s,
-    )
+    try:
+        session.run(
+            str(program),
+            *arguments,
+            env=env,
+            external=True,
+            success_codes=good,
+            stderr=sys.stderr,  # nox would merge it into stdout, which belongs to the one JSON line of `up`
+            interrupt_timeout=first_s,
+            terminate_timeout=then_s,
+        )
+    except CommandFailed as failed:
+        exit_codes.NOTED.append(exit_codes.INCONCLUSIVE if failed.return_code is None else failed.return_code)
+        raise
 
 
 def artifacts() -> Path:
@@ -100,7 +117,7 @@ def reported(session: nox.Session, suite: str) -> Iterator[None]:
     finally:
         if result.exists() and result.stat().st_mtime_ns != before:
             harness = environments.ensure("harness", say=session.log)
-            session.run(str(harness), "-m", "report", str(result.parent), external=True, success_codes=[0, 2])
+            run(session, harness, "-m", "report", str(result.parent), good=(0, 1, 2))
 
 
 def scenario(session: nox.Session, name: str, *arguments: str) -> None:
@@ -327,3 +344,20 @@ def audit(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Resolve every lock anew; `-- --upgrade` takes the newest versions, `-- --upgrade-package NAME` that of one."""
     environments.lock(session.posargs, say=session.log)
+
+
+def main() -> int:
+    """Nox with the command line of this process; the exit code is that of ci/exit_codes.py."""
+    sys.argv[1:1] = ["--noxfile", __file__]
+    try:
+        nox.main()
+    except SystemExit as ended:
+        if isinstance(ended.code, str):  # an environment that could not be made
+            sys.stderr.write(f"{ended.code}\n")
+            return exit_codes.INCONCLUSIVE
+        return exit_codes.worst(int(ended.code or 0), exit_codes.NOTED)
+    return exit_codes.PASSED  # --help, --version
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ Does not assert anything about the product, and starts no backend itself: stacks
 
 import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -22,11 +23,11 @@ from acceptance.results import RESULTS, Results
 from acceptance.sockets import Sockets
 from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
 from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
-from harness import waiting
+from harness import preflight, waiting
 from harness.fcm import FcmControl
 from harness.postgres import READER_ROLE, Postgres
 from harness.processes import bare_environment, run_to_end
-from harness.settings import SECRETS, artifacts, backend_command
+from harness.settings import SECRETS, SettingsError, artifacts, backend_command
 
 STACKS = pytest.StashKey[Stacks]()
 POSTGRES = pytest.StashKey[Postgres]()
@@ -46,11 +47,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
-def pytest_cmdline_main(config: pytest.Config) -> None:
-    """A given target has one database, so one process asks it: what others do would show in digests and deltas."""
-    if given_target() is not None and getattr(config.option, "numprocesses", None):
-        config.option.numprocesses = 0
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """A given target has one database, so one process asks it: what others do would show in digests and deltas.
+
+    One that cannot be tested ends the run here, with one line and exit code 2.
+    """
+    try:
+        if given_target() is not None:
+            if not config.option.collectonly:
+                preflight.given_target()
+            if getattr(config.option, "numprocesses", None):
+                config.option.numprocesses = 0
+    except SettingsError as error:
+        sys.stderr.write(f"{config.option.suite}: {error}\n")
+        return 2
     config.option.maxschedchunk = 1  # a case that starts a backend takes seconds: nobody may sit on a queue of them
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)  # before the plugin that writes the file reads the option

@@ -8,9 +8,9 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from harness.client import Answer
+from harness.tls import connect
 
 PATIENCE_S = 10.0
 
@@ -23,8 +23,7 @@ class Sockets:
 
     @contextmanager
     def connect(self) -> Iterator[socket.socket]:
-        parts = urlsplit(self.base_url)
-        with socket.create_connection((parts.hostname or "", parts.port or 80), timeout=PATIENCE_S) as connection:
+        with connect(self.base_url, PATIENCE_S) as connection:
             yield connection
 
     def raw(self, sent: bytes, *, half_close: bool = False) -> bytes:

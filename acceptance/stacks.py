@@ -16,8 +16,8 @@ from acceptance.system import System
 from harness import log_contract
 from harness.backend import grant, migrate
 from harness.leaks import Search
-from harness.postgres import Postgres, PostgresError
-from harness.settings import SECRETS, HarnessError, Target, backend_command
+from harness.postgres import Postgres
+from harness.settings import SECRETS, HarnessError, Target, backend_command, refuse_production
 from harness.stack import Stack
 
 
@@ -46,8 +46,10 @@ def prepared_postgres() -> Postgres:
     url = os.environ.get("DATABASE_URL") if given_target() is None else None
     template = os.environ.get("NEXMDM_TEMPLATE") or None
     try:
+        if url:
+            refuse_production(url, "DATABASE_URL")
         postgres = Postgres.attach(url, template_name=template) if url else Postgres.start()
-    except PostgresError as error:
+    except HarnessError as error:
         raise StackError(str(error)) from error
     try:
         postgres.template(partial(migrate, backend_command()), partial(grant, backend_command()))

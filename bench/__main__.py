@@ -21,7 +21,8 @@ from bench import against, wrk
 from bench.pairs import LEAST_PAIRS
 from bench.rig import QUICK, STRANGERS_SHARE, TROUBLE, Facts, Plan, Rig, reason
 from bench.rows import COMPARED, ROWS, Row
-from harness.budgets import Check, Judgement, Status, judge
+from harness import preflight
+from harness.budgets import Check, Judgement, Status, exit_code, judge
 from harness.report import Envelope, write_result
 from harness.settings import HarnessError, artifacts
 from harness.strangers import Strangers
@@ -166,6 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plan = replace(base, sim_duration_s=given.sim_duration, load_python=given.load_python, artifacts=folder.absolute())
     started_at = time.time()
     try:
+        preflight.refuse_given(SUITE)
         wrk.command()
         (folder / "result.json").unlink(missing_ok=True)  # a run that is cut short must not leave an older verdict
         if given.against is None:
@@ -189,4 +191,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ci.environments import BACKEND_LOCK, LOCKS, ROOT
-from harness.budgets import Check, Status, judge
+from harness.budgets import Check, Status, exit_code, judge
 from harness.report import Envelope, write_result
 from harness.settings import artifacts
 
@@ -111,4 +111,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -19,7 +19,7 @@ from typing import Any, Final
 import yaml
 
 from ci import cases
-from harness.budgets import Check, Status, judge
+from harness.budgets import Check, Status, exit_code, judge
 from harness.report import ROOT, Envelope, write_result
 from harness.settings import artifacts
 
@@ -141,4 +141,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -11,10 +11,11 @@ import hashlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".nox"
@@ -40,6 +41,35 @@ def _alone() -> Iterator[None]:
     with (ENVIRONMENTS / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def settle_home(environ: MutableMapping[str, str], *, say: Say) -> None:
+    """Give who has no home that he can write to (none at all, read-only, somebody else's) one in .nox.
+
+    uv, npm and pip keep their caches below it, and node fails without one.
+    """
+    if caches := environ.get("XDG_CACHE_HOME"):
+        with contextlib.suppress(OSError):
+            Path(caches).mkdir(parents=True, exist_ok=True)
+        if not _writable(Path(caches)):
+            say(f"XDG_CACHE_HOME: {caches} cannot be written to; it is not used")
+            del environ["XDG_CACHE_HOME"]
+    home = environ.get("HOME")
+    if home and _writable(Path(home)):
+        return
+    own = ENVIRONMENTS / "home"
+    own.mkdir(parents=True, exist_ok=True)
+    environ["HOME"] = str(own)
+    say(f"HOME: {f'{home} cannot be written to' if home else 'not set'}; {own.relative_to(ROOT)} is used instead")
+
+
+def _writable(folder: Path) -> bool:
+    """Whether the folder is there and takes a new file; what a read-only mount refuses, os.access does not know."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def ensure(group: str, *, say: Say) -> Path:

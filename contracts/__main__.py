@@ -15,7 +15,9 @@ from collections.abc import Sequence
 
 from contracts.run import SUITE, execute
 from contracts.steps import STEPS, Order
-from harness.settings import SettingsError, Target, artifacts
+from harness import preflight
+from harness.budgets import exit_code
+from harness.settings import SettingsError, artifacts
 
 DEFAULT_EXAMPLES = 200
 DEFAULT_SEED = 20261120
@@ -77,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     steps = given.only or list(STEPS)
     try:
-        target = None if set(steps) <= set(WITHOUT_TARGET) else Target.from_env()
+        target = None if set(steps) <= set(WITHOUT_TARGET) else preflight.given_target()
     except SettingsError as error:
         console.say(f"inconclusive: {error}")
         return 2
@@ -92,4 +94,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -19,7 +19,8 @@ from typing import Final
 from contracts.scrub import scrub
 from contracts.spec import OPENAPI, ROOT, Document
 from contracts.tally import Tally
-from harness.settings import SECRETS, Target
+from harness import tls
+from harness.settings import SECRETS, Target, without_proxies
 
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 # The phases that take one operation at a time, halved by tag so that no operation falls between; the stateful one.
@@ -97,7 +98,11 @@ def _start(name: str, target: Target, folder: Path, examples: int, seed: int, st
     command += ["--url", target.base_url, *PARTS[name], "--seed", str(seed), "--no-color"]
     command += ["--max-examples", str(examples), f"--report={','.join(REPORTS)}"]
     command += [f"--report-{kind}-path={folder / f'{name}.{suffix}'}" for kind, suffix in REPORTS.items()]
-    environ = {**os.environ, **target.as_env(), "SCHEMATHESIS_HOOKS": "contracts.hooks", "PYTHONPATH": str(ROOT)}
+    if (trusted := tls.authorities()) is not None:
+        command += ["--tls-verify", trusted]
+    # requests obeys every proxy and REQUESTS_CA_BUNDLE of the environment.
+    environ = without_proxies(os.environ) | target.as_env()
+    environ |= {"SCHEMATHESIS_HOOKS": "contracts.hooks", "PYTHONPATH": str(ROOT)}
     output = stack.enter_context((folder / f"{name}.txt").open("w", encoding="utf-8"))
     process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
     part = Part(name, folder, process)

@@ -5,6 +5,7 @@ It deliberately looks at no single answer: that is what Schemathesis' checks do.
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, Final
 from contracts.tally import Tally
 from harness.budgets import Check, Judgement, Limit, Status
 
+MOST_LUCK: Final = 0.01  # a share that is too low by chance more often than this blames nobody
 LIMITS: Final = Path(__file__).with_name("limits.toml")
 
 
@@ -37,8 +39,22 @@ def valid_rates(tally: Tally, limits: Mapping[str, Any]) -> list[Judgement]:
             min_n=own["min_valid"],
             source="share of positive cases answered 2xx",
         )
-        judged.append(limit.judge_value(tally.accepted(name) / sent if sent else None, sent))
+        accepted = tally.accepted(name)
+        share = limit.judge_value(accepted / sent if sent else None, sent)
+        if share.status is Status.FAIL and (luck := luck_of(accepted, sent, own["min_share"])) > MOST_LUCK:
+            share = share.voided(f"{accepted} of {sent}: too few cases to judge (chance {luck:.0%}); more --examples")
+        judged.append(share)
     return judged
+
+
+def luck_of(accepted: int, sent: int, share: float) -> float:
+    """The chance that so few of so many succeed, or fewer, where each succeeds with this chance."""
+
+    def chance(k: int) -> float:
+        ways = math.lgamma(sent + 1) - math.lgamma(k + 1) - math.lgamma(sent - k + 1)
+        return math.exp(ways + k * math.log(share) + (sent - k) * math.log1p(-share))
+
+    return sum(chance(k) for k in range(accepted + 1))
 
 
 def checks(tally: Tally, with_input: Iterable[str], examples: int) -> list[Check]:

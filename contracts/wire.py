@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from harness.recorder import Recorder
+from harness.tls import connect
 
 TIMEOUT_S = 15.0
 
@@ -86,13 +87,10 @@ class Wire:
 def send(base_url: str, request: RawRequest, *, timeout_s: float = TIMEOUT_S) -> RawAnswer:
     """Raises NoAnswer. A service may answer before it has read everything, so a failed send still reads."""
     parts = urlsplit(base_url)
-    if parts.scheme != "http":
-        raise NoAnswer(f"raw requests need an http:// address, not {parts.scheme}://")
-    address = parts.hostname or "", parts.port or 80
     try:
-        with socket.create_connection(address, timeout=timeout_s) as connection:
+        with connect(base_url, timeout_s) as connection:
             # A service that refuses early closes while we still send; its answer may be there to read all the same.
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLEOFError):
                 connection.sendall(request.encode(parts.netloc))
             answer = http.client.HTTPResponse(connection, method=request.method)
             answer.begin()

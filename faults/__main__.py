@@ -21,6 +21,8 @@ from faults import report
 from faults.fault import CatalogueError, Fault, read
 from faults.hunt import KILLED, Finding, Hunt
 from faults.suites import NAMES
+from harness import preflight
+from harness.budgets import exit_code
 from harness.report import git_sha
 from harness.settings import HarnessError, artifacts, backend_command
 
@@ -79,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for fault in faults:
                 print(f"{fault.id:40} {fault.caught_by:24} {fault.breaks}")
             return 0
+        preflight.refuse_given(report.SUITE)
         return _hunt(faults, len(catalogue), given, seed)
     except (CatalogueError, HarnessError) as error:
         print(f"faults: {error}", file=sys.stderr)
@@ -111,4 +114,4 @@ def _hunt(faults: Sequence[Fault], of: int, given: argparse.Namespace, seed: str
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -13,10 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from harness.budgets import exit_code
 from harness.settings import HarnessError
 from harness.waiting import Interrupted, interrupt
 
 HARNESS_TROUBLE = 2
+_IN_A_SCRIPT = (
+    "In a script (`nox -s up &`) end it with SIGTERM, `kill $!`: what a shell without a terminal starts in the"
+    " background ignores SIGINT."
+)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -43,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         ("up", "start a stack, print its connection details as one JSON line, keep it until Ctrl-C"),
         ("run", "run a command beside a live stack; its exit code is ours"),
     ):
-        action = actions.add_parser(name, help=text, description=text)
+        epilog = _IN_A_SCRIPT if name == "up" else None
+        action = actions.add_parser(name, help=text, description=text, epilog=epilog)
         action.add_argument("--workers", type=int, default=1, metavar="N", help="web processes of the backend")
         if name == "up":
             action.add_argument("--env-file", type=Path, metavar="FILE", help="write export lines for a shell, too")
@@ -78,4 +84,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

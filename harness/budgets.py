@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
@@ -219,3 +220,12 @@ def judge(judgements: Iterable[Judgement], checks: Iterable[Check] = (), doubts:
     for check in checks:
         verdict.add(check.status, f"{check.id}: {check.title}: {check.detail}" if check.detail else check.title)
     return verdict
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """main's exit code; 2 with a traceback where the program itself broke: Python would end with 1, the product's."""
+    try:
+        return main()
+    except Exception:  # noqa: BLE001  # whatever it was, nothing was proved
+        traceback.print_exc()
+        return EXIT_CODES[Status.INCONCLUSIVE]

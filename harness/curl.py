@@ -51,7 +51,8 @@ def curl_line(
     # Only the variable stands in double quotes: the shell must not touch the rest.
     base = shlex.quote(SECRETS.mask(base_url)) if base_url else '"$NEXMDM_BASE_URL"'
     url = base + shlex.quote(SECRETS.mask(path + query))
-    parts = [part for part in ("curl -sS -i", method_option, url) if part]
+    # The line holds credentials: a proxy of the shell that it is pasted into must not see them.
+    parts = [part for part in ("curl -sS -i --noproxy '*'", method_option, url) if part]
     for name, value in headers:
         variable = _VARIABLES.get(name.lower())
         # Double quotes: the shell fills the variable in.

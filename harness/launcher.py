@@ -15,10 +15,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from harness import preflight
 from harness.backend import BackendError
 from harness.postgres import Postgres
 from harness.processes import Child, CommandNotFoundError
-from harness.settings import SettingsError, Target, artifacts, refuse_production
+from harness.settings import SettingsError, artifacts, refuse_production
 from harness.stack import Stack
 from harness.waiting import Interrupted, WaitTimeout
 
@@ -78,17 +79,18 @@ def run(command: Sequence[str], workers: int, only: str | None) -> int:
     """Run the command beside a live stack (or PostgreSQL alone, or the given deployment). Returns its exit code."""
     if shutil.which(command[0]) is None:
         raise CommandNotFoundError(f"command not found: {command[0]}")
-    if os.environ.get("NEXMDM_BASE_URL"):
-        target = Target.from_env()
+    if only is None and os.environ.get("NEXMDM_BASE_URL"):
+        target = preflight.given_target()
         say(f"NEXMDM_BASE_URL is set: nothing is started, the target is {target.base_url}")
-        return _run_child(command, {})
+        return _run_child(command, {preflight.CHECKED: target.base_url})
     if only == "postgres":
         server = _server()
         with Postgres.attach(server) if server else Postgres.start(log_file=_log_dir() / "postgres.log") as postgres:
             url = postgres.clone(f"nexmdm_run_{os.getpid()}")
             return _run_child(command, {"NEXMDM_DATABASE_URL": url, "DATABASE_URL": url})
     with _stack(workers) as stack:
-        code = _run_child(command, stack.target.as_env())
+        target = stack.target
+        code = _run_child(command, target.as_env() | {preflight.CHECKED: target.base_url})
         if not stack.backend.running:
             say("note: the backend no longer ran when the command ended")
         return code
@@ -109,8 +111,10 @@ def _log_dir() -> Path:
 
 
 def _server() -> str | None:
-    """DATABASE_URL, where given: the server to make databases on."""
+    """DATABASE_URL, where given: the server to make databases on. Beside a base URL it is the target's own."""
     url = os.environ.get("DATABASE_URL") or None
+    if os.environ.get("NEXMDM_BASE_URL"):
+        return None
     if url is not None:
         refuse_production(url, "DATABASE_URL")
     return url

@@ -15,6 +15,10 @@ It deliberately starts nothing and connects to nothing: it only reads, checks an
 | NEXMDM_BACKEND_COMMAND | the `nexmdm` command to start: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
 | NEXMDM_ALLOW_PRODUCTION | 1: run against an address that looks like production | unset |
+| NEXMDM_CHECKED | set by the launcher for its command: the base URL that needs no harness/preflight.py | unset |
+| SSL_CERT_FILE, SSL_CERT_DIR | whom https is trusted with (harness/tls.py); the variables of OpenSSL | the system's |
+
+No request to a target goes through a proxy: HTTP_PROXY and its relatives count for package registries alone.
 """
 
 from __future__ import annotations
@@ -59,8 +63,20 @@ class Target:
         env = os.environ if environ is None else environ
         missing = [name for name in ("NEXMDM_BASE_URL", "NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET") if not env.get(name)]
         if missing:
-            raise SettingsError(f"{', '.join(missing)}: not set (start a stack with `python -m harness run -- CMD`)")
+            stack = "" if env.get("NEXMDM_BASE_URL") else " (start a stack with `python -m harness run -- CMD`)"
+            raise SettingsError(f"{', '.join(missing)}: not set{stack}")
         refuse_production(env["NEXMDM_BASE_URL"], "NEXMDM_BASE_URL", env)
+        _refuse_more_than_an_origin(env["NEXMDM_BASE_URL"], "NEXMDM_BASE_URL", ("http", "https"))
+        if env.get("NEXMDM_FCM_URL"):
+            _refuse_more_than_an_origin(env["NEXMDM_FCM_URL"], "NEXMDM_FCM_URL", ("http",))
+        for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"):
+            if len(env[name]) < Secrets.SHORTEST:
+                raise SettingsError(
+                    f"{name}: shorter than {Secrets.SHORTEST} characters; the reports could not mask it"
+                )
+        key = env["NEXMDM_ADMIN_KEY"]
+        if not (key.isascii() and key.isprintable() and key == key.strip()):
+            raise SettingsError("NEXMDM_ADMIN_KEY: holds what no header can carry (a line end, a space at an end, ...)")
         if env.get("DATABASE_URL"):
             refuse_production(env["DATABASE_URL"], "DATABASE_URL", env)
         pid = env.get("NEXMDM_BACKEND_PID") or None
@@ -124,6 +140,27 @@ def refuse_production(url: str, variable: str, environ: Mapping[str, str] | None
         raise SettingsError(f"{variable}: host {host} looks like production; NEXMDM_ALLOW_PRODUCTION=1 allows it")
 
 
+def _refuse_more_than_an_origin(url: str, variable: str, schemes: tuple[str, ...]) -> None:
+    """Raise SettingsError unless the URL is a scheme, a host and perhaps a port.
+
+    Under a path the paths of openapi.yaml, of the log and of signed requests would be others than those on the wire.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in schemes:
+        raise SettingsError(f"{variable}: {' or '.join(f'{scheme}://' for scheme in schemes)}, not {parts.scheme}://")
+    if parts.username is not None or parts.password is not None:
+        raise SettingsError(f"{variable}: holds a user name; the API has none")
+    try:
+        _ = parts.port
+    except ValueError:
+        raise SettingsError(f"{variable}: the port is no number below 65536") from None
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        more = parts._replace(scheme="", netloc="").geturl()
+        raise SettingsError(
+            f"{variable}: more than an origin ({more}); the suites need the service at the root of a host"
+        )
+
+
 def _is_local(host: str) -> bool:
     if host == "localhost" or host.endswith(_LOCAL_SUFFIXES):
         return True
@@ -132,6 +169,17 @@ def _is_local(host: str) -> bool:
     except ValueError:
         return False
     return address.is_loopback or (address.is_private and not address.is_unspecified)
+
+
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ftp_proxy", "no_proxy")
+
+
+def without_proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child that speaks to a target with a client that would obey a proxy: it must see none.
+
+    A proxy would see every secret, and answer in place of the service.
+    """
+    return {name: value for name, value in environ.items() if name.lower() not in _PROXIES} | {"NO_PROXY": "*"}
 
 
 def artifacts(*parts: str, environ: Mapping[str, str] | None = None) -> Path:

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import httpx
 
+from harness import tls
+
 Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
@@ -60,8 +62,8 @@ class HttpxTransport:
         self.base_url = base_url.rstrip("/")
         # A proxy of the environment would see every secret, and one on this machine would answer for the backend.
         # Without TLS the certificates of the system need not be loaded, which takes 20 ms.
-        secure = base_url.startswith("https:")
-        self._client = httpx.Client(timeout=timeout_s, trust_env=False, follow_redirects=False, verify=secure)
+        trusted = tls.context() if base_url.startswith("https:") else False
+        self._client = httpx.Client(timeout=timeout_s, trust_env=False, follow_redirects=False, verify=trusted)
 
     def send(
         self,

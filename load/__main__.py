@@ -19,6 +19,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from harness import preflight
+from harness.budgets import exit_code
 from harness.settings import SettingsError, Target, artifacts
 from load.arrivals.options import add_options as add_fleet_options
 from load.arrivals.options import chosen as chosen_fleet
@@ -100,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _on_sigterm)
     directory = given.artifacts or artifacts(given.scenario)
     try:
-        document = run(Target.from_env(), directory, given.seed, console)
+        document = run(preflight.given_target(), directory, given.seed, console)
     except SettingsError as error:
         console.print(f"{given.scenario}: {error}", style="red", markup=False)
         return _TROUBLE
@@ -119,7 +121,7 @@ def _prepared(given: argparse.Namespace) -> Callable[[Target, Path, int | None, 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        sys.exit(exit_code(main))
     except KeyboardInterrupt:  # before there was a run that could report it
         print("load: interrupted", file=sys.stderr)
         sys.exit(_TROUBLE)

@@ -22,7 +22,7 @@ from load.evidence import Evidence
 from load.profiles import Fanout, Profile, Scenario
 from load.seats import OVER, Run
 from load.simulation import Simulation
-from load.transport import LocustTransport
+from load.transport import LocustTransport, trusted
 
 # Its default is one: scrapes would wait for the commands that are under way, and their latency be our own doing.
 _ADMIN_CONNECTIONS = 32
@@ -49,6 +49,7 @@ class Driver:
             environment.events.request,
             user=None,
             insecure=False,
+            ssl_context_factory=trusted,
             network_timeout=scenario.request_timeout_s,
             connection_timeout=scenario.request_timeout_s,
             max_retries=0,

@@ -11,7 +11,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 import gevent
 from gevent.event import Event
@@ -48,7 +47,7 @@ class Engine(ABC):
             seed=secrets.randbits(32) if seed is None else seed,
             capabilities=target.capabilities,
             started_at=time.time(),
-            target="{0.scheme}://{0.hostname}:{0.port}".format(urlsplit(target.base_url)),
+            target=target.base_url,
             secrets=[target.admin_key, target.hmac_secret],
         )
         self.clock = clock.ServerClock(time.time() - time.monotonic(), 0.0, "this machine")

@@ -9,9 +9,18 @@ import time
 from collections.abc import Sequence
 from urllib.parse import urlencode
 
+import gevent.ssl
 from locust.contrib.fasthttp import FastHttpSession
 
+from harness import tls
 from harness.transport import Answer, Params, TransportError
+
+
+def trusted(cafile: str | None = None) -> gevent.ssl.SSLContext:  # noqa: ARG001  # geventhttpclient offers its own
+    """The harness's TLS context on gevent's sockets, in place of the certificates that geventhttpclient brings."""
+    context = tls.context(gevent.ssl.SSLContext)
+    assert isinstance(context, gevent.ssl.SSLContext)
+    return context
 
 
 class LocustTransport:

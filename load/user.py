@@ -21,11 +21,13 @@ from locust.exception import StopUser
 from locust.runners import LocalRunner, Runner
 from rich.console import Console
 
-from harness.settings import SettingsError, Target, artifacts
+from harness import preflight
+from harness.settings import SettingsError, artifacts
 from load.driver import Driver
 from load.options import add_options, chosen
 from load.profiles import SIM20, Scenario
 from load.progress import show
+from load.transport import trusted
 
 
 class SimulatedDevice(FastHttpUser):
@@ -35,6 +37,7 @@ class SimulatedDevice(FastHttpUser):
     network_timeout = SIM20.request_timeout_s
     connection_timeout = SIM20.request_timeout_s
     insecure = False
+    ssl_context_factory = staticmethod(trusted)
 
     @task
     def live(self) -> None:
@@ -69,7 +72,7 @@ def _prepare(scenario: Scenario, environment: Environment, runner: Runner | None
     if not isinstance(runner, LocalRunner):
         _refuse(scenario, "it runs in one process: no --master, --worker or --processes")
     try:
-        target = Target.from_env(_environ(environment.host))
+        target = preflight.given_target(_environ(environment.host))
         given = replace(scenario, devices=options.num_users or scenario.devices)
         wanted = chosen(given, options, None if options.run_time is None else float(options.run_time))
     except (SettingsError, ValueError) as error:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from harness.budgets import exit_code
 from report.page import write
 from report.sources import ReportError
 
@@ -24,4 +25,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

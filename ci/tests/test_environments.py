@@ -160,3 +160,38 @@ def test_a_revision_that_cannot_be_built_is_one_line(
     with pytest.raises(environments.RevisionError, match=said):
         environments.ensure_revision(revision, say=lambda _: None)
     assert commands.take() == []
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "checkout"
+    monkeypatch.setattr(environments, "ROOT", folder)
+    monkeypatch.setattr(environments, "ENVIRONMENTS", folder / ".nox")
+    return folder
+
+
+@pytest.mark.parametrize("home", [None, "", "/dev/null", "/nowhere/at/all"])
+def test_who_has_no_home_to_write_to_gets_one(checkout: Path, home: str | None) -> None:
+    environ = {} if home is None else {"HOME": home}
+    said: list[str] = []
+    environments.settle_home(environ, say=said.append)
+    own = Path(environ["HOME"])
+    assert own == checkout / ".nox" / "home"
+    assert own.is_dir()
+    assert said == [f"HOME: {f'{home} cannot be written to' if home else 'not set'}; .nox/home is used instead"]
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_home_that_can_be_written_to_is_left_alone(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "new" / "caches")}
+    environments.settle_home(environ, say=pytest.fail)
+    assert environ == {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "new" / "caches")}
+    assert list(tmp_path.glob("*")) == [tmp_path / "new"]
+
+
+@pytest.mark.usefixtures("checkout")
+def test_a_folder_for_caches_that_cannot_be_written_to_is_forgotten(tmp_path: Path) -> None:
+    environ, said = {"HOME": str(tmp_path), "XDG_CACHE_HOME": "/dev/null/caches"}, list[str]()
+    environments.settle_home(environ, say=said.append)
+    assert environ == {"HOME": str(tmp_path)}
+    assert said == ["XDG_CACHE_HOME: /dev/null/caches cannot be written to; it is not used"]

@@ -8,7 +8,7 @@ import pytest
 from contracts.coverage import matrix
 from contracts.spec import Document
 from contracts.tally import Tally
-from contracts.valid_rate import checks, read_limits, valid_rates
+from contracts.valid_rate import checks, luck_of, read_limits, valid_rates
 from harness.budgets import Judgement, Status
 
 DOCUMENT = Document.read()
@@ -67,6 +67,33 @@ def test_valid_requests_that_never_succeed(status: int) -> None:
     tally = Tally.of(DOCUMENT)
     tally.read([scenario("/v1/heartbeat", "POST", status)])
     assert statuses(valid_rates(tally, LIMITS))["recordHeartbeat"] is Status.FAIL
+
+
+@pytest.mark.parametrize(
+    "accepted, sent, status",
+    [
+        (2, 7, Status.INCONCLUSIVE),  # seen: three examples on a database in use
+        (0, 3, Status.INCONCLUSIVE),
+        (4, 7, Status.PASS),
+        (0, 10, Status.FAIL),
+        (30, 100, Status.FAIL),
+        (45, 100, Status.INCONCLUSIVE),
+        (450, 2000, Status.FAIL),
+    ],
+)
+def test_a_low_share_fails_only_where_chance_does_not_explain_it(accepted: int, sent: int, status: Status) -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/v1/heartbeat", "POST", 200, count=accepted)] * bool(accepted))
+    tally.read([scenario("/v1/heartbeat", "POST", 409, count=sent - accepted)])
+    judged = next(one for one in valid_rates(tally, LIMITS) if one.limit.name.startswith("recordHeartbeat"))
+    assert judged.status is status
+    assert ("too few cases" in judged.note) == (status is Status.INCONCLUSIVE)
+
+
+def test_the_chance_of_so_few_is_that_of_a_binomial_distribution() -> None:
+    assert luck_of(0, 10, 0.5) == pytest.approx(1 / 1024)
+    assert luck_of(2, 7, 0.5) == pytest.approx(29 / 128)
+    assert luck_of(2, 3, 0.4) == pytest.approx(1 - 0.4**3)
 
 
 def test_no_valid_request_is_no_pass() -> None:

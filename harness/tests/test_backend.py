@@ -51,10 +51,12 @@ def test_ready_means_that_it_answers_and_its_log_is_read(make: Make) -> None:
 def test_it_sees_its_own_settings_and_no_stray_ones(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEXMDM_LIMIT_ADMIN", "1/1")
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")  # the fake FCM is on this machine
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     backend = make(NEXMDM_WORKERS="3").start().wait_ready()
     environment = psutil.Process(backend.pid).environ()
     assert environment["NEXMDM_WORKERS"] == "3"
-    assert not {"NEXMDM_LIMIT_ADMIN", "PYTHONPATH"} & set(environment)
+    assert not {"NEXMDM_LIMIT_ADMIN", "PYTHONPATH", "HTTP_PROXY", "https_proxy"} & set(environment)
 
 
 def test_a_process_that_dies_at_start_fails_at_once_with_its_last_words(make: Make) -> None:

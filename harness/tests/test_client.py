@@ -137,7 +137,8 @@ def test_the_curl_line_shows_the_request_and_no_secret(client: Client) -> None:
     assert '-H "X-Admin: $NEXMDM_ADMIN_KEY"' in command
     assert '-H "X-Signature: $SIGNATURE"' in command
     assert '-H "Authorization: Bearer $TOKEN"' in register
-    assert command.startswith('curl -sS -i -X POST "$NEXMDM_BASE_URL"/admin/command ')
+    # A proxy of the shell that the line is pasted into must see no key.
+    assert command.startswith("curl -sS -i --noproxy '*' -X POST \"$NEXMDM_BASE_URL\"/admin/command ")
 
 
 def test_a_curl_line_is_one_that_a_shell_understands(client: Client) -> None:
@@ -148,7 +149,7 @@ def test_a_curl_line_is_one_that_a_shell_understands(client: Client) -> None:
         text=True,
         check=True,
     ).stdout.splitlines()
-    assert words[5] == "http://h/v1/heartbeat"
+    assert words[7] == "http://h/v1/heartbeat"
     assert "X-Request-ID: a b" in words
     assert words[-1] == '{"note":"it\'s; $(rm) `x`"}'
 

@@ -16,6 +16,7 @@ import pytest
 
 from harness.postgres import Postgres
 from harness.tests.conftest import ROOT, Playground
+from harness.tests.fronts import KEY, SECRET, listening, nexmdm
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -89,13 +90,19 @@ def test_a_given_server_is_used_and_left_clean(run: Run, only: list[str]) -> Non
 
 
 def test_with_a_target_given_nothing_is_started(run: Run) -> None:
-    given = {
-        "NEXMDM_BASE_URL": "http://127.0.0.1:9",
-        "NEXMDM_ADMIN_KEY": "an-admin-key-of-some-length",
-        "NEXMDM_HMAC_SECRET": "a-secret-of-some-length",
-    }
-    done = run("run", "--", "sh", "-c", "echo $NEXMDM_BASE_URL $DATABASE_URL; exit 3", **given)
-    assert (done.returncode, done.stdout) == (3, "http://127.0.0.1:9\n")
+    with listening(nexmdm) as port:
+        url = f"http://127.0.0.1:{port}"
+        given = {"NEXMDM_BASE_URL": url, "NEXMDM_ADMIN_KEY": KEY, "NEXMDM_HMAC_SECRET": SECRET}
+        said = "echo $NEXMDM_BASE_URL $NEXMDM_CHECKED $DATABASE_URL; exit 3"
+        done = run("run", "--", "sh", "-c", said, **given)
+    assert (done.returncode, done.stdout) == (3, f"{url} {url}\n"), done.stderr
+
+
+def test_only_postgres_takes_no_target_and_makes_nothing_on_its_database(run: Run) -> None:
+    target = {"NEXMDM_BASE_URL": "http://127.0.0.1:9", "DATABASE_URL": "postgresql://x@127.0.0.1:9/theirs"}
+    done = run("run", "--only", "postgres", "--", "sh", "-c", "echo $DATABASE_URL", **target)
+    assert done.returncode == 0, done.stderr
+    assert "127.0.0.1" not in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -112,6 +119,11 @@ def test_with_a_target_given_nothing_is_started(run: Run) -> None:
                 "NEXMDM_HMAC_SECRET": "y" * 16,
             },
             "harness: NEXMDM_BASE_URL: host mdm.example.com looks like production",
+        ),
+        (
+            ["run", "--", "true"],
+            {"NEXMDM_BASE_URL": "http://127.0.0.1:9", "NEXMDM_ADMIN_KEY": KEY, "NEXMDM_HMAC_SECRET": SECRET},
+            "harness: NEXMDM_BASE_URL: http://127.0.0.1:9 cannot be reached",
         ),
         (
             ["run", "--only", "postgres", "--", "true"],

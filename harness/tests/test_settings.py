@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from harness.settings import MASK, Secrets, SettingsError, Target, artifacts, backend_command, refuse_production
+from harness.settings import (
+    MASK,
+    Secrets,
+    SettingsError,
+    Target,
+    artifacts,
+    backend_command,
+    refuse_production,
+    without_proxies,
+)
 
 GIVEN = {
     "NEXMDM_BASE_URL": "http://127.0.0.1:8080/",
@@ -43,6 +52,35 @@ def test_capabilities_are_only_what_was_given() -> None:
 def test_an_incomplete_target_is_refused_by_name(missing: str) -> None:
     with pytest.raises(SettingsError, match=missing):
         Target.from_env({name: value for name, value in GIVEN.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    "variable, value, said",
+    [
+        ("NEXMDM_BASE_URL", "http://127.0.0.1:8080/mdm", "more than an origin (/mdm)"),
+        ("NEXMDM_BASE_URL", "http://127.0.0.1:8080/?a=b", "more than an origin (/?a=b)"),
+        ("NEXMDM_BASE_URL", "http://127.0.0.1:8080#x", "more than an origin (#x)"),
+        ("NEXMDM_BASE_URL", "http://me:you@127.0.0.1:8080", "holds a user name"),
+        ("NEXMDM_BASE_URL", "ftp://127.0.0.1:8080", "http:// or https://, not ftp://"),
+        ("NEXMDM_BASE_URL", "http://127.0.0.1:80800", "the port is no number below 65536"),
+        ("NEXMDM_FCM_URL", "https://127.0.0.1:8080", "http://, not https://"),
+        ("NEXMDM_FCM_URL", "http://127.0.0.1:8080/v1", "more than an origin (/v1)"),
+        ("NEXMDM_ADMIN_KEY", "short", "shorter than 8 characters"),
+        ("NEXMDM_ADMIN_KEY", "with-a-line-end\n", "holds what no header can carry"),
+        ("NEXMDM_ADMIN_KEY", "with-an-umlaut-ä", "holds what no header can carry"),
+        ("NEXMDM_HMAC_SECRET", "short", "shorter than 8 characters"),
+    ],
+)
+def test_what_no_suite_could_use_is_refused_by_name(variable: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Target.from_env(GIVEN | {variable: value})
+    assert str(caught.value).startswith(f"{variable}: {said}")
+    assert "you" not in str(caught.value).split(":", 1)[1]
+
+
+def test_a_child_that_would_obey_a_proxy_sees_none() -> None:
+    given = {"HTTP_PROXY": "x", "https_proxy": "x", "All_Proxy": "x", "no_proxy": "127.0.0.2", "PATH": "/bin"}
+    assert without_proxies(given) == {"PATH": "/bin", "NO_PROXY": "*"}
 
 
 def test_a_process_id_must_be_one() -> None:

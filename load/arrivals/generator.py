@@ -67,7 +67,6 @@ class Generator:
     """One process's part of the load. `tally` is that of the present leg, or of the last one."""
 
     def __init__(self, outfit: Outfit) -> None:
-        """ValueError: it cannot speak to such a URL."""
         self.outfit = outfit
         self._connections = Connections(outfit.base_url)
         self._jitter = jitters(outfit.devices, outfit.seed)

@@ -21,6 +21,7 @@ from locust.exception import StopUser
 from locust.runners import MasterRunner, Runner, WorkerRunner
 from rich.console import Console
 
+from harness import preflight
 from harness.processes import allow_descriptors
 from harness.settings import SettingsError, Target, artifacts
 from load.arrivals.conclusion import conclude
@@ -71,7 +72,7 @@ class _File:
         options = environment.parsed_options
         assert options is not None, "Locust itself always has options"
         try:
-            target = Target.from_env(_environ(environment.host))
+            target = preflight.given_target(_environ(environment.host))
             crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone()
             self._arrivals = Arrivals(chosen(self._fleet, options), target, crew, self._ground(target), options.seed)
         except (SettingsError, ValueError) as error:

@@ -10,7 +10,6 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Protocol
-from urllib.parse import urlsplit
 
 import gevent
 
@@ -88,7 +87,7 @@ class Arrivals:
             fleet,
             id=f"{fleet.name}-{int(time.time()):08x}{secrets.token_hex(1)}",
             seed=secrets.randbits(32) if seed is None else seed,
-            target="{0.scheme}://{0.hostname}:{0.port}".format(urlsplit(target.base_url)),
+            target=target.base_url,
             capabilities=target.capabilities,
             origin=time.time(),
         )

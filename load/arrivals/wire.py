@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from urllib.parse import urlsplit
 
-from gevent import socket
+from gevent import socket, ssl
 from gevent.lock import Semaphore
+
+from harness import tls
 
 MOST_CONNECTIONS = 2000
 _IDLE_S = 1.0  # a server may close a connection that idles; what it closes at this very moment would be a lost beat
@@ -25,11 +27,10 @@ class Connections:
     """Kept connections to one server; the one used last is used first. `busiest`: the most that were in use at once."""
 
     def __init__(self, base_url: str, most: int = MOST_CONNECTIONS) -> None:
-        """base_url: http only. ValueError for another scheme."""
+        """base_url: http or https, without a path."""
         parts = urlsplit(base_url)
-        if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"open arrivals speak plain HTTP, not {parts.scheme or 'an address without a scheme'}")
-        self.address = (parts.hostname, parts.port or 80)
+        self._tls = tls.context(ssl.SSLContext) if parts.scheme == "https" else None
+        self.address = (parts.hostname or "", parts.port or (443 if self._tls else 80))
         self._free = Semaphore(most)
         self._idle: list[tuple[float, socket.socket]] = []
         self._busy = 0
@@ -71,7 +72,7 @@ class Connections:
             self.close()  # the others idle for even longer
         connection = socket.create_connection(self.address)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return connection
+        return connection if self._tls is None else self._tls.wrap_socket(connection, server_hostname=self.address[0])
 
     def close(self) -> None:
         """Close all that are idle."""

@@ -15,6 +15,7 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
+from harness.tests.fronts import listening, make_authority, nexmdm
 from load.arrivals.generator import Generator, Outfit
 from load.arrivals.schedule import HEARTBEAT, Leg
 from load.arrivals.tally import Tally
@@ -166,6 +167,11 @@ def test_what_is_no_whole_answer_is_none(raw: Callable[..., Connections], wrong:
         connections.ask(b"x")
 
 
-def test_only_plain_http_is_spoken() -> None:
-    with pytest.raises(ValueError, match="plain HTTP"):
-        Connections("https://127.0.0.1:1")
+def test_https_is_trusted_by_the_file_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca_file, context = make_authority(tmp_path)
+    asked = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
+    with listening(nexmdm, context) as port:
+        with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
+            Connections(f"https://127.0.0.1:{port}").ask(asked)
+        monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+        assert Connections(f"https://127.0.0.1:{port}").ask(asked) == 200

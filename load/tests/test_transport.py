@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from harness.tests.fronts import listening, make_authority, nexmdm
+
 ROOT = Path(__file__).parents[2]
 
 # A raw server that keeps what it was sent, and answers by the path: nothing, a redirect, an error, or the request.
@@ -95,3 +97,34 @@ def test_request_goes_out_as_it_was_given(found: dict[str, Any]) -> None:
     assert sent.startswith("POST /error?a=x+y&b=1 HTTP/1.1\r\n")
     assert "X-A: 1\r\n" in sent
     assert sent.endswith("\r\n\r\né")
+
+
+SECURED = r"""
+import sys
+from locust.contrib.fasthttp import FastHttpSession
+from locust.event import EventHook
+from load.transport import LocustTransport, trusted
+from harness.transport import HttpxTransport, TransportError
+
+url = sys.argv[1]
+options = dict(request_event=EventHook(), user=None, insecure=False, ssl_context_factory=trusted, max_retries=0)
+transport = LocustTransport(FastHttpSession(url, **options), url)
+for kind in transport, HttpxTransport(url):
+    try:
+        print(kind.send("GET", "/readyz").status)
+    except TransportError as error:
+        print("not trusted" if "CERTIFICATE_VERIFY_FAILED" in str(error) else error)
+"""
+
+
+def test_locust_trusts_whom_the_harness_trusts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca_file, context = make_authority(tmp_path)
+    with listening(nexmdm, context) as port:
+        said = []
+        for file in (None, str(ca_file)):
+            if file is not None:
+                monkeypatch.setenv("SSL_CERT_FILE", file)
+            command = [sys.executable, "-c", SECURED, f"https://127.0.0.1:{port}"]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+            said.append(done.stdout.splitlines())
+    assert said == [["not trusted"] * 2, ["200"] * 2]
