@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -27,22 +27,28 @@ FAILED = 1
 BAD_CONFIGURATION = 2
 
 
+def _complain(text: str) -> None:
+    """One line on stderr. Where that lies on a full disk or nobody reads it, the exit code has to do."""
+    with suppress(OSError):
+        os.write(2, f"nexmdm: {text}\n".encode(errors="backslashreplace"))
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        sys.stderr.write(f"nexmdm: configuration error: {error}\n")
+        _complain(f"configuration error: {error}")
         raise typer.Exit(BAD_CONFIGURATION) from None
     except OSError as error:  # the port is taken, the database is not there
-        sys.stderr.write(f"nexmdm: {error.strerror or type(error).__name__}\n")
+        _complain(f"{error.strerror or type(error).__name__}")
         raise typer.Exit(FAILED) from None
     except asyncpg.InterfaceError as error:  # by its type alone: what it says may quote the URL
-        sys.stderr.write(f"nexmdm: the database's driver refused: {type(error).__name__}\n")
+        _complain(f"the database's driver refused: {type(error).__name__}")
         raise typer.Exit(FAILED) from None
     except (DBAPIError, asyncpg.PostgresError) as error:
         refusal = error.orig if isinstance(error, DBAPIError) else error
-        sys.stderr.write(f"nexmdm: the database refused: {str(refusal).splitlines()[0]}\n")
+        _complain(f"the database refused: {str(refusal).splitlines()[0]}")
         raise typer.Exit(FAILED) from None
 
 
@@ -104,7 +110,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role that the service co
         try:
             asyncio.run(grants.grant(url, role))
         except grants.GrantError as error:
-            sys.stderr.write(f"nexmdm: {error}\n")
+            _complain(f"{error}")
             raise typer.Exit(FAILED) from None
 
 

@@ -2,7 +2,8 @@
 
 The parent imports the application and forks, so that a worker starts in milliseconds. A worker that dies is replaced.
 A parent that dies, even by SIGKILL, takes its workers along: each holds the read end of a pipe whose only writer is the
-parent. It never runs an event loop itself: asyncio and threads do not survive a fork.
+parent. It never runs an event loop itself: asyncio does not survive a fork. Its one thread writes the log and holds no
+lock that a child could need.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import signal
 import socket
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,7 +26,8 @@ import uvicorn
 
 from nexmdm import __version__
 from nexmdm import settings as configuration
-from nexmdm.logs import Event, configure, emit, gathered
+from nexmdm.log_sink import Kind
+from nexmdm.logs import Event, configure, emit, flush
 from nexmdm.settings import Settings
 
 DRAIN_S: Final = 8  # what a worker gets to answer what it has begun
@@ -115,6 +118,7 @@ class _Supervisor:
         finally:
             if os.getppid() != self._pid:  # the parent was killed: what it cannot remove any more is ours to remove
                 shutil.rmtree(configuration.metrics_directory() or "", ignore_errors=True)
+            flush()
             os._exit(status)
 
     def _reap(self) -> None:
@@ -147,6 +151,13 @@ def _count_restart(role: str) -> None:
     from nexmdm import metrics  # as above
 
     metrics.worker_restarts.labels(role).inc()
+
+
+def _count_lost(lost: Counter[Kind]) -> None:
+    from nexmdm import metrics  # as above
+
+    for kind, lines in lost.items():
+        metrics.log_lines_lost.labels(kind).inc(lines)
 
 
 def _call_on_stop(lifeline: int, stop: Callable[[], None]) -> None:
@@ -196,8 +207,7 @@ def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
 
         on_stop(stop)
         _settle()
-        with gathered():
-            await server.serve()
+        await server.serve()
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
@@ -212,7 +222,7 @@ def _background(settings: Settings, on_stop: OnStop) -> None:
 
 def prepare(settings: Settings) -> tempfile.TemporaryDirectory[str]:
     """Logs, and the directory of the shared metrics; before anything imports prometheus-client."""
-    configure(settings.log_level)
+    configure(settings.log_level, settings.log_buffer_bytes, _count_lost)
     directory = tempfile.TemporaryDirectory(prefix="nexmdm-metrics-")
     configuration.metrics_directory(Path(directory.name))
     return directory
