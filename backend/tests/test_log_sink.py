@@ -193,6 +193,19 @@ def test_a_fragment_is_ended_and_its_line_written_once_more(tmp_path: Path) -> N
     assert sorted(numbers(b"\n".join(lines))) == list(range(21)), "each is there, once, and no line is empty"
 
 
+def test_a_fragment_of_somebody_who_has_ended_is_ended_too(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for text, fragments in ((b"", 0), (line(1), 0), (line(1)[:50], 1)):
+        path.write_bytes(text)
+        with path.open("ab") as file:
+            sink = sink_on(file.fileno())
+            sink.take(line(2), "bulk")
+            sink.flush(WITHIN_S)
+        lines = path.read_bytes().splitlines(keepends=True)
+        assert lines[-1] == line(2)
+        assert sum(not one.endswith(b"}\n") for one in lines) == fragments, "no empty line, and no line in another"
+
+
 def test_a_pipe_that_others_made_non_blocking_loses_nothing(pipe: tuple[int, int]) -> None:
     os.set_blocking(pipe[1], False)
     sink = sink_on(pipe[1], 2**20)

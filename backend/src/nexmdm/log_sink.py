@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import stat
 import threading
 import time
 from collections import Counter
@@ -48,6 +49,7 @@ class Sink:
     def open(self, file: int, most_bytes: int) -> None:
         """Write to this file descriptor; at most so many bytes wait."""
         self._file = file
+        self._torn[0] = _ends_within_a_line(file)
         self._room: dict[Kind, int] = {kind: int(most_bytes * share) for kind, share in SHARES.items()}
 
     def take(self, line: bytes, kind: Kind) -> bool:
@@ -132,6 +134,20 @@ class Sink:
             return os.write(self._file, piece)
         except OSError:  # no room, no reader, no file
             return 0
+
+
+def _ends_within_a_line(file: int) -> bool:
+    """Whether somebody has left a fragment there, as a service that ended on a full disk. Unknown counts as no."""
+    try:
+        found = os.fstat(file)
+        if not (stat.S_ISREG(found.st_mode) and found.st_size):
+            return False
+        reading = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)  # stdout itself is open for writing alone
+    except OSError:
+        return False
+    with open(reading, "rb") as log:
+        log.seek(-1, os.SEEK_END)
+        return log.read() != b"\n"
 
 
 def _pieces(lines: list[bytes]) -> Iterator[bytes]:
