@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import os
 import secrets
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 import psutil
@@ -52,13 +54,20 @@ def _as_owner(command: str, arguments: Sequence[str], database_url: str, within_
 class Backend:
     """A `nexmdm serve` process (or a stand-in) with its JSON log in `log_file`, its stderr beside it (`.stderr`)."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str], log_file: Path) -> None:
-        """command: argv, e.g. [path, "serve"]; env: added to a bare environment; log_file: appended to."""
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], log_file: Path, *, log_pipe: bool = False
+    ) -> None:
+        """command: argv, e.g. [path, "serve"]; env: added to a bare environment; log_file: appended to.
+
+        log_pipe: stdout is a pipe, and `reader` brings what comes out of it to the file.
+        """
         self.log_file = log_file
         self.stderr_file = log_file.with_name(f"{log_file.name}.stderr")
         self._command = list(command)
         self._env = dict(env)
         self._child: Child | None = None
+        self._log_pipe = log_pipe
+        self._reader: Child | None = None
         self._mark = 0
         self._port = 0
 
@@ -69,9 +78,26 @@ class Backend:
         self.log_file.touch()
         self._mark = LogTap(self.log_file).mark()
         env = bare_environment({"NEXMDM_PORT": str(self._port)} | self._env | {"PYTHONUNBUFFERED": "1"})
-        with self.log_file.open("ab") as stdout, self.stderr_file.open("ab") as stderr:
+        with self.log_file.open("ab") as log, self.stderr_file.open("ab") as stderr, self._read_into(log) as stdout:
             self._child = Child(self._command, env=env, stdout=stdout, stderr=stderr)
         return self
+
+    @contextlib.contextmanager
+    def _read_into(self, log: IO[bytes]) -> Iterator[IO[bytes]]:
+        """What the backend is to have as stdout: the file itself, or a pipe to a new reader."""
+        if not self._log_pipe:
+            yield log
+            return
+        self._end_reader()
+        reading, writing = os.pipe()
+        with open(reading, "rb") as source, open(writing, "wb") as sink:
+            self._reader = Child(["cat"], env=bare_environment({}), stdin=source, stdout=log)
+            yield sink
+
+    def _end_reader(self) -> None:
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.stop(2.0, first=signal.SIGCONT)  # it ends by itself once nobody writes any more
 
     def wait_ready(self, within_s: float = 20.0) -> Backend:
         """Return when GET /readyz answers 200. BackendError at once when the process dies, or when time is up.
@@ -88,7 +114,9 @@ class Backend:
     def stop(self, within_s: float = 10.0) -> int | None:
         """SIGTERM, then SIGKILL after `within_s`. Returns the exit code (None: it did not run)."""
         child, self._child = self._child, None
-        return None if child is None else child.stop(within_s)
+        code = None if child is None else child.stop(within_s)
+        self._end_reader()
+        return code
 
     def kill(self, *, group: bool = False) -> None:
         """SIGKILL to the process alone, no goodbye: its children have to notice by themselves.
@@ -122,6 +150,13 @@ class Backend:
     def running(self) -> bool:
         """Whether the process lives."""
         return self._child is not None and self._child.poll() is None
+
+    @property
+    def reader(self) -> Child:
+        """What reads the pipe, to be frozen or killed. BackendError where there is none."""
+        if self._reader is None:
+            raise BackendError("the backend's log is no pipe")
+        return self._reader
 
     @property
     def base_url(self) -> str:

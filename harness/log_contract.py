@@ -16,6 +16,7 @@ import jsonschema_rs
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "contracts" / "log-events"
 BASE = "nexmdm:/log-events/"
+LOST = "log.lost"
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
@@ -34,6 +35,8 @@ def faults(line: Mapping[str, Any]) -> list[str]:
     """What is wrong with one line; empty when it is as its schema says."""
     if line.get("event") == "internal.error":
         return ["internal.error: a bug of the service, whatever it has answered"]
+    if line.get("event") == LOST:
+        return [f"{LOST}: lines are missing, so that nothing is known of them"]
     validator = _validators().get(str(line.get("event")))
     if validator is None:
         return [f"event {line.get('event')!r} has no schema in contracts/log-events"]

@@ -45,6 +45,17 @@ class LogTap:
         """The complete lines after `mark`, oldest first. A half-written last line is left for the next call."""
         return [self._parse(line) for line in self._read(mark)[0]]
 
+    def salvage(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """Of a log that was cut on purpose: the complete lines that are JSON objects, and the fragments among them."""
+        lines: list[dict[str, Any]] = []
+        fragments: list[str] = []
+        for text in self._read(0)[0]:
+            try:
+                lines.append(self._parse(text))
+            except LogLineError:
+                fragments.append(text)
+        return lines, fragments
+
     def wait_for(self, event: str, *, since: int, within_s: float = 5.0, **fields: Any) -> dict[str, Any]:
         """The first line after `since` with this event and these field values; WaitTimeout lists the events seen."""
 

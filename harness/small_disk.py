@@ -1,4 +1,4 @@
-"""A disk of a few MiB that can be filled up and relieved, for servers that must survive that. Root on Linux alone.
+"""A disk of a few KiB or MiB that can be filled up and relieved, for servers that must survive that. Root on Linux alone.
 
 It is a tmpfs in the run's own folder, so the guard takes it away whatever happens to us. It deliberately knows nothing
 of who keeps data on it.
@@ -51,10 +51,10 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def mounted(size_mib: int) -> Iterator[SmallDisk]:
+def mounted(size_kib: int) -> Iterator[SmallDisk]:
     """A disk of this size for the block; whoever uses it has to be gone at the end. Raises SmallDiskError."""
     root = workspace("disk")
-    _run("mount", "-t", "tmpfs", "-o", f"size={size_mib}m,mode=0711", "nexmdm-small-disk", str(root))
+    _run("mount", "-t", "tmpfs", "-o", f"size={size_kib}k,mode=0711", "nexmdm-small-disk", str(root))
     try:
         yield SmallDisk(root)
     finally:

@@ -53,6 +53,8 @@ class Stack:
         *,
         replicas: int = 1,
         log_dir: Path | None = None,
+        log_disk: Path | None = None,
+        log_pipe: bool = False,
         command: str | None = None,
         ready_within_s: float = 20.0,
     ) -> Stack:
@@ -62,13 +64,17 @@ class Stack:
         postgres: a server that is shared (the stack then clones a database on it and drops it in the end),
         else a server of its own, or `database_url`'s server when given; replicas: backends on one database and
         one log file (`.backends`; `.backend` is the first); log_dir: where logs stay after the run (default: a
-        temporary folder); command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
+        temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe; command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
         Raises BackendError, PostgresError, FcmError; whatever was started is stopped again first.
         """
         stack = cls(command or backend_command())
         with contextlib.ExitStack() as undo:
             undo.callback(stack.stop)
-            stack._start(workers, dict(env or {}), postgres, database_url, replicas, log_dir, ready_within_s)
+            logs = log_dir or workspace("logs")
+            log = (log_disk or logs) / "backend.log"
+            stack._start(
+                workers, dict(env or {}), postgres, database_url, replicas, logs, log, log_pipe, ready_within_s
+            )
             undo.pop_all()
         return stack
 
@@ -104,10 +110,11 @@ class Stack:
         postgres: Postgres | None,
         database_url: str | None,
         replicas: int,
-        log_dir: Path | None,
+        logs: Path,
+        log: Path,
+        log_pipe: bool,
         ready_within_s: float,
     ) -> None:
-        logs = log_dir or workspace("logs")
         logs.mkdir(parents=True, exist_ok=True)
         for old in logs.glob("*.log*"):
             old.unlink()
@@ -124,10 +131,10 @@ class Stack:
         self.fcm.wait_ready()
         self.env = self._settings(postgres.app_url(url), workers) | env
         SECRETS.add(self.env["NEXMDM_ADMIN_KEY"], self.env["NEXMDM_HMAC_SECRET"])
-        self.logs = LogTap(logs / "backend.log")
+        self.logs = LogTap(log)
         self.backends = []
         for _ in range(replicas):
-            backend = Backend([self.command, "serve"], self.env, self.logs.path)
+            backend = Backend([self.command, "serve"], self.env, self.logs.path, log_pipe=log_pipe)
             self._parts.callback(backend.stop)
             self.backends.append(backend.start())
         for backend in self.backends:

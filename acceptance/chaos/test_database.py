@@ -14,7 +14,7 @@ from harness import small_disk
 from harness.moved_clock import MovedClock, MovedClockError
 from harness.postgres import Postgres
 
-DISK_MIB = 256
+DISK_KIB = 256 * 1024
 DAY_S = 86_400
 
 
@@ -65,7 +65,7 @@ def test_the_disk_is_full(scene: NewScene, suffer: Suffer) -> None:
     """While the database's disk is full writes are 503; when it has room again all is as before (000 A: 5xx)."""
     try:
         with (
-            small_disk.mounted(DISK_MIB) as disk,
+            small_disk.mounted(DISK_KIB) as disk,
             Postgres.start(disk.folder) as postgres,
             closing(scene(postgres=postgres)) as one,
         ):

@@ -39,6 +39,7 @@ def test_a_good_line_passes() -> None:
         {"ip": "localhost!"},
         {"token": "x"},
         {"event": "internal.error", "level": "ERROR", "error": "ValueError"},
+        {"event": "log.lost", "level": "ERROR", "lost": {"bulk": 1}},
     ],
 )
 def test_a_wrong_field_is_found(change: dict[str, object]) -> None:

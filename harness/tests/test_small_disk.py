@@ -17,7 +17,7 @@ from harness.waiting import eventually
 _HOLD = """
 import sys
 from harness.small_disk import mounted
-with mounted(1) as disk:
+with mounted(1024) as disk:
     print(disk.folder, flush=True)
     sys.stdin.read()
 """
@@ -30,9 +30,9 @@ def in_sight(folder: Path) -> bool:
 def test_it_fills_up_and_has_room_again() -> None:
     if os.geteuid() != 0:
         with pytest.raises(SmallDiskError):
-            mounted(1).__enter__()
+            mounted(1024).__enter__()
         return
-    with mounted(1) as disk:
+    with mounted(1024) as disk:
         (disk.folder / "file").write_bytes(b"before")
         disk.fill()
         with pytest.raises(OSError, match="No space left") as caught:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
+import os
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -28,24 +28,30 @@ FAILED = 1
 BAD_CONFIGURATION = 2
 
 
+def _complain(text: str) -> None:
+    """One line on stderr. Where that lies on a full disk or nobody reads it, the exit code has to do."""
+    with suppress(OSError):
+        os.write(2, f"nexmdm: {text}\n".encode(errors="backslashreplace"))
+
+
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        sys.stderr.write(f"nexmdm: configuration error: {error}\n")
+        _complain(f"configuration error: {error}")
         raise typer.Exit(BAD_CONFIGURATION) from None
     except OSError as error:  # the port is taken, the database is not there; `filename` says which
         about = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-        sys.stderr.write(f"nexmdm: {about}{reason}\n")
+        _complain(f"{about}{reason}")
         raise typer.Exit(FAILED) from None
     except asyncpg.InterfaceError as error:  # by its type alone: what it says may quote the URL
-        sys.stderr.write(f"nexmdm: the database's driver refused: {type(error).__name__}\n")
+        _complain(f"the database's driver refused: {type(error).__name__}")
         raise typer.Exit(FAILED) from None
     except (DBAPIError, asyncpg.PostgresError) as error:
         refusal = error.orig if isinstance(error, DBAPIError) else error
-        sys.stderr.write(f"nexmdm: the database refused: {str(refusal).splitlines()[0]}\n")
+        _complain(f"the database refused: {str(refusal).splitlines()[0]}")
         raise typer.Exit(FAILED) from None
 
 
@@ -53,6 +59,12 @@ def _load(**overrides: Any) -> Settings:
     """Settings from the environment; options of the command line win."""
     loaded = configuration.load()
     return loaded.model_copy(update={name: value for name, value in overrides.items() if value is not None})
+
+
+def _open_log(settings: Settings) -> None:
+    from nexmdm import metrics
+
+    configure(settings.log_level, settings.log_buffer_bytes, metrics.count_lost_lines)
 
 
 @app.command()
@@ -67,7 +79,7 @@ def serve(
         settings = _load(host=host, port=port, workers=workers)
         from nexmdm import supervisor
 
-        configure(settings.log_level)
+        _open_log(settings)
         raise typer.Exit(supervisor.serve(settings, background=background))
 
 
@@ -78,7 +90,7 @@ def worker() -> None:
         settings = _load()
         from nexmdm import supervisor
 
-        configure(settings.log_level)
+        _open_log(settings)
         raise typer.Exit(supervisor.work(settings))
 
 
@@ -107,7 +119,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role that the service co
         try:
             asyncio.run(grants.grant(url, role))
         except grants.GrantError as error:
-            sys.stderr.write(f"nexmdm: {error}\n")
+            _complain(f"{error}")
             raise typer.Exit(FAILED) from None
 
 
@@ -116,7 +128,7 @@ def retention_run() -> None:
     """Apply the retention periods once, now."""
     with _one_line_errors():
         settings = _load()
-        configure(settings.log_level)
+        _open_log(settings)
         from nexmdm import retention
         from nexmdm.db import Database
 

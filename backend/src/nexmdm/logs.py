@@ -1,26 +1,27 @@
-"""The log vocabulary and its one writer: a JSON object per line on stdout. It decides nowhere what is worth a line.
+"""The log vocabulary and its form: a JSON object per line on stdout. It decides nowhere what is worth a line.
 
 Every line has `ts, level, event, request_id, route`. The last two come from the `Origin` of the running request or job.
 """
 
 from __future__ import annotations
 
-import asyncio
+import atexit
 import logging
 import os
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from io import FileIO
-from select import PIPE_BUF
-from threading import get_ident
 from typing import Any, Final
 
 import orjson
 import uuid_utils
+
+from nexmdm.log_sink import Kind, Sink
+
+CountLost = Callable[[Counter[Kind]], None]
 
 
 class Event(StrEnum):
@@ -61,6 +62,7 @@ class Event(StrEnum):
     SERVICE_LOG = "service.log"  # a warning or error of a library, such as uvicorn
     CONNECTION_REFUSED = "connection.refused"
     INTERNAL_ERROR = "internal.error"
+    LOG_LOST = "log.lost"
 
 
 def new_id() -> str:
@@ -90,74 +92,20 @@ _SERVER: Final = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_SERVER)
 
 
-class _Sink:
-    """Writes each line at once, or, while an event loop is being followed, those of one turn of it together.
-
-    A write(2) for each line of a busy loop would cost more than all else about it. No write exceeds what a pipe takes
-    whole (POSIX, PIPE_BUF), so lines of several processes never mix.
-    """
-
-    def __init__(self) -> None:
-        self.threshold = logging.INFO
-        self._file = FileIO(1, "wb", closefd=False)
-        self._lines: list[bytes] = []
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread = 0
-
-    def open(self, threshold: int) -> None:
-        """Write to what is stdout now."""
-        self.threshold, self._file = threshold, FileIO(os.dup(1), "wb")
-
-    def follow(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Gather the lines of this loop, which runs in this thread; None: write what there is, and gather no more."""
-        self._loop, self._thread = loop, get_ident()
-        self._flush()
-
-    def take(self, line: bytes) -> None:
-        # Not get_running_loop(): up to Python 3.11 it asks the system for the process id each time.
-        if self._loop is None or get_ident() != self._thread:
-            self._file.write(line)
-            return
-        self._lines.append(line)
-        if len(self._lines) == 1:
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        piece = b""
-        for line in lines:
-            if piece and len(piece) + len(line) > PIPE_BUF:
-                self._file.write(piece)
-                piece = b""
-            piece += line
-        self._file.write(piece)
-
-
+# What is lost first while nothing can be written. Of the others `sec.*` and whatever has level ERROR are lost last.
+_BULK: Final = {
+    Event.HTTP_REQUEST,  # at each level: a 5xx has a line of its cause beside it, or a metric
+    Event.HEARTBEAT_INGEST,
+    Event.HEARTBEAT_DEDUP_HIT,
+    Event.DB_OPERATION,
+}
+_KINDS: Final[dict[Event, Kind]] = {
+    event: "bulk" if event in _BULK else "reserved" for event in Event if event in _BULK or event.startswith("sec.")
+}
 _LEVELS: Final = logging.getLevelNamesMapping()
-_sink: Final = _Sink()
 
 
-def configure(level: str) -> None:
-    """Write the lines of this process, from `level` on."""
-    _sink.open(_LEVELS[level.upper()])
-    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
-
-
-@contextmanager
-def gathered() -> Iterator[None]:
-    """Within it the lines of one turn of the running event loop are written together."""
-    _sink.follow(asyncio.get_running_loop())
-    try:
-        yield
-    finally:
-        _sink.follow(None)
-
-
-def emit(event: Event, level: str = "info", **fields: Any) -> None:
-    """Write one line. `fields` are the event's own; a `request_id` among them overrides the origin's."""
-    name = level.upper()
-    if _LEVELS[name] < _sink.threshold:
-        return
+def _rendered(event: Event, name: str, fields: dict[str, Any]) -> bytes:
     source = origin.get()
     line = {
         "ts": datetime.now(UTC),
@@ -167,7 +115,59 @@ def emit(event: Event, level: str = "info", **fields: Any) -> None:
         "route": source.route,
         **fields,
     }
-    _sink.take(orjson.dumps(line, default=str, option=_FORM))
+    try:
+        return orjson.dumps(line, default=str, option=_FORM)
+    except TypeError:  # half of a surrogate pair, more than 64 bits: no reason to fail whoever logs it
+        return orjson.dumps(line | {name: repr(value) for name, value in fields.items()}, option=_FORM)
+
+
+def _gap(lost: Counter[Kind]) -> bytes:
+    return _rendered(Event.LOG_LOST, "ERROR", {"lost": lost})
+
+
+class _Output:
+    """Where the lines of this process go, and from which level on."""
+
+    def __init__(self) -> None:
+        self.threshold = logging.INFO
+        self.sink = Sink(_gap)
+        self.count: CountLost | None = None
+
+    def write(self, event: Event, name: str, fields: dict[str, Any]) -> bool:
+        """False: lines were lost that are not counted yet."""
+        kind = _KINDS.get(event) or ("reserved" if name == "ERROR" else "ordinary")
+        return self.sink.take(_rendered(event, name, fields), kind)
+
+
+_output: Final = _Output()
+os.register_at_fork(after_in_child=lambda: _output.sink.begin())
+
+
+def configure(level: str, buffer_bytes: int, count: CountLost) -> None:
+    """Write the lines of this process, from `level` on, to what is stdout now. `count` hears what was lost."""
+    try:
+        file = os.dup(1)
+    except OSError:  # the service was started without one
+        file = -1
+    _output.threshold, _output.count = _LEVELS[level.upper()], count
+    _output.sink.open(file, buffer_bytes)
+    logging.basicConfig(handlers=[_Bridge()], level=logging.WARNING, force=True)
+    atexit.register(flush)
+
+
+def flush() -> None:
+    """Have what waits written, in bounded time: for the end of a process."""
+    _output.sink.flush()
+
+
+def emit(event: Event, level: str = "info", **fields: Any) -> None:
+    """Write one line. `fields` are the event's own; a `request_id` among them overrides the origin's.
+
+    It never waits and never fails: while stdout takes nothing, lines are lost and counted.
+    """
+    name = level.upper()
+    if _LEVELS[name] >= _output.threshold and not _output.write(event, name, fields) and _output.count is not None:
+        _output.count(_output.sink.lost())
 
 
 class _Bridge(logging.Handler):
@@ -177,4 +177,6 @@ class _Bridge(logging.Handler):
         # The type of an exception, never its text: a driver may quote parameters.
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
         level = "error" if record.levelno >= logging.ERROR else "warning"
-        emit(Event.SERVICE_LOG, level, logger=record.name, message=record.getMessage()[:500], error=error)
+        fields = {"logger": record.name, "message": record.getMessage()[:500], "error": error}
+        # Not by `emit`: a finalizer may log while its thread holds the lock of the metrics. The next line counts.
+        _output.write(Event.SERVICE_LOG, level.upper(), fields)

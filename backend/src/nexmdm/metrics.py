@@ -5,12 +5,14 @@ Values lie in memory that all processes of one `nexmdm serve` share, so a scrape
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 
 from nexmdm import __version__
 from nexmdm.errors import CODES
+from nexmdm.log_sink import Kind
 from nexmdm.shared_values import SharedValues
 
 _shared = SharedValues()
@@ -45,6 +47,7 @@ connections_refused = Counter("nexmdm_connections_refused", "Connections ended f
 dispatches_waiting = Gauge("nexmdm_dispatches_waiting", "Dispatches not yet sent.", multiprocess_mode="livemax")
 oldest_wait = Gauge("nexmdm_dispatch_oldest_wait_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
 worker_restarts = Counter("nexmdm_worker_restarts", "Processes that ended by themselves.", ["role"])
+log_lines_lost = Counter("nexmdm_log_lines_lost", "Log lines that stdout did not take in time.", ["kind"])
 pool_size = Gauge("nexmdm_db_pool_size", "Database connections that there may be.", multiprocess_mode="livesum")
 pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
 build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -56,6 +59,12 @@ def page() -> bytes:
     registry = CollectorRegistry()
     registry.register(_shared)
     return generate_latest(registry)
+
+
+def count_lost_lines(lost: Mapping[Kind, int]) -> None:
+    """Count log lines that could not be written, by kind."""
+    for kind, lines in lost.items():
+        log_lines_lost.labels(kind).inc(lines)
 
 
 def seed_labels() -> None:
@@ -82,6 +91,7 @@ def seed_labels() -> None:
             ),
         ),
         (worker_restarts, ("web", "background")),
+        (log_lines_lost, ("bulk", "ordinary", "reserved")),
         (auth_failures, refusals),
     ):
         for labels in product(*known):

@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 512
     max_waiting_heartbeats: Annotated[int, Field(ge=1, le=100_000)] = 2_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_buffer_bytes: Annotated[int, Field(ge=2**16, le=2**26)] = 2**20
 
     max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     head_timeout_s: Seconds = 10

@@ -2,7 +2,8 @@
 
 The parent imports the application and forks, so that a worker starts in milliseconds. A worker that dies is replaced.
 A parent that dies, even by SIGKILL, takes its workers along: each holds the read end of a pipe whose only writer is the
-parent. It never runs an event loop itself: asyncio and threads do not survive a fork.
+parent. It never runs an event loop itself: asyncio does not survive a fork. Its one thread writes the log and holds no
+lock that a child could need.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Final
 import uvicorn
 
 from nexmdm import __version__, metrics
-from nexmdm.logs import Event, emit, gathered
+from nexmdm.logs import Event, emit, flush
 from nexmdm.settings import Settings
 
 DRAIN_S: Final = 8  # what a worker gets to answer what it has begun
@@ -140,6 +141,7 @@ class _Supervisor:
         except Exception as error:
             emit(Event.INTERNAL_ERROR, "error", error=f"{name}: {type(error).__name__}")
         finally:
+            flush()
             os._exit(status)
 
     def _reap(self) -> None:
@@ -221,8 +223,7 @@ def _web(settings: Settings, listener: socket.socket, on_stop: OnStop) -> None:
 
         on_stop(stop)
         _settle()
-        with gathered():
-            await server.serve()
+        await server.serve()
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(main())
