@@ -78,6 +78,8 @@ def test_a_successor_goes_on_with_the_counters_and_without_the_live_gauges(metri
     assert (metrics.page()["done_totala"], metrics.page()["open"]) == (1, 0)
     in_child(work)
     assert (metrics.page()["done_totala"], metrics.page()["open"]) == (2, 1)
+    keys = [key for key, _ in metrics.shared._slots[1].records()]
+    assert len(keys) == len(set(keys)), "a crash loop fills no slot"
 
 
 def test_a_full_slot_costs_the_new_series_alone() -> None:

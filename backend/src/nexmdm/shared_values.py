@@ -19,6 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 SLOT_BYTES: Final = 4 * 2**20  # of address space; memory is used as it is written. Labels are closed sets: it suffices
 _WORD: Final = 8
+_lock: Final = Lock()  # of this process: a scrape and the requests run in different threads
 _USED, _SPARE, _FIRST = 0, 1, 2  # words: how many are in use; where values go that find no room; the first record
 
 
@@ -78,8 +79,6 @@ class Value:
 
     __slots__ = ("_place", "_words", "key")
 
-    _lock: Final = Lock()  # a scrape and its route run in different threads
-
     def __init__(self, key: bytes) -> None:
         self.key = key
 
@@ -88,11 +87,11 @@ class Value:
         self._words, self._place = words, place
 
     def inc(self, amount: float) -> None:
-        with self._lock:
+        with _lock:
             self._words[self._place] += amount
 
     def set(self, value: float) -> None:
-        with self._lock:
+        with _lock:
             self._words[self._place] = value
 
 
@@ -101,7 +100,8 @@ class SharedValues:
 
     def __init__(self) -> None:
         self._slots = [Slot()]
-        self._mine = 0
+        self._mine = self._slots[0]
+        self._places: dict[bytes, int] = {}  # of the records in it
         self._values: list[Value] = []
 
     def share(self, processes: int) -> None:
@@ -110,10 +110,10 @@ class SharedValues:
 
     def take(self, number: int) -> None:
         """In a child: count in this slot from now on, on top of what its last owner has counted."""
-        self._mine = number
-        known = dict(self._slots[number].records())
+        self._mine = self._slots[number]
+        self._places = dict(self._mine.records())
         for value in self._values:
-            self._bind(value, known)
+            self._bind(value)
 
     def clear(self, number: int) -> None:
         """Its owner has ended: what describes a living process is 0."""
@@ -136,8 +136,9 @@ class SharedValues:
         """A new value; in the place of prometheus-client's ValueClass."""
         series = _Series(kind, multiprocess_mode, metric, sample, dict(zip(names, labels, strict=True)), help_text)
         value = Value(json.dumps(series).encode())
-        self._bind(value, {})
-        self._values.append(value)
+        with _lock:
+            self._bind(value)
+            self._values.append(value)
         return value
 
     def collect(self) -> Any:
@@ -154,7 +155,7 @@ class SharedValues:
         # Its public door reads files.
         return MultiProcessCollector._accumulate_metrics(metrics, accumulate=True)  # type: ignore[no-untyped-call]  # noqa: SLF001
 
-    def _bind(self, value: Value, known: dict[bytes, int]) -> None:
-        slot = self._slots[self._mine]
-        place = known.get(value.key)
-        value.bind(slot.words, slot.add(value.key) if place is None else place)
+    def _bind(self, value: Value) -> None:
+        if value.key not in self._places:
+            self._places[value.key] = self._mine.add(value.key)
+        value.bind(self._mine.words, self._places[value.key])
