@@ -32,6 +32,10 @@ COMMAND = """
     insert into commands (request_id, action, content_hash, http_request_id, expires_at)
     values (%s, 'ping', repeat('0', 64), 'nobody', now() + interval '1 hour')
 """
+CLONE = """
+    insert into devices (device_id, alias, token_hash, agent_version, fcm_token)
+    values (gen_random_uuid(), %s, '$2b$10$' || repeat('a', 53), '1.4.2', %s)
+"""
 # A session that waited a second for a deadlock has reported it when it answers.
 DEADLOCKS = "select deadlocks from pg_stat_database where datname = current_database()"
 SENDING = "select status = 'sending' from fcm_dispatches where request_id = %s"
@@ -178,23 +182,27 @@ def test_a_revocation_and_a_registration_race(two_workers: System) -> None:
         assert devices == row["uses_consumed"]
 
 
-@case("races/008", "registerDevice 200")
-def test_cloned_devices_race_for_one_fcm_token(two_workers: System) -> None:
-    """Four devices that register one FCM token at once are all enrolled; one of them has the token (issue 11)."""
-    system = two_workers
-    tokens = [system.token()["token"] for _ in range(4)]
-    body = {"agent_version": "1.4.2", "fcm_token": f"fcm:cloned-{new_alias()}"}
-    post = partial(system.api.bearer, method="POST", path="/v1/register", json=body)
-    with system.metrics.moves({"nexmdm_fcm_tokens_moved_total": 3}):
-        with held_back(system, "devices", len(tokens)) as start:
-            answers = start(lambda: race(system, [partial(post, token) for token in tokens]))
-        ids = {accepted(answer)["device_id"] for answer in answers.result()}
-    rows = system.db.rows("select * from devices where fcm_token = %s", body["fcm_token"])
-    assert {str(row["device_id"]) for row in rows} == ids
+@case("races/008", "registerDevice 200", "recordHeartbeat 200")
+@pytest.mark.parametrize("how", ["registrations", "heartbeats"])
+def test_cloned_devices_race_for_one_fcm_token(how: str, two_workers: System) -> None:
+    """Of devices that bring one FCM token at once all are let in, and one of them has the token (issue 11)."""
+    system, fcm_token = two_workers, f"fcm:cloned-{new_alias()}"
+    if how == "registrations":
+        body = {"agent_version": "1.4.2", "fcm_token": fcm_token}
+        post = partial(system.api.bearer, method="POST", path="/v1/register", json=body)
+        calls = [partial(post, system.token()["token"]) for _ in range(2)]
+    else:
+        calls = [partial(system.device(fcm_token=None).heartbeat, fcm_token=fcm_token) for _ in range(4)]
+    with system.metrics.moves({"nexmdm_fcm_tokens_moved_total": len(calls) - 1}):
+        # A device that is being stored has the token: all find that out, and wait, before it is gone again.
+        answers = race_after(system, calls, CLONE, new_alias(), fcm_token)
+        assert [answer.status for answer in answers] == [200] * len(calls)
+    rows = system.db.rows("select * from devices where fcm_token = %s", fcm_token)
+    assert len(rows) == len(calls)
     [owner] = [str(row["device_id"]) for row in rows if row["fcm_token_dead_at"] is None]
-    moves = [line for answer in answers.result() for line in system.logs.of(answer, "device.fcm_token_moved")]
-    assert len({line["from_device_id"] for line in moves}) == 3
-    assert owner not in {line["from_device_id"] for line in moves}
+    moves = [line for answer in answers for line in system.logs.of(answer, "device.fcm_token_moved")]
+    losers = {line["from_device_id"] for line in moves}
+    assert losers == {str(row["device_id"]) for row in rows} - {owner}
 
 
 @case("races/009", "sendCommand 200", "retireDevice 200")

@@ -1,6 +1,6 @@
-"""The outbox: `fcm_dispatches` as a queue, with every transition that sending makes. It sends nothing and decides no
-retry. A device's answer is recorded by `results`; `withdrawals` ends what its device can no longer be sent.
+"""The outbox: `fcm_dispatches` as a queue, with the transitions that sending makes. It sends nothing, decides no retry.
 
+`results` records what devices answer, `withdrawals` ends what is no longer to be sent.
 SKIP LOCKED lets any number of dispatchers share it. A claim is a lease: who dies with one gives the row back when it
 has run out. NOTIFY says that there is work; whoever waits must poll too, since a notification can be lost.
 """
