@@ -21,7 +21,10 @@ DOCUMENT: dict[str, Any] = {
                 },
             },
             "head": {"operationId": "headThing", "responses": {"200": {"description": "as GET"}}},
-        }
+        },
+        "/page": {
+            "get": {"operationId": "getPage", "responses": {"200": {"content": {"text/html": {}}}}},
+        },
     },
     "components": {
         "responses": {
@@ -72,6 +75,12 @@ def test_documented_answers_pass() -> None:
     assert CONTRACT.judge("PUT", PATH, 405, headers(PROBLEM, allow="HEAD, GET"), problem(405)) is None
 
 
+def test_head_is_judged_as_the_get_that_implies_it() -> None:
+    get = CONTRACT.find("GET", "/page")
+    assert CONTRACT.judge("HEAD", "/page", 200, headers("text/html"), b"") is get
+    assert CONTRACT.judge("PUT", "/page", 405, headers(PROBLEM, allow="GET, HEAD"), problem(405)) is None
+
+
 @pytest.mark.parametrize(
     "method,path,status,told,body,because",
     [
@@ -104,6 +113,9 @@ def test_documented_answers_pass() -> None:
             }.items()
         ),
         ("HEAD", PATH, 200, headers(), b"x", "a body where none"),
+        ("HEAD", "/page", 200, headers("text/html"), b"x", "a body where none"),
+        ("HEAD", "/page", 405, headers(PROBLEM, allow="GET"), b"", "not documented"),
+        ("PUT", "/page", 405, headers(PROBLEM, allow="GET"), problem(405), "Allow"),
         ("GET", PATH, 404, headers(PROBLEM), problem(400), "problem status"),
         ("GET", PATH, 404, headers(PROBLEM), problem(404, request_id="r-2"), "problem request_id"),
         ("GET", PATH, 404, headers(PROBLEM), problem(404, type="about:blank"), "problem type"),

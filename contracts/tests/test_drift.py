@@ -82,9 +82,9 @@ CHANGES: dict[str, tuple[Callable[[Json], Any], str]] = {
     ),
     "array's bound": (lambda c: schema(c, "DeviceIds").update(maxItems=10), "device_ids maxItems: spec"),
     "branch": (lambda c: schema(c, "CommandRequest")["oneOf"].pop(), "body"),
-    "inner rule": (lambda c: schema(c, "PingCommand").pop("oneOf"), "[action=ping] oneOf: spec"),
+    "inner rule": (lambda c: schema(c, "PingCommand").pop("allOf"), "[action=ping] oneOf: spec"),
     "nested property": (
-        lambda c: schema(c, "LaunchAppCommand")["properties"]["params"]["properties"].pop("activity"),
+        lambda c: schema(c, "LaunchAppParams")["properties"].pop("activity"),
         "params.activity: only in the",
     ),
     "media type": (
