@@ -41,13 +41,13 @@ def test_white_space_around_a_header_s_value_changes_nothing(
 def test_white_space_around_what_a_body_is_read_by_changes_nothing(
     system: System, sockets: Sockets, somebody: Enrolled, logs: Logs
 ) -> None:
-    """Range, If-None-Match and Content-Length are read without it, and a connection goes on behind them (RFC 9110)."""
+    """Range, If-None-Match, Content-Length and two spaces behind Bearer are read well, on one connection (RFC 9110)."""
     content, package = apk(5000), new_package()
     accepted(upload(system.api, content, package_name=package), 201)
     path = f"GET /v1/apk/download-latest?package_name={package}"
     whole = answers(sockets.raw(request(path, *admin(system)(b""), ("Connection", "close"))))[0]
     beat = b'{"status": "ok"}'
-    device = [("Authorization", f"Bearer {somebody.token}\t"), ("Content-Type", "application/json ")]
+    device = [("Authorization", f"Bearer  {somebody.token}\t"), ("Content-Type", "application/json ")]
     found = sockets.exchange(
         request(path, *admin(system)(b""), ("Range", "bytes=10-19 \t"))
         + request("POST /v1/heartbeat", *device, ("Content-Length", f" {len(beat)} "))
