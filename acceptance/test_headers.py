@@ -2,13 +2,13 @@
 
 import pytest
 
-from acceptance.answers import accepted
+from acceptance.answers import accepted, refused
 from acceptance.apks import apk, new_package, upload
 from acceptance.case import case
 from acceptance.logs import Logs
 from acceptance.operations import CALLS, NOTHING, admin, own
 from acceptance.sockets import Sockets, answers, request
-from acceptance.system import Enrolled, System, Tokens
+from acceptance.system import Enrolled, System, Tokens, Unchanged
 
 PADS = {"a space before": " {}", "a space behind": "{} ", "a tab behind": "{}\t", "both, many": " \t {}\t \t "}
 
@@ -41,13 +41,13 @@ def test_white_space_around_a_header_s_value_changes_nothing(
 def test_white_space_around_what_a_body_is_read_by_changes_nothing(
     system: System, sockets: Sockets, somebody: Enrolled, logs: Logs
 ) -> None:
-    """Range, If-None-Match and Content-Length are read without it, and a connection goes on behind them (RFC 9110)."""
+    """Range, If-None-Match, Content-Length and two spaces behind Bearer are read well, on one connection (RFC 9110)."""
     content, package = apk(5000), new_package()
     accepted(upload(system.api, content, package_name=package), 201)
     path = f"GET /v1/apk/download-latest?package_name={package}"
     whole = answers(sockets.raw(request(path, *admin(system)(b""), ("Connection", "close"))))[0]
     beat = b'{"status": "ok"}'
-    device = [("Authorization", f"Bearer {somebody.token}\t"), ("Content-Type", "application/json ")]
+    device = [("Authorization", f"Bearer  {somebody.token}\t"), ("Content-Type", "application/json ")]
     found = sockets.exchange(
         request(path, *admin(system)(b""), ("Range", "bytes=10-19 \t"))
         + request("POST /v1/heartbeat", *device, ("Content-Length", f" {len(beat)} "))
@@ -58,3 +58,23 @@ def test_white_space_around_what_a_body_is_read_by_changes_nothing(
     assert found[0].body == content[10:20]
     assert accepted(found[1])["ok"] is True
     logs.wait("http.request", request_id=found[2].request_id, status=304)
+
+
+@case("headers/003", "recordHeartbeat 401", "listDevices 403")
+def test_a_trailer_is_no_header(
+    system: System, sockets: Sockets, somebody: Enrolled, logs: Logs, unchanged: Unchanged
+) -> None:
+    """Credentials and request ids behind a chunked body, where no proxy looks, count for nothing (RFC 9110 6.5.1)."""
+    for line, credential, status, code in (
+        ("POST /v1/heartbeat", ("Authorization", f"Bearer {somebody.token}"), 401, "token_missing"),
+        ("GET /v1/devices", admin(system)(b"")[0], 403, "admin_required"),
+    ):
+        head = request(
+            line, ("Transfer-Encoding", "chunked"), ("Content-Type", "application/json"), ("Connection", "close")
+        )
+        trailer = f"{credential[0]}: {credential[1]}\r\nX-Request-ID: of-a-trailer\r\n\r\n"
+        with unchanged():
+            [answer] = sockets.exchange(head + b'10\r\n{"status": "ok"}\r\n0\r\n' + trailer.encode())
+        refused(answer, status, code)
+        assert answer.request_id != "of-a-trailer"
+        logs.wait("sec.auth.fail", request_id=answer.request_id, code=code)

@@ -33,6 +33,7 @@ class Served:
         self.clients: list[asyncio.StreamWriter] = []
         self.saw: list[bytes | None] = []
         self.failed: list[Exception] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -43,6 +44,7 @@ class Served:
             self.saw.append(None)
             return
         self.saw.append(body)
+        self.headers = list(scope["headers"])
         await self.may_answer.wait()
         try:
             await PlainTextResponse(b"app")(scope, receive, send)
@@ -187,6 +189,19 @@ async def test_who_leaves_while_requests_wait_behind_one_another_is_seen_by_each
     served.may_answer.set()
     await asyncio.sleep(0.05)
     assert served.failed == []
+
+
+async def test_what_comes_behind_chunks_is_no_header(served: Served) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nX-A: 1 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    streams = await served.connect(head + b"2\r\nab\r\n1\r\nc\r\n0\r\nX-A: 2\r\nAuthorization: Bearer t\r\n\r\n")
+    assert (await rest(streams)).startswith(b"HTTP/1.1 200 ")
+    assert served.saw == [b"abc"]
+    assert served.headers == [
+        (b"host", b"x"),
+        (b"x-a", b"1"),
+        (b"transfer-encoding", b"chunked"),
+        (b"connection", b"close"),
+    ]
 
 
 def test_the_bound_is_what_descriptors_allow(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,8 @@ async def bearer(request: Request) -> str:
     """The one bearer token of the request (RFC 6750 section 2.1)."""
     if "authorization" not in request.headers:
         raise await refusal(request, "token_missing")
-    scheme, _, token = (_single(request, "authorization") or "").partition(" ")
+    scheme, _, rest = (_single(request, "authorization") or "").partition(" ")
+    token = rest.lstrip(" ")  # one space or more (RFC 9110, section 11.4)
     if scheme.lower() != "bearer" or not token:
         raise await refusal(request, "token_invalid")
     return token

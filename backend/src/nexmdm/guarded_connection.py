@@ -108,6 +108,9 @@ class GuardedConnection(HttpToolsProtocol):
             self.expect_100_continue = True
         self.headers.append((name, value))
 
+    def on_chunk_header(self) -> None:
+        self.headers = []  # what may come behind chunks is a trailer and no header (RFC 9110, section 6.5.1)
+
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self.cycle.more_body = False  # also of a request that was answered before its end
@@ -161,7 +164,8 @@ class GuardedConnection(HttpToolsProtocol):
             return
         cycle: Any = self.cycle
         metrics.connections_refused.labels(reason).inc()
-        given_id = request_id(self.headers or () if stage is not Stage.IDLE else ())
+        scope: Any = self.scope  # None before the first request
+        given_id = request_id(scope["headers"] if scope is not None and stage is not Stage.IDLE else ())
         ip = self.client[0] if self.client else None
         emit(Event.CONNECTION_REFUSED, "warning", request_id=given_id, reason=reason, connections=1, ip=ip)
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
