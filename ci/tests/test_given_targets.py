@@ -106,6 +106,13 @@ def test_a_locust_file_says_it_too(tmp_path: Path, file: str) -> None:
         assert f": {said}" in done.stderr.splitlines()[-1]
 
 
+def test_a_home_that_cannot_be_written_to_is_replaced(tmp_path: Path) -> None:
+    """uv, npm and Redocly keep their files below it."""
+    done = run(tmp_path, {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}, "spec")
+    assert done.code == 0, done.said
+    assert list((ROOT / ".nox" / "home" / ".cache" / "nexmdm").glob("redocly-*"))
+
+
 def refused(artifacts: Path, given: dict[str, str], command: tuple[str, ...]) -> str:
     """The one line of a run that ends with 2 before it has tested anything."""
     done = run(artifacts, given, *command)
@@ -122,19 +129,22 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.mark.parametrize(
-    "command",
+    "command, proofs",
     [
-        ("acceptance", "--case", "register/001", "--case", "command/001"),
-        ("contract", "--only", "signature", "--only", "fuzz", "--examples", "1"),
-        ("sim20", "--duration", "15s"),
-        ("load", "fleet-scale", "--devices", "50", "--duration", "5s", "--cadence", "5s"),
+        (("acceptance", "--case", "register/001", "--case", "command/001"), {"register/001", "command/001"}),
+        (("contract", "--only", "signature", "--only", "fuzz", "--examples", "1"), {"signature", "fuzz/answered"}),
+        (("sim20", "--duration", "15s"), {"preparation", "apk"}),
+        (("load", "fleet-scale", "--devices", "50", "--duration", "5s", "--cadence", "5s"), {"preparation"}),
     ],
-    ids=lambda command: command[0],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
 def test_over_tls_with_a_private_ca_and_past_every_proxy(
-    tmp_path: Path, stack: Stack, authority: tuple[Path, ssl.SSLContext], command: tuple[str, ...]
+    tmp_path: Path, stack: Stack, authority: tuple[Path, ssl.SSLContext], command: tuple[str, ...], proofs: set[str]
 ) -> None:
-    """Every client of the suites trusts SSL_CERT_FILE, and none asks the proxy that the environment names."""
+    """Every client of the suites trusts SSL_CERT_FILE, and none asks the proxy that the environment names.
+
+    proofs: the checks that pass only where its clients got through; how fast is not the question of so short a run.
+    """
     ca_file, context = authority
     with tls_before(stack.target.base_url, context) as url, recording_proxy() as (proxy, seen):
         given = stack.target.as_env() | {"NEXMDM_BASE_URL": url, "SSL_CERT_FILE": str(ca_file)}
@@ -143,7 +153,6 @@ def test_over_tls_with_a_private_ca_and_past_every_proxy(
         given |= {"no_proxy": "", "NO_PROXY": ""}
         done = run(tmp_path, given, *command)
     assert seen == []
-    assert done.code in (0, 2), done.said[-30:]  # short runs may be too short to judge, and fail nothing
     suite = command[1] if command[0] == "load" else command[0]
     result = json.loads((tmp_path / suite / "result.json").read_text())
-    assert [check["id"] for check in result["checks"] if check["status"] == "pass"], done.said[-30:]
+    assert proofs <= {check["id"] for check in result["checks"] if check["status"] == "pass"}, done.said[-30:]

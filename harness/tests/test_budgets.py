@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.budgets import Check, Judgement, Limit, Status, Verdict, judge, minimum_samples, percentile
+from harness.budgets import Check, Judgement, Limit, Status, Verdict, exit_code, judge, minimum_samples, percentile
 
 P95 = Limit("p95", "ms", "<", 150, quantile=0.95)
 FEW = Limit("p99", "ms", "<", 300, quantile=0.99, min_n=50)
@@ -184,3 +184,12 @@ class TestVerdict:
         for status in (Status.INCONCLUSIVE, Status.PASS, Status.FAIL, Status.DISABLED):
             verdict.add(status, status.value)
         assert verdict.reasons == ["fail", "inconclusive"]
+
+
+def test_a_program_that_breaks_blames_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+    def breaks() -> int:
+        raise RuntimeError("out of ink")
+
+    assert exit_code(breaks) == 2
+    assert "RuntimeError: out of ink" in capsys.readouterr().err
+    assert [exit_code(lambda code=code: code) for code in (0, 1, 2)] == [0, 1, 2]
