@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +11,12 @@ from acceptance.answers import accepted
 from acceptance.api import Api
 from acceptance.case import case
 from acceptance.database import Database
+from acceptance.dispatches import ended, shown
 from acceptance.logs import Logs
 from acceptance.measures import Metrics
 from acceptance.system import FreshBackend, NewDevice, System
 from harness.fcm import FcmControl
 from harness.waiting import eventually
-
-
-def shown(api: Api, request_id: str) -> dict[str, Any]:
-    found: dict[str, Any] = accepted(api.admin("GET", f"/admin/dispatches/{request_id}"))
-    return found
-
-
-def ended(api: Api, request_id: str, status: str) -> Callable[[], bool]:
-    def check() -> bool:
-        now = shown(api, request_id)["status"]
-        assert now == status, f"status {now}, waiting for {status}"
-        return True
-
-    return check
 
 
 @case("fcm/001")

@@ -37,6 +37,7 @@ FAMILIES = {
     "nexmdm_dispatches_waiting": "gauge",
     "nexmdm_dispatch_oldest_wait_seconds": "gauge",
     "nexmdm_worker_restarts": "counter",
+    "nexmdm_job_failures": "counter",
     "nexmdm_build_info": "gauge",
 }
 

@@ -9,6 +9,7 @@ from psycopg import sql
 from acceptance.answers import accepted, refused
 from acceptance.case import case
 from acceptance.concurrently import at_once
+from acceptance.dispatches import ended
 from acceptance.operations import CALLS, WITHOUT_DATABASE, own, send
 from acceptance.roles import as_owner
 from acceptance.system import FreshBackend, System
@@ -214,3 +215,22 @@ def test_a_transaction_that_is_undone_for_another_is_tried_again(fresh_backend: 
         accepted(system.api.bearer(token["token"], "POST", "/v1/register", json=register))
     used = "select uses_consumed from enrollment_tokens where token_id = %s"
     assert system.db.value(used, token["token_id"]) == 1
+
+
+@case("outages/008")
+def test_a_failing_dispatcher_stops_nothing_else(fresh_backend: FreshBackend) -> None:
+    """While the dispatcher fails for a reason of its own, retention runs on in the same process; then it recovers."""
+    system: System = fresh_backend(env={"NEXMDM_RETENTION_EVERY_S": "1"})
+    device = system.device()
+    with psycopg.connect(system.running.owner["NEXMDM_DATABASE_URL"], autocommit=True) as owner:
+        owner.execute("alter table dispatch_transitions rename to away")
+        try:
+            for pause_s in (1, 2):
+                system.logs.wait("job.fail", job="dispatcher", level="ERROR", retry_in_s=pause_s)
+            system.logs.tap.wait_for("retention.cleanup", since=system.logs.tap.mark(), entity="fcm_dispatches")
+        finally:
+            owner.execute("alter table away rename to dispatch_transitions")
+    eventually(ended(system.api, system.ping(device), "sent"), within_s=20.0)
+    assert system.metrics.total('nexmdm_job_failures_total{job="dispatcher"}') >= 2
+    started = [line for line in system.logs.tap.since(0) if line["event"] == "service.start"]
+    assert [line["role"] for line in started].count("background") == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import http.client
 import json
 import signal
@@ -51,8 +52,9 @@ class FcmControl:
     def inbox(self, token: str | None = None, *, after: int = 0, wait_s: float = 0.0) -> list[dict[str, Any]]:
         """Send attempts with seq > `after`, oldest first, for one registration token or for all.
 
-        Each: seq, at (unix seconds), token, data, android, message_id (null unless 200), status (0: connection
-        dropped). wait_s: when there is none yet, wait this long for the first one (long poll, no busy loop).
+        Each: seq, at (unix seconds), token, data, android, message_id (null unless FCM took it), status (0: connection
+        dropped), grant (number of the access token). wait_s: when there is none yet, wait this long for the first one
+        (long poll, no busy loop).
         Sends with bad credentials, a wrong project or a malformed message never get this far.
         """
         query = {"after": after, "wait_s": wait_s} | ({} if token is None else {"token": token})
@@ -64,17 +66,34 @@ class FcmControl:
 
         Each answer: status (default 200), error_code (UNREGISTERED, QUOTA_EXCEEDED, ...; default by status),
         delay_s, drop (close the connection instead of answering; the attempt then counts as status 0 unless a
-        status is given), retry_after (seconds), times (default 1; 0: until the next script or reset).
+        status is given), retry_after (seconds, or the header's text), times (default 1; 0: until the next script or
+        reset). body (bytes; any status 200-599 goes with it) and content_type (default text/html): what something
+        other than FCM would answer; cut: the connection ends in the middle of the body.
         When all are used up, sends succeed again.
         """
-        self._call("POST", "/_control/script", {"token": token, "answers": list(answers)})
+        self._call("POST", "/_control/script", {"token": token, "answers": _on_the_wire(answers)})
 
     def script_oauth(self, answers: Sequence[dict[str, Any]]) -> None:
-        """The same for POST /token: status, delay_s, drop, times."""
-        self._call("POST", "/_control/oauth", {"answers": list(answers)})
+        """The same for POST /token: status, delay_s, drop, times, body, content_type, cut.
+
+        life_s: how long the granted access token lives (default 3600).
+        """
+        self._call("POST", "/_control/oauth", {"answers": _on_the_wire(answers)})
+
+    def token_requests(self) -> list[dict[str, Any]]:
+        """Requests for an access token since the last reset, oldest first: at (unix seconds), grant.
+
+        grant: the number of the granted access token, as `grant` of the sends with it in the inbox; null: refused.
+        """
+        items: list[dict[str, Any]] = self._call("GET", "/_control/oauth")["items"]
+        return items
+
+    def revoke(self) -> None:
+        """Refuse every access token that was granted so far: its next send is a 401."""
+        self._call("POST", "/_control/revoke", {})
 
     def reset(self) -> None:
-        """Empty the inbox (seq goes on counting) and forget every script."""
+        """Empty the inbox (seq goes on counting), forget every script and every token request."""
         self._call("POST", "/_control/reset", {})
 
     def _call(self, method: str, path: str, body: Any = None, *, extra_s: float = 0.0) -> dict[str, Any]:
@@ -92,6 +111,16 @@ class FcmControl:
             raise FcmError(f"the fake FCM refused {method} {path}: {answer.status} {text[:500]}")
         value: dict[str, Any] = json.loads(text)
         return value
+
+
+def _on_the_wire(answers: Sequence[Any]) -> list[dict[str, Any]]:
+    """A script as JSON: bodies are bytes."""
+    return [
+        answer | {"body": base64.b64encode(answer["body"]).decode()}
+        if isinstance(answer, dict) and "body" in answer
+        else answer
+        for answer in answers
+    ]
 
 
 def make_service_account(token_uri: str, *, project_id: str = "nexmdm-test", private_key: str | None = None) -> str:

@@ -5,6 +5,8 @@ Source: the FCM reference "ErrorCode" and google.rpc.Status. It deliberately hol
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +24,9 @@ REFUSALS: dict[str, tuple[int, str, str]] = {
     "INTERNAL": (500, "INTERNAL", "Internal error encountered."),
 }
 _CODE_OF_STATUS = {status: code for code, (status, _, _) in REFUSALS.items()}
-_FIELDS = {"status", "error_code", "delay_s", "drop", "retry_after", "times"}
+_EITHER = {"status", "delay_s", "drop", "times", "body", "content_type", "cut"}
+SEND_FIELDS = frozenset(_EITHER | {"error_code", "retry_after"})
+TOKEN_FIELDS = frozenset(_EITHER | {"life_s"})
 
 
 @dataclass
@@ -33,32 +37,53 @@ class Scripted:
     error_code: str | None = None
     delay_s: float = 0.0
     drop: bool = False
-    retry_after: float | None = None
+    retry_after: str | None = None
+    life_s: int | None = None
+    body: bytes | None = None
+    content_type: str = "text/html"
+    cut: bool = False
     left: int | None = 1
 
     @classmethod
-    def parse(cls, answer: Any) -> Scripted:
+    def parse(cls, answer: Any, fields: frozenset[str] = SEND_FIELDS) -> Scripted:
         """Check one entry of a script. ValueError names what is wrong with it: a typo must not pass as success."""
-        if not isinstance(answer, dict) or set(answer) - _FIELDS:
-            raise ValueError(f"an answer is an object with some of {sorted(_FIELDS)}, not {answer!r}")
+        if not isinstance(answer, dict) or set(answer) - fields:
+            raise ValueError(f"an answer is an object with some of {sorted(fields)}, not {answer!r}")
         code = answer.get("error_code")
         if code is not None and code not in REFUSALS:
             raise ValueError(f"error_code: one of {sorted(REFUSALS)}, not {code!r}")
         drop = bool(answer.get("drop", False))
+        body = _bytes(answer["body"]) if "body" in answer else None
         status = answer.get("status", REFUSALS[code][0] if code else 0 if drop else 200)
-        if status not in (0, 200, *_CODE_OF_STATUS):
-            raise ValueError(f"status: one of {sorted({200, *_CODE_OF_STATUS})}, not {status!r}")
+        if body is not None:
+            known = isinstance(status, int) and 200 <= status <= 599
+        else:
+            known = status in (0, 200, *_CODE_OF_STATUS)
+        if not known:
+            raise ValueError(f"status: one of {sorted({200, *_CODE_OF_STATUS})}, or any with a body, not {status!r}")
         times = answer.get("times", 1)
         if not isinstance(times, int) or times < 0:
             raise ValueError(f"times: an integer >= 0, not {times!r}")
+        retry_after = answer.get("retry_after")
         return cls(
             status=status,
             error_code=code or _CODE_OF_STATUS.get(status),
             delay_s=float(answer.get("delay_s", 0.0)),
             drop=drop,
-            retry_after=answer.get("retry_after"),
+            retry_after=retry_after if retry_after is None or isinstance(retry_after, str) else f"{retry_after:g}",
+            life_s=answer.get("life_s"),
+            body=body,
+            content_type=answer.get("content_type", "text/html"),
+            cut=bool(answer.get("cut", False)),
             left=times or None,
         )
+
+
+def _bytes(text: Any) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, binascii.Error):
+        raise ValueError(f"body: bytes, not {text!r}") from None
 
 
 def take(script: list[Scripted]) -> Scripted | None:

@@ -22,7 +22,7 @@ from typing import Any
 import jwt
 from aiohttp import web
 
-from harness.fcm_answers import Scripted, bad_credentials, refusal, take, wrong_project
+from harness.fcm_answers import TOKEN_FIELDS, Scripted, bad_credentials, refusal, take, wrong_project
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 # google-auth signs for Google's own address, whatever token_uri the service account names.
@@ -33,6 +33,7 @@ _SCOPES = {
 }
 _TOKEN_LIFE_S = 3600
 _DATA_LIMIT = 4096
+_SCRIPT_LIMIT = 16 * 2**20  # a scripted body may be huge
 
 
 @dataclass
@@ -46,24 +47,29 @@ class FakeFcm:
     inbox: list[dict[str, Any]] = field(default_factory=list)
     scripts: dict[str | None, list[Scripted]] = field(default_factory=lambda: defaultdict(list))
     oauth_script: list[Scripted] = field(default_factory=list)
+    token_requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Access tokens verify themselves, so they outlive a restart of the fake as Google's outlive an outage.
         self._token_key = hashlib.sha256(b"access tokens of " + self.public_key.encode()).digest()
         self._arrived = asyncio.Event()
         self._next_seq = 1
+        self._grants = 0  # access tokens are numbered
+        self._revoked = 0  # up to this number they are refused
         if self.inbox_file is not None and self.inbox_file.exists():
             self.inbox = [json.loads(line) for line in self.inbox_file.read_text().splitlines()]
             self._next_seq = 1 + max((item["seq"] for item in self.inbox), default=0)
 
     def app(self) -> web.Application:
         """The application, ready to serve."""
-        app = web.Application()
+        app = web.Application(client_max_size=_SCRIPT_LIMIT)
         app.router.add_post("/token", self.token)
         app.router.add_post("/v1/projects/{project}/messages:send", self.send)
         app.router.add_get("/_control/inbox", self.read_inbox)
         app.router.add_post("/_control/script", self.script)
         app.router.add_post("/_control/oauth", self.script_oauth)
+        app.router.add_get("/_control/oauth", self.read_token_requests)
+        app.router.add_post("/_control/revoke", self.revoke)
         app.router.add_post("/_control/reset", self.reset)
         return app
 
@@ -71,9 +77,13 @@ class FakeFcm:
         """RFC 7523: a signed assertion of the service account for an access token."""
         form = await request.post()
         scripted = take(self.oauth_script) or Scripted()
+        asked: dict[str, Any] = {"at": time.time(), "grant": None}
+        self.token_requests.append(asked)
         await asyncio.sleep(scripted.delay_s)
         if scripted.drop:
             return _drop(request)
+        if scripted.body is not None:
+            return await _foreign(request, scripted)
         if scripted.status != 200:
             return web.json_response({"error": "internal_failure"}, status=scripted.status)
         try:
@@ -95,25 +105,29 @@ class FakeFcm:
             return _oauth_error("invalid_grant", "Invalid JWT: Token must be a short-lived token (60 minutes).")
         if not _SCOPES & set(str(claims.get("scope", "")).split()):
             return _oauth_error("invalid_scope", "Invalid OAuth scope or ID token audience provided.")
-        token = self.issue(time.time() + _TOKEN_LIFE_S)
-        return web.json_response({"access_token": token, "expires_in": _TOKEN_LIFE_S, "token_type": "Bearer"})
+        life_s = _TOKEN_LIFE_S if scripted.life_s is None else scripted.life_s
+        token = self.issue(time.time() + life_s)
+        asked["grant"] = self._grants
+        return web.json_response({"access_token": token, "expires_in": life_s, "token_type": "Bearer"})
 
     def issue(self, expires_at: float) -> str:
-        """An access token that `accepts` until then."""
-        body = base64.urlsafe_b64encode(f"{expires_at:.3f}.{uuid.uuid4().hex}".encode()).decode().rstrip("=")
+        """An access token that `accepts` until then, or until it is revoked."""
+        self._grants += 1
+        facts = f"{expires_at:.3f} {self._grants} {uuid.uuid4().hex}"
+        body = base64.urlsafe_b64encode(facts.encode()).decode().rstrip("=")
         return f"ya29.{body}.{self._seal(body)}"
 
-    def accepts(self, authorization: str) -> bool:
-        """Whether this Authorization header carries a token of ours that has not expired."""
+    def accepts(self, authorization: str) -> int | None:
+        """The number of the access token in this Authorization header; None: not ours, expired or revoked."""
         scheme, _, token = authorization.partition(" ")
         prefix, _, rest = token.partition(".")
         body, _, seal = rest.partition(".")
         if scheme.lower() != "bearer" or prefix != "ya29":
-            return False
+            return None
         if not hmac.compare_digest(seal.encode(errors="replace"), self._seal(body).encode()):
-            return False
-        expires_at = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode().rpartition(".")[0]
-        return time.time() < float(expires_at)
+            return None
+        expires_at, number, _ = base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)).decode().split()
+        return int(number) if time.time() < float(expires_at) and int(number) > self._revoked else None
 
     def _seal(self, body: str) -> str:
         return hmac.new(self._token_key, body.encode(errors="replace"), "sha256").hexdigest()
@@ -121,7 +135,8 @@ class FakeFcm:
     async def send(self, request: web.Request) -> web.StreamResponse:
         """One message, judged as Google would: credentials, project, shape; then what the script says."""
         raw = await request.read()
-        if not self.accepts(request.headers.get("Authorization", "")):
+        grant = self.accepts(request.headers.get("Authorization", ""))
+        if grant is None:
             return web.json_response(bad_credentials(), status=401)
         project = request.match_info["project"]
         if project != self.project_id:
@@ -133,16 +148,19 @@ class FakeFcm:
         token = message["token"]
         scripted = take(self.scripts[token]) or take(self.scripts[None]) or Scripted()
         await asyncio.sleep(scripted.delay_s)
-        name = f"projects/{project}/messages/{uuid.uuid4().hex}" if scripted.status == 200 else None
-        self._keep(message, name, scripted.status)
+        taken = scripted.status == 200 and scripted.body is None
+        name = f"projects/{project}/messages/{uuid.uuid4().hex}" if taken else None
+        self._keep(message, name, scripted.status, grant)
         if scripted.drop:
             return _drop(request)
+        if scripted.body is not None:
+            return await _foreign(request, scripted)
         if name is not None:
             return web.json_response({"name": name})
-        headers = {} if scripted.retry_after is None else {"Retry-After": f"{scripted.retry_after:g}"}
+        headers = {} if scripted.retry_after is None else {"Retry-After": scripted.retry_after}
         return web.json_response(refusal(scripted.error_code or "INTERNAL"), status=scripted.status, headers=headers)
 
-    def _keep(self, message: dict[str, Any], name: str | None, status: int) -> None:
+    def _keep(self, message: dict[str, Any], name: str | None, status: int, grant: int) -> None:
         item = {
             "seq": self._next_seq,
             "at": time.time(),
@@ -151,6 +169,7 @@ class FakeFcm:
             "android": message.get("android", {}),
             "message_id": name,
             "status": status,
+            "grant": grant,
         }
         self._next_seq += 1
         self.inbox.append(item)
@@ -191,16 +210,26 @@ class FakeFcm:
         """Replace the script of POST /token."""
         body = await request.json()
         try:
-            self.oauth_script = [Scripted.parse(answer) for answer in body["answers"]]
+            self.oauth_script = [Scripted.parse(answer, TOKEN_FIELDS) for answer in body["answers"]]
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
         return web.json_response({})
 
+    async def read_token_requests(self, _: web.Request) -> web.Response:
+        """Every request for an access token."""
+        return web.json_response({"items": self.token_requests})
+
+    async def revoke(self, _: web.Request) -> web.Response:
+        """Refuse the access tokens that were granted so far."""
+        self._revoked = self._grants
+        return web.json_response({})
+
     async def reset(self, _: web.Request) -> web.Response:
-        """Forget messages and scripts."""
+        """Forget messages, scripts and token requests."""
         self.inbox.clear()
         self.scripts.clear()
         self.oauth_script.clear()
+        self.token_requests.clear()
         if self.inbox_file is not None:
             self.inbox_file.write_text("")
         return web.json_response({})
@@ -229,8 +258,23 @@ def _oauth_error(error: str, description: str) -> web.Response:
     return web.json_response({"error": error, "error_description": description}, status=400)
 
 
-def _drop(request: web.Request) -> web.StreamResponse:
-    """Close the connection with no answer at all."""
+async def _foreign(request: web.Request, scripted: Scripted) -> web.StreamResponse:
+    """The scripted body, as something before FCM answers it."""
+    body = scripted.body or b""
+    headers = {"Content-Type": scripted.content_type, "Content-Length": str(len(body) + scripted.cut)}
+    if scripted.retry_after is not None:
+        headers["Retry-After"] = scripted.retry_after
+    response = web.StreamResponse(status=scripted.status, headers=headers)
+    await response.prepare(request)
+    await response.write(body)
+    if scripted.cut:
+        return _drop(request, response)
+    await response.write_eof()
+    return response
+
+
+def _drop(request: web.Request, begun: web.StreamResponse | None = None) -> web.StreamResponse:
+    """Close the connection: with no answer at all, or in the middle of one that has begun."""
     if request.transport is not None:
         request.transport.abort()
-    return web.Response()
+    return begun or web.Response()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nexmdm import settings
 from nexmdm.settings import ConfigurationError, Limit
@@ -14,10 +16,12 @@ GOOD = {
     "NEXMDM_ADMIN_KEY": "an-admin-key-of-32-characters-00",
     "NEXMDM_HMAC_SECRET": "an-hmac-secret-of-32-characters-0",
 }
+KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 ACCOUNT = {
+    "type": "service_account",
     "project_id": "p",
     "client_email": "a@p.invalid",
-    "private_key": "-----PRIVATE-----",
+    "private_key": KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
     "token_uri": "http://127.0.0.1:1/token",
 }
 
@@ -79,6 +83,20 @@ def test_the_fake_fcm_is_refused_beside_a_real_account(environment: pytest.Monke
     real = {**ACCOUNT, "token_uri": "https://oauth2.googleapis.com/token"}
     environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(real))
     with pytest.raises(ConfigurationError, match="NEXMDM_FCM_BASE_URL: refused"):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "name,base_url", [("HTTPS_PROXY", None), ("HTTP_PROXY", "http://127.0.0.1:1"), ("ALL_PROXY", None)]
+)
+def test_a_proxy_that_cannot_be_used_is_refused_where_fcm_is_configured(
+    environment: pytest.MonkeyPatch, name: str, base_url: str | None
+) -> None:
+    environment.setenv(name, "socks5://wrong-value:1080")
+    settings.load()  # nothing is sent
+    environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(ACCOUNT))
+    environment.setenv("NEXMDM_FCM_BASE_URL", base_url or "")
+    with pytest.raises(ConfigurationError, match=rf"\A{name}: must be the http:// or https:// URL of a proxy\Z"):
         settings.load()
 
 

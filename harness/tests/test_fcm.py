@@ -19,6 +19,7 @@ import pytest
 from harness.fcm import FcmControl, FcmError, FcmServer, make_service_account
 from harness.fcm_answers import FCM_ERROR_TYPE, REFUSALS, Scripted
 from harness.fcm_app import GOOGLE_TOKEN_URI, JWT_BEARER
+from harness.waiting import eventually
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
 PHONE = "phone:0123456789abcdef"
@@ -56,8 +57,8 @@ def grant(server: FcmServer, account: str | None = None, **claims: Any) -> tuple
     return status, body
 
 
-@pytest.fixture(scope="module")
-def token(server: FcmServer) -> str:
+@pytest.fixture
+def token(server: FcmServer, fcm: FcmControl) -> str:
     status, body = grant(server)
     assert status == 200
     assert body["token_type"] == "Bearer"
@@ -206,12 +207,67 @@ def test_oauth_can_be_down(server: FcmServer, fcm: FcmControl) -> None:
     assert grant(server)[0] == 200
 
 
+@pytest.mark.parametrize("status", [200, 403, 418])
+def test_something_else_answers_in_fcms_place(server: FcmServer, fcm: FcmControl, token: str, status: int) -> None:
+    fcm.script([{"status": status, "body": b'["\xc3\xa9"]', "content_type": "text/plain", "retry_after": "soon"}])
+    got, headers, body = send(server, token)
+    assert (got, headers["Content-Type"], headers["Retry-After"], body) == (status, "text/plain", "soon", ["é"])
+    [item] = fcm.inbox()
+    assert (item["status"], item["message_id"]) == (status, None), "FCM has taken nothing"
+
+
+def test_an_answer_can_be_cut_short(server: FcmServer, fcm: FcmControl, token: str) -> None:
+    fcm.script([{"body": b"{}", "cut": True}])
+    with pytest.raises((http.client.IncompleteRead, ConnectionResetError)):
+        send(server, token)
+
+
+def test_an_access_token_lives_as_long_as_scripted(server: FcmServer, fcm: FcmControl) -> None:
+    fcm.script_oauth([{"life_s": 1}])
+    _, granted = grant(server)
+    assert granted["expires_in"] == 1
+    assert send(server, granted["access_token"])[0] == 200
+    eventually(lambda: send(server, granted["access_token"])[0] == 401, within_s=3)
+
+
+def test_requests_for_a_token_are_counted_and_named_by_what_is_sent_with_them(
+    server: FcmServer, fcm: FcmControl
+) -> None:
+    fcm.script_oauth([{"status": 200, "body": b"<html>"}, {"status": 503}])
+    with pytest.raises(json.JSONDecodeError):
+        grant(server)
+    assert grant(server)[0] == 503
+    bearer = grant(server)[1]["access_token"]
+    send(server, bearer)
+    *failed, asked = fcm.token_requests()
+    assert [one["grant"] for one in failed] == [None, None]
+    assert asked["grant"] == fcm.inbox()[-1]["grant"]
+    fcm.reset()
+    assert fcm.token_requests() == []
+
+
+def test_a_revoked_token_is_refused_and_the_next_is_not(server: FcmServer, fcm: FcmControl) -> None:
+    bearer = grant(server)[1]["access_token"]
+    fcm.revoke()
+    assert send(server, bearer)[0] == 401
+    assert send(server, grant(server)[1]["access_token"])[0] == 200
+
+
 @pytest.mark.parametrize(
     "answer",
-    [{"error_code": "UNREGISTRED"}, {"status": 418}, {"stat": 503}, {"times": -1}, {"times": "2"}, "503"],
+    [
+        {"error_code": "UNREGISTRED"},
+        {"status": 418},
+        {"status": 999, "body": b""},
+        {"stat": 503},
+        {"times": -1},
+        {"times": "2"},
+        {"life_s": 3},
+        "503",
+    ],
 )
 def test_a_typo_in_a_script_is_an_error_and_not_a_success(fcm: FcmControl, answer: Any) -> None:
-    with pytest.raises(ValueError, match=r"error_code|status|times|an answer"):
+    with pytest.raises(ValueError, match=r"error_code|status|times|an answer|body"):
         Scripted.parse(answer)
     with pytest.raises(FcmError, match="refused POST /_control/script: 400"):
         fcm.script([answer])

@@ -1,16 +1,19 @@
-"""The background process: dispatcher and scheduler beside one another, until a signal. It serves no HTTP."""
+"""The background process: dispatcher and scheduler beside one another, until a signal. It serves no HTTP.
+
+A job that fails is logged, counted and begun again with backoff; the other goes on.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from sqlalchemy import text
 
-from nexmdm import retention
+from nexmdm import metrics, retention
 from nexmdm.db import Database, report_outage
 from nexmdm.dispatch import Dispatcher
 from nexmdm.logs import Event, Origin, emit, origin
@@ -18,6 +21,8 @@ from nexmdm.push import Push
 from nexmdm.settings import Settings
 
 _TICK_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
 
 # Of several schedulers the row's lock lets one see the job as due.
 _DUE: Final = text(
@@ -52,14 +57,33 @@ async def _dispatch(db: Database, settings: Settings, stop: asyncio.Event) -> No
         await Dispatcher(db, push, settings).run(stop)
 
 
+async def _keep(name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run a job until it ends; after a failure begin it again, later each time until it has lasted."""
+    pause_s = _FIRST_PAUSE_S
+    while not stop.is_set():
+        began = asyncio.get_running_loop().time()
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
+            if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
+                pause_s = _FIRST_PAUSE_S
+            metrics.job_failures.labels(name).inc()
+            emit(Event.JOB_FAIL, "error", job=name, error=type(error).__name__, retry_in_s=pause_s)
+        else:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
 async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) -> None:
     """Work until `on_stop`'s callback is called; then finish what is under way."""
     stop = asyncio.Event()
     on_stop(stop.set)
     db = Database(settings)
     async with aclosing(db), asyncio.TaskGroup() as tasks:
-        tasks.create_task(_schedule(db, settings, stop))
+        tasks.create_task(_keep("scheduler", lambda: _schedule(db, settings, stop), stop))
         if settings.service_account is None:
             emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error="not configured")
         else:
-            tasks.create_task(_dispatch(db, settings, stop))
+            tasks.create_task(_keep("dispatcher", lambda: _dispatch(db, settings, stop), stop))

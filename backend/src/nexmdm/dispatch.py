@@ -21,6 +21,7 @@ import orjson
 
 from nexmdm import metrics, outbox
 from nexmdm.db import Database, report_outage
+from nexmdm.fcm_verdict import Verdict
 from nexmdm.logs import Event, Origin, emit, origin
 from nexmdm.outbox import Attempt, Due
 from nexmdm.push import Push
@@ -28,6 +29,13 @@ from nexmdm.settings import Settings
 
 POLL_S: Final = 1.0
 OUTAGE_PAUSE_S: Final = 0.5
+
+_STATUS: Final = {
+    Verdict.SENT: "sent",
+    Verdict.RETRY: "queued",
+    Verdict.FINAL: "failed",
+    Verdict.TOKEN_DEAD: "failed",
+}
 
 T = TypeVar("T")
 
@@ -51,7 +59,7 @@ class Dispatcher:
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop` is set; an outage of the database is waited out."""
         self._stop = stop
-        await self._push.warm_up()
+        self._push.warm_up()
         listener = asyncio.create_task(self._listen(), name="dispatch-listener")
         stopping = asyncio.create_task(self._wake_when(stop))
         try:
@@ -112,8 +120,8 @@ class Dispatcher:
     async def _deliver(self, due: Due) -> None:
         origin.set(Origin(due.http_request_id, "worker:dispatch"))
         attempt = await self._attempt(due)
-        status = "sent" if attempt.sent else "queued" if attempt.retryable else "failed"
-        delay_s = self._backoff_s(due.retries, attempt) if status == "queued" else 0.0
+        status = _STATUS[attempt.verdict]
+        delay_s = self._backoff_s(due, attempt) if status == "queued" else 0.0
         moved = await self._through_outages(lambda: outbox.record(self._db, due, attempt, status, delay_s))
         metrics.fcm_duration.observe(attempt.latency_ms / 1000)
         if moved and status != "queued":
@@ -125,18 +133,19 @@ class Dispatcher:
 
     async def _attempt(self, due: Due) -> Attempt:
         if due.fcm_token is None:
-            return Attempt("NO_TOKEN", None, 0.0, error_msg="the device has given no FCM token")
+            return Attempt(Verdict.FINAL, "NO_TOKEN", None, 0.0, error_msg="the device has given no FCM token")
         if due.token_is_dead:
-            return Attempt("UNREGISTERED", None, 0.0, error_msg="the device's FCM token is dead")
+            return Attempt(Verdict.FINAL, "UNREGISTERED", None, 0.0, error_msg="the device's FCM token is dead")
         params = orjson.dumps(due.params).decode()
         data = {"request_id": due.request_id, "action": due.action, "params": params}
         return await self._push.send(due.fcm_token, data, due.ttl_s)
 
-    def _backoff_s(self, retries: int, attempt: Attempt) -> float:
+    def _backoff_s(self, due: Due, attempt: Attempt) -> float:
         settings = self._settings
-        ceiling = min(settings.dispatch_backoff_cap_s, settings.dispatch_backoff_base_s * 2.0 ** min(retries, 32))
+        ceiling = min(settings.dispatch_backoff_cap_s, settings.dispatch_backoff_base_s * 2.0 ** min(due.retries, 32))
         jittered = ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter is no secret
-        return max(jittered, attempt.retry_after_s or 0.0)
+        # A pause that outlasts the command is as good as none: it expires first.
+        return max(jittered, min(attempt.retry_after_s, due.ttl_s))
 
     def _report(self, due: Due, attempt: Attempt, status: str, delay_s: float) -> None:
         common: dict[str, Any] = {

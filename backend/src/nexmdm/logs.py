@@ -57,6 +57,7 @@ class Event(StrEnum):
     RETENTION_CLEANUP = "retention.cleanup"
     DEPENDENCY_UNAVAILABLE = "dependency.unavailable"
     DB_OPERATION = "db_operation"
+    JOB_FAIL = "job.fail"
     SERVICE_START = "service.start"
     SERVICE_STOP = "service.stop"
     SERVICE_LOG = "service.log"  # a warning or error of a library, such as uvicorn

@@ -48,6 +48,7 @@ dispatches_waiting = Gauge("nexmdm_dispatches_waiting", "Dispatches not yet sent
 oldest_wait = Gauge("nexmdm_dispatch_oldest_wait_seconds", "Age of the oldest of them.", multiprocess_mode="livemax")
 worker_restarts = Counter("nexmdm_worker_restarts", "Processes that ended by themselves.", ["role"])
 log_lines_lost = Counter("nexmdm_log_lines_lost", "Log lines that stdout did not take in time.", ["kind"])
+job_failures = Counter("nexmdm_job_failures", "Background jobs that failed and were begun again.", ["job"])
 pool_size = Gauge("nexmdm_db_pool_size", "Database connections that there may be.", multiprocess_mode="livesum")
 pool_in_use = Gauge("nexmdm_db_pool_in_use", "Database connections in use.", multiprocess_mode="livesum")
 build_info = Gauge("nexmdm_build_info", "Always 1.", ["version"], multiprocess_mode="max")
@@ -92,6 +93,7 @@ def seed_labels() -> None:
         ),
         (worker_restarts, ("web", "background")),
         (log_lines_lost, ("bulk", "ordinary", "reserved")),
+        (job_failures, ("dispatcher", "scheduler")),
         (auth_failures, refusals),
     ):
         for labels in product(*known):

@@ -18,6 +18,7 @@ from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from nexmdm.db import Database
+from nexmdm.fcm_verdict import Verdict
 
 NEW_WORK: Final = "nexmdm_dispatch"  # the channel
 
@@ -125,23 +126,13 @@ _BACKLOG: Final = text(
 class Attempt:
     """What one attempt gave. `fcm_code` is FCM's errorCode, or OK; `http_code` is None where no answer came."""
 
+    verdict: Verdict
     fcm_code: str
     http_code: int | None
     latency_ms: float
     message_id: str | None = None
     error_msg: str | None = None
-    retryable: bool = False
-    retry_after_s: float | None = None
-
-    @property
-    def sent(self) -> bool:
-        """FCM has taken the message."""
-        return self.message_id is not None
-
-    @property
-    def token_is_dead(self) -> bool:
-        """The app was removed from the device: the token will never work again."""
-        return self.fcm_code == "UNREGISTERED"
+    retry_after_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +175,7 @@ async def record(db: Database, due: Due, attempt: Attempt, status: str, delay_s:
 
     Returns: False where the dispatch had ended before; the attempt is stored, the state stays.
     """
-    if attempt.token_is_dead:
+    if attempt.verdict is Verdict.TOKEN_DEAD:
         # First, and in a transaction of its own: whoever withdraws dispatches holds their device, and waits for them.
         await _run(db, _TOKEN_DIED, {"device_id": due.device_id, "token": due.fcm_token or ""})
     rows = await _run(
@@ -199,7 +190,7 @@ async def record(db: Database, due: Due, attempt: Attempt, status: str, delay_s:
             "message_id": attempt.message_id,
             "latency_ms": attempt.latency_ms,
             "error_msg": attempt.error_msg,
-            "response": orjson.dumps({"name": attempt.message_id}).decode() if attempt.sent else None,
+            "response": orjson.dumps({"name": attempt.message_id}).decode() if attempt.message_id else None,
         },
     )
     return bool(rows and rows[0]["moved"])

@@ -1,100 +1,103 @@
 """The only module that knows Firebase: one attempt to send one message, its outcome as data. It decides no retry.
 
-firebase-admin is used as it is, but for three private seams, all pinned by tests/test_push.py:
+firebase-admin is used as it is, but for two private seams, both pinned by tests/test_push.py:
 - its endpoint is a class constant; NEXMDM_FCM_BASE_URL moves it, which `settings` refuses beside a real account;
-- its transport retries 500 and 503 four times by itself, which would hide attempts that must be on record;
-- its authorisation fetches access tokens synchronously, on the event loop, when it has none and after every 401.
+- its HTTP client is replaced by `_Client`. Its own one retries 500 and 503 four times, which would hide attempts that
+  must be on record; fetches access tokens on the event loop; knows no proxy; and hands answers to a parser that raises
+  on many of them (HTML with 200, `{"error": "text"}`, what is not UTF-8). So `fcm_verdict` reads the answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Mapping
-from contextlib import suppress
-from datetime import timedelta
-from functools import partial
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any, Final
 
 import firebase_admin
-import google.auth.exceptions
-import google.auth.transport.requests
 import httpx
-from firebase_admin import credentials, exceptions, messaging
-from firebase_admin._retry import HttpxRetry
+from firebase_admin import credentials, messaging
 
+from nexmdm import fcm_verdict
+from nexmdm.access_token import AccessError, AccessToken
+from nexmdm.egress import proxy_for
+from nexmdm.fcm_verdict import Verdict
 from nexmdm.logs import new_id
 from nexmdm.outbox import Attempt
 from nexmdm.settings import Settings
 
-_RETRYABLE: Final = (
-    messaging.QuotaExceededError,
-    exceptions.UnavailableError,
-    exceptions.InternalError,
-    exceptions.DeadlineExceededError,
-    exceptions.ResourceExhaustedError,
-    exceptions.UnauthenticatedError,  # our own access token: the next attempt brings a new one
-    exceptions.UnknownError,  # a dropped connection arrives as this
-)
+_MOST_BYTES: Final = 65_536  # of an answer; FCM's have a few hundred
 
 
-class _Bearer(httpx.Auth):
-    """Sends the access token that is there."""
+@dataclass(slots=True)
+class _Exchange:
+    """One request to FCM, and its answer as it came. `status` is None where none came, and `failure` says why."""
 
-    def __init__(self, credential: Any) -> None:
-        self._credential = credential
+    access_token: str
+    status: int | None = None
+    retry_after: str = ""
+    body: bytes = b""
+    failure: str | None = None
 
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._credential.token}"
-        yield request
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class _Client:
+    """In place of firebase-admin's HttpxAsyncClient: fills the exchange of the running attempt, and retries nothing."""
+
+    def __init__(self, url: str) -> None:
+        transport = httpx.AsyncHTTPTransport(http2=True, proxy=proxy_for(url))
+        self._http = httpx.AsyncClient(transport=transport, timeout=None)  # noqa: S113 - `send` bounds the whole
+
+    async def request(self, method: str, url: str, *, headers: dict[str, str], json: Any) -> httpx.Response:
+        """What firebase-admin calls."""
+        exchange = _exchange.get()
+        authorised = headers | {"Authorization": f"Bearer {exchange.access_token}"}
+        try:
+            async with self._http.stream(method, url, headers=authorised, json=json) as response:
+                exchange.status = response.status_code
+                exchange.retry_after = response.headers.get("retry-after", "")
+                async for part in response.aiter_bytes():
+                    exchange.body += part
+                    if len(exchange.body) > _MOST_BYTES:
+                        break
+        except Exception as error:
+            exchange.failure = type(error).__name__
+            raise
+        return httpx.Response(response.status_code, content=exchange.body, request=response.request).raise_for_status()
+
+    async def aclose(self) -> None:
+        """Close the connections; a second time it does nothing."""
+        await self._http.aclose()
 
 
 class Push:
-    """A sender, for one event loop. Close it there: firebase-admin's own way to close starts a loop of its own."""
+    """A sender, for one event loop. Close it there."""
 
     def __init__(self, settings: Settings) -> None:
         account = settings.service_account
         if account is None:
             raise ValueError("no service account")
         self._timeout_s = settings.fcm_timeout_s
-        self._app = firebase_admin.initialize_app(
-            credentials.Certificate(account), {"httpTimeout": settings.fcm_timeout_s}, name=new_id()
-        )
-        self._credential = self._app.credential.get_credential()
-        self._refreshing = asyncio.Lock()
-        service_class = messaging._MessagingService
-        if settings.fcm_base_url is not None:
-            service_class.FCM_URL = settings.fcm_base_url + "/v1/projects/{0}/messages:send"
-        self._http = messaging._get_messaging_service(self._app)._async_client
-        for transport in self._http._mounts.values():
-            transport._retry = HttpxRetry(max_retries=0)
-        self._http.async_client.auth = _Bearer(self._credential)
+        self._app = firebase_admin.initialize_app(credentials.Certificate(account), name=new_id())
+        self._access = AccessToken(self._app.credential.get_credential(), settings.fcm_timeout_s)
+        messaging._MessagingService.FCM_URL = settings.fcm_url + "/v1/projects/{0}/messages:send"
+        self._client = _Client(settings.fcm_url)
+        messaging._get_messaging_service(self._app)._async_client = self._client
 
     async def aclose(self) -> None:
         """Close the connections to FCM."""
-        await self._http.aclose()
+        await self._client.aclose()
+        # It closes the client once more, in a loop of its own: from a thread, since there is a loop here.
+        await asyncio.to_thread(firebase_admin.delete_app, self._app)
 
-    async def authorise(self) -> None:
-        """Have a fresh access token, fetched in a thread: google-auth knows no asyncio.
-
-        Raises:
-            google.auth.exceptions.GoogleAuthError: the token endpoint is down or refuses.
-        """
-        if self._fresh():
-            return
-        async with self._refreshing:
-            if not self._fresh():
-                transport = partial(google.auth.transport.requests.Request(), timeout=self._timeout_s)
-                await asyncio.to_thread(self._credential.refresh, transport)
-
-    async def warm_up(self) -> None:
-        """Fetch an access token before the first message needs one. A failure is left to the first message."""
-        with suppress(google.auth.exceptions.GoogleAuthError):
-            await self.authorise()
-
-    def _fresh(self) -> bool:
-        # token_state is STALE some minutes before the end, early enough for every request under way.
-        return bool(self._credential.valid and self._credential.token_state.name == "FRESH")
+    def warm_up(self) -> None:
+        """Begin to fetch an access token before the first message needs one."""
+        self._access.prepare()
 
     async def send(self, token: str, data: Mapping[str, str], ttl_s: float) -> Attempt:
         """One attempt, bounded in time. Never raises for anything that FCM or the network does."""
@@ -106,64 +109,40 @@ class Push:
         started = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self.authorise()
-        except (TimeoutError, google.auth.exceptions.GoogleAuthError) as error:
-            return Attempt("TOKEN_ENDPOINT", None, _since_ms(started), error_msg=type(error).__name__, retryable=True)
+                exchange = _Exchange(await self._access.current())
+        except (TimeoutError, AccessError) as error:
+            reason = str(error) or type(error).__name__
+            return Attempt(Verdict.RETRY, "TOKEN_ENDPOINT", None, _since_ms(started), error_msg=reason)
+        _exchange.set(exchange)
         # The clock starts again: what is recorded is FCM's latency, not that of the token endpoint.
         started = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
-                batch = await messaging.send_each_async([message], app=self._app)
+                await messaging.send_each_async([message], app=self._app)
         except TimeoutError:
-            return Attempt("DEADLINE_EXCEEDED", None, _since_ms(started), error_msg="no answer", retryable=True)
-        answer = batch.responses[0]
-        if answer.exception is None:
-            return Attempt("OK", 200, _since_ms(started), message_id=answer.message_id)
-        attempt = _failed(answer.exception, _since_ms(started))
-        if attempt.fcm_code == "UNAUTHENTICATED":
-            self._credential.token = None  # the next attempt fetches another
-        return attempt
+            return Attempt(Verdict.RETRY, "DEADLINE_EXCEEDED", None, _since_ms(started), error_msg="no answer")
+        except Exception as error:  # noqa: BLE001 - its parser raises what it likes; the answer has been kept
+            exchange.failure = exchange.failure or type(error).__name__
+        return self._read(exchange, _since_ms(started))
+
+    def _read(self, exchange: _Exchange, latency_ms: float) -> Attempt:
+        status = exchange.status
+        if status is None:
+            # The type alone: a transport's text may name the token.
+            return Attempt(Verdict.RETRY, "NO_ANSWER", None, latency_ms, error_msg=exchange.failure)
+        found = fcm_verdict.judge(status, exchange.body)
+        if status == 401 and found.verdict is Verdict.RETRY:
+            self._access.refused(exchange.access_token)
+        return Attempt(
+            found.verdict,
+            found.code,
+            status if status <= 599 else None,  # as the column and HTTP have it
+            latency_ms,
+            message_id=found.message_id,
+            error_msg=found.text,
+            retry_after_s=fcm_verdict.retry_after_s(exchange.retry_after, datetime.now(UTC)),
+        )
 
 
 def _since_ms(started: float) -> float:
     return round((perf_counter() - started) * 1000, 3)
-
-
-def _failed(error: exceptions.FirebaseError, latency_ms: float) -> Attempt:
-    response = error.http_response
-    return Attempt(
-        fcm_code=_error_code(response) or str(error.code),
-        http_code=response.status_code if response is not None else None,
-        latency_ms=latency_ms,
-        # The type alone where no answer came: a transport's text may name the token.
-        error_msg=_error_message(response) or type(error).__name__,
-        # A subclass of UnauthenticatedError, but it is Apple's or the web's key that is wrong: no retry mends that.
-        retryable=isinstance(error, _RETRYABLE) and not isinstance(error, messaging.ThirdPartyAuthError),
-        retry_after_s=_retry_after_s(response),
-    )
-
-
-def _error(response: Any) -> dict[str, Any]:
-    try:
-        error = response.json()["error"]
-    except (AttributeError, ValueError, KeyError, TypeError):
-        return {}
-    return error if isinstance(error, dict) else {}
-
-
-def _error_code(response: Any) -> str | None:
-    error = _error(response)
-    details = error.get("details") or []
-    codes = [detail["errorCode"] for detail in details if isinstance(detail, dict) and "errorCode" in detail]
-    code = codes[0] if codes else error.get("status")
-    return str(code)[:64] if code else None
-
-
-def _error_message(response: Any) -> str | None:
-    message = _error(response).get("message")
-    return str(message)[:500].replace("\x00", "") if message else None
-
-
-def _retry_after_s(response: Any) -> float | None:
-    value = response.headers.get("retry-after", "") if response is not None else ""
-    return float(value) if value.isascii() and value.isdigit() and len(value) < 6 else None

@@ -5,13 +5,13 @@ README.md lists them with their defaults. Secrets are `SecretStr`, so that no re
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
+import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -24,8 +24,11 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nexmdm import database_url
+from nexmdm.egress import proxy_for
+from nexmdm.service_account import check as check_account
 
 PREFIX = "NEXMDM_"
+FCM_URL = "https://fcm.googleapis.com"
 
 
 class ConfigurationError(Exception):
@@ -135,16 +138,8 @@ class Settings(BaseSettings):
     @field_validator("firebase_service_account_json")
     @classmethod
     def _service_account(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is None:
-            return None
-        try:
-            account = json.loads(value.get_secret_value())
-        except ValueError:
-            raise ValueError("is not JSON") from None  # the cause would quote the key
-        needed = ("project_id", "client_email", "private_key", "token_uri")
-        missing = [key for key in needed if not (isinstance(account, dict) and isinstance(account.get(key), str))]
-        if missing:
-            raise ValueError(f"lacks {', '.join(missing)}")
+        if value is not None:
+            check_account(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -156,13 +151,25 @@ class Settings(BaseSettings):
                 raise ValueError(f"{PREFIX}FCM_BASE_URL: refused, the service account is a real one of Google's")
         return self
 
+    @model_validator(mode="after")
+    def _egress_is_possible(self) -> Self:
+        if (account := self.service_account) is not None:
+            for url in (self.fcm_url, account["token_uri"]):
+                proxy_for(url)
+        return self
+
     @property
     def service_account(self) -> dict[str, Any] | None:
         """The parsed service account, or None where FCM is not configured."""
         if self.firebase_service_account_json is None:
             return None
-        account: dict[str, Any] = json.loads(self.firebase_service_account_json.get_secret_value())
+        account: dict[str, Any] = orjson.loads(self.firebase_service_account_json.get_secret_value())
         return account
+
+    @property
+    def fcm_url(self) -> str:
+        """Where messages are sent, without the path."""
+        return self.fcm_base_url or FCM_URL
 
 
 def load() -> Settings:
