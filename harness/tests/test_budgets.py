@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -160,9 +161,9 @@ class TestVerdict:
         assert target.judge_value(1.9, 3).status is Status.PASS
         verdict = judge([missed])
         assert (verdict.exit_code, verdict.reasons) == (0, ["sent: 4 s, wanted < 2 s"])
-        for status, exit_code in ((Status.PASS, 0), (Status.INCONCLUSIVE, 2), (Status.FAIL, 1)):
+        for status, code in ((Status.PASS, 0), (Status.INCONCLUSIVE, 2), (Status.FAIL, 1)):
             verdict.add(status, status.value)
-            assert verdict.exit_code == exit_code
+            assert verdict.exit_code == code
         assert verdict.reasons == ["fail", "inconclusive", "sent: 4 s, wanted < 2 s"]
         assert missed.voided("the generator lagged").status is Status.INCONCLUSIVE
 
@@ -192,4 +193,4 @@ def test_a_program_that_breaks_blames_nobody(capsys: pytest.CaptureFixture[str])
 
     assert exit_code(breaks) == 2
     assert "RuntimeError: out of ink" in capsys.readouterr().err
-    assert [exit_code(lambda code=code: code) for code in (0, 1, 2)] == [0, 1, 2]
+    assert [exit_code(partial(int, code)) for code in (0, 1, 2)] == [0, 1, 2]

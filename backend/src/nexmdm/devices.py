@@ -84,10 +84,9 @@ async def retire_device(session: Session, device_id: UUID) -> DeviceView:
     )
     with Operation("update", "devices", device_id=str(device_id)):
         retired = (await session.execute(retirement)).first()
-        if retired is not None:
-            withdrawal = await withdraw(session, device_id, "device_retired")
+        withdrawal = None if retired is None else await withdraw(session, device_id, "device_retired")
         await session.commit()
-    if retired is not None:
+    if retired is not None and withdrawal is not None:
         emit(Event.DEVICE_RETIRE, device_id=str(device_id), alias=retired.alias)
         withdrawal.report()
     return await find_device(session, device_id)

@@ -53,7 +53,7 @@ async def give(
                 loser = (await session.execute(loss)).scalar()
                 return await store(), loser
         except IntegrityError as error:
-            if getattr(error.orig.__cause__, "constraint_name", None) != ONE_OWNER:
+            if getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) != ONE_OWNER:
                 raise
     raise Problem("overloaded")
 
