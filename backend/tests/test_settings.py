@@ -104,3 +104,14 @@ def test_no_representation_shows_a_secret() -> None:
     loaded = settings.load()
     shown = f"{loaded!r} {loaded.model_dump_json()}"
     assert all(secret not in shown for secret in ("database-secret", *list(GOOD.values())[1:]))
+
+
+@pytest.mark.parametrize("end", ["\n", " \r\n", "\t"])
+def test_white_space_around_a_secret_is_no_part_of_it(environment: pytest.MonkeyPatch, end: str) -> None:
+    for name, value in GOOD.items():
+        environment.setenv(name, f" {value}{end}")
+    environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", f"{json.dumps(ACCOUNT)}{end}")
+    loaded = settings.load()
+    given = [loaded.database_url, loaded.admin_key, loaded.hmac_secret]
+    assert [secret.get_secret_value() for secret in given] == list(GOOD.values())
+    assert settings.migration_url() == GOOD["NEXMDM_DATABASE_URL"]

@@ -52,11 +52,6 @@ def _limit(value: object) -> object:
     return Limit(int(match[1]), int(match[2]))
 
 
-def _stripped(value: object) -> object:
-    """Without what files, editors and secret stores add to the end of a secret."""
-    return value.strip() if isinstance(value, str) else value
-
-
 def _printable(secret: SecretStr) -> SecretStr:
     if not re.fullmatch("[ -~]*", secret.get_secret_value()):
         raise ValueError("must be printable ASCII")  # other letters no two clients send alike
@@ -75,8 +70,7 @@ def _http(url: str) -> str:
 
 
 Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
-SecretText = Annotated[SecretStr, BeforeValidator(_stripped)]
-Secret = Annotated[SecretText, Field(min_length=16), AfterValidator(_printable)]
+Secret = Annotated[SecretStr, Field(min_length=16), AfterValidator(_printable)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]
@@ -85,13 +79,14 @@ Days = Annotated[int, Field(ge=1, le=3650)]
 class Settings(BaseSettings):
     """The whole configuration, validated. Build it with `load()`, which turns every fault into one line."""
 
+    # Stripped: files, editors and secret stores add a newline to the end of a secret.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, str_strip_whitespace=True)
 
-    database_url: Annotated[SecretText, AfterValidator(_postgresql)]
+    database_url: Annotated[SecretStr, AfterValidator(_postgresql)]
     admin_key: Secret
     hmac_secret: Secret
 
-    firebase_service_account_json: SecretText | None = None
+    firebase_service_account_json: SecretStr | None = None
     fcm_base_url: HttpUrl | None = None
     fcm_timeout_s: Seconds = 10
 
