@@ -31,9 +31,16 @@ def environment(artifacts: Path, given: Mapping[str, str] | None = None) -> dict
     return own | {"NEXMDM_ARTIFACTS": str(artifacts)} | dict(given or {})
 
 
-def run(artifacts: Path, given: Mapping[str, str], session: str, *arguments: str, within_s: float = 300.0) -> Done:
+def run(artifacts: Path, given: Mapping[str, str], session: str, *arguments: str, within_s: float = 900.0) -> Done:
+    """TimeoutExpired, after everything that was started is stopped."""
     command = [python_with_nox(), "noxfile.py", "-s", session, *(["--", *arguments] if arguments else [])]
     env = environment(artifacts, given)
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=within_s, check=False)
-    lines = (done.stdout + done.stderr).splitlines()
-    return Done(done.returncode, [line for line in lines if line and not line.startswith("nox > ")])
+    nox = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        stdout, stderr = nox.communicate(timeout=within_s)
+    except BaseException:
+        nox.terminate()  # killed, it would leave its children
+        nox.communicate()
+        raise
+    lines = (stdout + stderr).splitlines()
+    return Done(nox.returncode, [line for line in lines if line and not line.startswith("nox > ")])

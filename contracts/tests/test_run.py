@@ -1,6 +1,7 @@
 """The suite's exit codes: 0 clean, 1 the product's fault, 2 ours. Schemathesis finds a service that checks nothing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from contracts.steps import Order, Outcome
 from contracts.tests.stub import running
 from harness.budgets import Check, Status
 from harness.settings import Target
+from harness.tests.fronts import make_authority, recording_proxy, tls_before
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +102,24 @@ def test_fuzzer_finds_a_service_that_checks_nothing(monkeypatch: pytest.MonkeyPa
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert target.admin_key not in text
         assert "nxd_0199c0de" not in text
+
+
+def test_fuzzer_trusts_whom_the_harness_trusts_and_asks_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    phases = ("--phases", "examples,fuzzing", "--include-operation-id", "recordHeartbeat")
+    monkeypatch.setattr(fuzz, "PARTS", {"fuzz": phases})
+    ca_file, context = make_authority(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere.pem")
+    with running() as target, tls_before(target.base_url, context) as url, recording_proxy() as (proxy, seen):
+        for name in ("http_proxy", "https_proxy", "all_proxy"):
+            monkeypatch.setenv(name, proxy)
+            monkeypatch.setenv(name.upper(), proxy)
+        _, tally = fuzz.run(replace(target, base_url=url), tmp_path, examples=2, seed=1, progress=lambda _: None)
+    assert seen == []
+    assert tally.statuses["recordHeartbeat"][200] > 0
+    assert tally.unanswered == 0
 
 
 def test_fuzzer_that_cannot_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
