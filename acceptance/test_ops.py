@@ -36,6 +36,7 @@ FAMILIES = {
     "nexmdm_dispatches_waiting": "gauge",
     "nexmdm_dispatch_oldest_wait_seconds": "gauge",
     "nexmdm_worker_restarts": "counter",
+    "nexmdm_log_lines_lost": "counter",
     "nexmdm_build_info": "gauge",
 }
 
