@@ -1,4 +1,4 @@
-"""A log that cannot be written: its disk is full, its reader has died or reads nothing. It costs lines and nothing else.
+"""A log that cannot be written: its disk is full, its reader has died or reads nothing. It costs lines alone.
 
 What is lost is counted, the lines that matter most are lost last, and the log goes on by itself. Does not ask how fast
 lines are written: `nox -s bench` does.
@@ -152,7 +152,7 @@ def emptied(path: Path, read: list[str]) -> bool:
 
 @case("logging/001", "recordHeartbeat 200", "getMetrics 200")
 def test_a_full_log_disk_costs_lines_and_nothing_else(disk: SmallDisk, fresh_backend: FreshBackend) -> None:
-    """The log's disk is full, freed, full again under 200 heartbeats/s: nothing refused, lost lines counted (issue 11)."""
+    """The log's disk is full, freed, full again under 200 heartbeats/s: nothing refused, loss counted (issue 11)."""
     other = disk.folder / "other"
     other.write_bytes(b"\0" * (DISK_KIB * 1024 // 2))
     system: System = fresh_backend(workers=2, env=SETTINGS, log_disk=disk.folder)
@@ -219,7 +219,7 @@ def test_a_dead_reader_costs_lines_and_nothing_else(fresh_backend: FreshBackend)
 
 @case("logging/004", "recordHeartbeat 200", "getHealth 200", "getReadiness 200")
 def test_a_reader_that_reads_nothing_costs_lines_and_nothing_else(fresh_backend: FreshBackend) -> None:
-    """While nobody reads stdout all is answered; then each line is there or counted as lost, in one piece (issue 11)."""
+    """While nobody reads stdout all is answered; then each line is there, whole, or counted as lost (issue 11)."""
     system: System = fresh_backend(env=SETTINGS, log_pipe=True)
     device, reader = system.device(), system.running.backend.reader
     eventually(system.settled, within_s=10.0)

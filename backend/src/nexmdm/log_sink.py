@@ -1,7 +1,7 @@
 """The way of log lines to stdout: a bounded buffer and a thread that writes, so that no log holds up the service.
 
-A full disk, a reader that has died or one that reads nothing cost lines and nothing else. What finds no room is lost and
-counted; lines of importance have a share of the buffer that others cannot use. It knows neither events nor metrics.
+A full disk, a reader that has died or one that reads nothing cost lines and nothing else. What finds no room is lost
+and counted; lines of importance have a share of the buffer that others cannot use. It knows no events and no metrics.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from select import PIPE_BUF
 from typing import Final, Literal
 
@@ -150,7 +151,7 @@ def _is_regular(file: int) -> bool:
 def _ends_within_a_line(file: int) -> bool:
     """Whether somebody has left a fragment there, as a service that ended on a full disk. Unknown counts as no."""
     try:
-        with open(f"/proc/self/fd/{file}", "rb") as log:  # the descriptor itself is open for writing alone
+        with Path(f"/proc/self/fd/{file}").open("rb") as log:  # the descriptor itself is for writing alone
             log.seek(-1, os.SEEK_END)
             return log.read() != b"\n"
     except OSError:  # it may not be read, or is empty

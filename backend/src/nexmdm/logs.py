@@ -137,7 +137,7 @@ class _Output:
 
 
 _output: Final = _Output()
-os.register_at_fork(after_in_child=lambda: _output.sink.begin())
+os.register_at_fork(after_in_child=_output.sink.begin)
 
 
 def configure(level: str, buffer_bytes: int, count: CountLost) -> None:
