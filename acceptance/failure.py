@@ -65,8 +65,8 @@ def _log(system: System, request_ids: set[str]) -> str:
         return "this run was given no log"
     lines = [
         line
-        for line in system.logs.since()
-        if line["request_id"] in request_ids or line["level"] in ("WARNING", "ERROR")
+        for line in system.logs.readable()
+        if line.get("request_id") in request_ids or line.get("level") in ("WARNING", "ERROR")
     ]
     return "\n".join(SECRETS.mask(json.dumps(line)) for line in lines[-LAST_LINES:])
 

@@ -26,6 +26,10 @@ class Logs:
     def since(self) -> list[dict[str, Any]]:
         return self.tap.since(self._mark)
 
+    def readable(self) -> list[dict[str, Any]]:
+        """As `since`, for whoever reports a failure: lines that are none are left out."""
+        return self.tap.salvage(self._mark)[0]
+
     def of(self, answer: Answer, event: str) -> list[dict[str, Any]]:
         """Every line of this event that carries the answer's request id."""
         return [line for line in self.since() if matches(line, event, {"request_id": answer.request_id})]

@@ -38,6 +38,7 @@ FAMILIES = {
     "nexmdm_dispatch_oldest_wait_seconds": "gauge",
     "nexmdm_worker_restarts": "counter",
     "nexmdm_job_failures": "counter",
+    "nexmdm_log_lines_lost": "counter",
     "nexmdm_build_info": "gauge",
 }
 

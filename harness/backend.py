@@ -90,7 +90,7 @@ class Backend:
             return
         self._end_reader()
         reading, writing = os.pipe()
-        with open(reading, "rb") as source, open(writing, "wb") as sink:
+        with os.fdopen(reading, "rb") as source, os.fdopen(writing, "wb") as sink:
             self._reader = Child(["cat"], env=bare_environment({}), stdin=source, stdout=log)
             yield sink
 

@@ -45,11 +45,11 @@ class LogTap:
         """The complete lines after `mark`, oldest first. A half-written last line is left for the next call."""
         return [self._parse(line) for line in self._read(mark)[0]]
 
-    def salvage(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """Of a log that was cut on purpose: the complete lines that are JSON objects, and the fragments among them."""
+    def salvage(self, mark: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+        """Of a log that may be broken: the complete lines after `mark` that are JSON objects, and the others."""
         lines: list[dict[str, Any]] = []
         fragments: list[str] = []
-        for text in self._read(0)[0]:
+        for text in self._read(mark)[0]:
             try:
                 lines.append(self._parse(text))
             except LogLineError:

@@ -64,7 +64,8 @@ class Stack:
         postgres: a server that is shared (the stack then clones a database on it and drops it in the end),
         else a server of its own, or `database_url`'s server when given; replicas: backends on one database and
         one log file (`.backends`; `.backend` is the first); log_dir: where logs stay after the run (default: a
-        temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe; command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
+        temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe;
+        command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
         Raises BackendError, PostgresError, FcmError; whatever was started is stopped again first.
         """
         stack = cls(command or backend_command())

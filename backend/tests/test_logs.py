@@ -1,4 +1,4 @@
-"""Each event has its place in the order in which lines are lost; each process writes its own lines, and ends in time."""
+"""Each event has its place in the order in which lines are lost; each process writes its own lines and ends in time."""
 
 from __future__ import annotations
 

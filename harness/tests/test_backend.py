@@ -28,8 +28,9 @@ Make = Callable[..., Backend]
 def make(stand_in: Path, tmp_path: Path) -> Iterator[Make]:
     made: list[Backend] = []
 
-    def backend(mode: str = "", **env: str) -> Backend:
-        made.append(Backend([str(stand_in), "serve"], {"STAND_IN": mode} | env, tmp_path / "backend.log"))
+    def backend(mode: str = "", *, log_pipe: bool = False, **env: str) -> Backend:
+        command, settings = [str(stand_in), "serve"], {"STAND_IN": mode} | env
+        made.append(Backend(command, settings, tmp_path / "backend.log", log_pipe=log_pipe))
         return made[-1]
 
     yield backend
@@ -130,6 +131,26 @@ def test_started_twice_or_asked_too_early_it_objects(make: Make) -> None:
         backend.start()
     with pytest.raises(BackendError, match="before wait_ready"):
         assert backend.base_url
+
+
+def test_a_pipe_brings_the_log_to_its_file_unless_its_reader_is_frozen(make: Make) -> None:
+    backend = make(log_pipe=True).start().wait_ready()
+    tap, transport = LogTap(backend.log_file), HttpxTransport(backend.base_url)
+    os.kill(backend.reader.pid, signal.SIGSTOP)
+    mark = tap.mark()
+    transport.send("GET", "/healthz", headers=[("X-Request-ID", "r1")])
+    assert tap.since(mark) == []
+    assert backend.stop() == 0
+    assert tap.wait_for("http.request", since=mark, request_id="r1"), "what was in the pipe at the end is read"
+    transport.close()
+    with pytest.raises(BackendError, match="no pipe"):
+        assert backend.reader
+    backend.start().wait_ready()
+    reader = backend.reader
+    reader.stop(0)
+    assert backend.running
+    backend.restart()
+    assert backend.reader is not reader
 
 
 def test_it_waits_for_the_end(make: Make) -> None:

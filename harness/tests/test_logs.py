@@ -98,3 +98,9 @@ def test_lines_for_one_request(tap: LogTap) -> None:
         tap, {"event": "a", "request_id": "r1"}, {"event": "b", "request_id": "r2"}, {"event": "c", "request_id": "r1"}
     )
     assert [line["event"] for line in tap.lines_for("r1")] == ["a", "c"]
+
+
+def test_what_was_cut_on_purpose_is_told_from_whole_lines(tap: LogTap) -> None:
+    write(tap, {"event": "a"}, '{"event": "b', {"event": "c"}, "[]")
+    write(tap, '{"event": "not yet', end="")
+    assert tap.salvage() == ([{"event": "a"}, {"event": "c"}], ['{"event": "b', "[]"])

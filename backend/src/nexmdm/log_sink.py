@@ -1,7 +1,7 @@
 """The way of log lines to stdout: a bounded buffer and a thread that writes, so that no log holds up the service.
 
-A full disk, a reader that has died or one that reads nothing cost lines and nothing else. What finds no room is lost and
-counted; lines of importance have a share of the buffer that others cannot use. It knows neither events nor metrics.
+A full disk, a reader that has died or one that reads nothing cost lines and nothing else. What finds no room is lost
+and counted; lines of importance have a share of the buffer that others cannot use. It knows no events and no metrics.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from select import PIPE_BUF
 from typing import Final, Literal
 
@@ -23,6 +24,8 @@ SHARES: Final[dict[Kind, float]] = {"bulk": 1 / 2, "ordinary": 3 / 4, "reserved"
 DEFAULT_BYTES: Final = 2**20
 FLUSH_S: Final = 0.5  # at the end of a process; the parent ends after its workers, so a stop may take twice this
 _GATHER_S: Final = 0.005  # between two rounds of writing: one wake-up for all lines of that time
+# Lines of several processes never mix: a pipe takes PIPE_BUF whole (POSIX), a local file each write (its lock).
+_FILE_BYTES: Final = 65_536
 _RETRY_S: Final = 0.05  # after a write that failed
 
 
@@ -49,7 +52,9 @@ class Sink:
     def open(self, file: int, most_bytes: int) -> None:
         """Write to this file descriptor; at most so many bytes wait."""
         self._file = file
-        self._torn[0] = _ends_within_a_line(file)
+        regular = _is_regular(file)
+        self._most_at_once = _FILE_BYTES if regular else PIPE_BUF
+        self._torn[0] = regular and _ends_within_a_line(file)
         self._room: dict[Kind, int] = {kind: int(most_bytes * share) for kind, share in SHARES.items()}
 
     def take(self, line: bytes, kind: Kind) -> bool:
@@ -93,7 +98,7 @@ class Sink:
 
     def _run(self) -> None:
         while True:
-            for piece in _pieces(self._waiting()):
+            for piece in _pieces(self._waiting(), self._most_at_once):
                 self._put(piece)
             time.sleep(_GATHER_S)
 
@@ -136,26 +141,28 @@ class Sink:
             return 0
 
 
+def _is_regular(file: int) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(file).st_mode)
+    except OSError:  # closed
+        return False
+
+
 def _ends_within_a_line(file: int) -> bool:
     """Whether somebody has left a fragment there, as a service that ended on a full disk. Unknown counts as no."""
     try:
-        found = os.fstat(file)
-        if not (stat.S_ISREG(found.st_mode) and found.st_size):
-            return False
-        reading = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)  # stdout itself is open for writing alone
-    except OSError:
+        with Path(f"/proc/self/fd/{file}").open("rb") as log:  # the descriptor itself is for writing alone
+            log.seek(-1, os.SEEK_END)
+            return log.read() != b"\n"
+    except OSError:  # it may not be read, or is empty
         return False
-    with open(reading, "rb") as log:
-        log.seek(-1, os.SEEK_END)
-        return log.read() != b"\n"
 
 
-def _pieces(lines: list[bytes]) -> Iterator[bytes]:
-    """The lines in writes that a pipe takes whole (POSIX, PIPE_BUF), so that those of several processes never mix."""
+def _pieces(lines: list[bytes], most_bytes: int) -> Iterator[bytes]:
     held: list[bytes] = []
     size = 0
     for line in lines:
-        if held and size + len(line) > PIPE_BUF:
+        if held and size + len(line) > most_bytes:
             yield b"".join(held)
             held, size = [], 0
         held.append(line)

@@ -122,6 +122,10 @@ def _rendered(event: Event, name: str, fields: dict[str, Any]) -> bytes:
         return orjson.dumps(line | {name: repr(value) for name, value in fields.items()}, option=_FORM)
 
 
+def _kind(event: Event, name: str) -> Kind:
+    return _KINDS.get(event) or ("reserved" if name == "ERROR" else "ordinary")
+
+
 def _gap(lost: Counter[Kind]) -> bytes:
     return _rendered(Event.LOG_LOST, "ERROR", {"lost": lost})
 
@@ -134,14 +138,9 @@ class _Output:
         self.sink = Sink(_gap)
         self.count: CountLost | None = None
 
-    def write(self, event: Event, name: str, fields: dict[str, Any]) -> bool:
-        """False: lines were lost that are not counted yet."""
-        kind = _KINDS.get(event) or ("reserved" if name == "ERROR" else "ordinary")
-        return self.sink.take(_rendered(event, name, fields), kind)
-
 
 _output: Final = _Output()
-os.register_at_fork(after_in_child=lambda: _output.sink.begin())
+os.register_at_fork(after_in_child=_output.sink.begin)
 
 
 def configure(level: str, buffer_bytes: int, count: CountLost) -> None:
@@ -167,7 +166,10 @@ def emit(event: Event, level: str = "info", **fields: Any) -> None:
     It never waits and never fails: while stdout takes nothing, lines are lost and counted.
     """
     name = level.upper()
-    if _LEVELS[name] >= _output.threshold and not _output.write(event, name, fields) and _output.count is not None:
+    if _LEVELS[name] < _output.threshold:
+        return
+    none_lost = _output.sink.take(_rendered(event, name, fields), _kind(event, name))
+    if not none_lost and _output.count is not None:
         _output.count(_output.sink.lost())
 
 
@@ -177,7 +179,9 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         # The type of an exception, never its text: a driver may quote parameters.
         error = record.exc_info[0].__name__ if record.exc_info and record.exc_info[0] else None
-        level = "error" if record.levelno >= logging.ERROR else "warning"
+        name = "ERROR" if record.levelno >= logging.ERROR else "WARNING"
+        if _LEVELS[name] < _output.threshold:
+            return
         fields = {"logger": record.name, "message": record.getMessage()[:500], "error": error}
         # Not by `emit`: a finalizer may log while its thread holds the lock of the metrics. The next line counts.
-        _output.write(Event.SERVICE_LOG, level.upper(), fields)
+        _output.sink.take(_rendered(Event.SERVICE_LOG, name, fields), _kind(Event.SERVICE_LOG, name))
