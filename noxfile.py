@@ -18,7 +18,7 @@
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
     nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs
     nox -s spec         the lint of openapi.yaml alone
-    nox -s backend      the backend's own tests; e.g. `-- backend/tests/test_ingest.py`
+    nox -s backend      the backend's own tests; e.g. `-- backend/tests/fleet/test_heartbeat_writer.py`
     nox -s harness      the tests of the harness: every helper must fail when it should
     nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
     nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some

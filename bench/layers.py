@@ -71,9 +71,9 @@ def _command(rig: Rig, layer: Layer) -> str:
     folder = workspace("layer")
     script = build(rig.stack.command, installed(rig.stack.command), None, folder)
     for wanted, name, text in (
-        (layer.logs, "logs.py", _NO_LOGS),
-        (layer.metrics, "metrics.py", _NO_METRICS),
-        (layer.request_id, "telemetry.py", _NO_REQUEST_ID),
+        (layer.logs, "kernel/log.py", _NO_LOGS),
+        (layer.metrics, "kernel/metrics.py", _NO_METRICS),
+        (layer.request_id, "http/access_log.py", _NO_REQUEST_ID),
     ):
         if not wanted:
             with (folder / "nexmdm" / name).open("a", encoding="utf-8") as file:

@@ -64,7 +64,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 def main() -> None:
-    """Serve until SIGTERM, configured as nexmdm/supervisor.py configures its workers."""
+    """Serve until SIGTERM, configured as nexmdm/server/processes.py configures its workers."""
     with socket.create_server(("127.0.0.1", 0), backlog=2048) as listener:
         config = uvicorn.Config(
             app,

@@ -9,7 +9,7 @@ It deliberately runs nothing. A fault is data (catalogue/*.toml), so the product
     row = "idempotency"                             # of seed 000's test matrix: one of ROWS
     caught_by = "heartbeat/002"                     # a case; for another suite the id of its check or limit
     suite = "acceptance"                            # may be left out
-    file = "ingest.py"                              # below the package nexmdm
+    file = "fleet/heartbeat_writer.py"              # below the package nexmdm
     old = '''...'''                                 # stands in the file exactly once
     new = '''...'''
 """

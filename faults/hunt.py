@@ -131,7 +131,7 @@ class Hunt:
         folder = workspace("fault")
         command = build(self._command, self._package, fault, folder)
         settings = {"NEXMDM_BACKEND_COMMAND": str(command), "NEXMDM_ARTIFACTS": str(folder / "artifacts"), "CI": ""}
-        if self._template and not (fault and fault.file.startswith("migrations/")):
+        if self._template and not (fault and fault.file.startswith("schema/migrations/")):
             settings["NEXMDM_TEMPLATE"] = self._template
         with (folder / "output.txt").open("wb") as output:
             child = Child(

@@ -17,14 +17,14 @@ import asyncpg
 import httpx
 import pytest
 import uvloop
-from kernel import settings_for
 from sqlalchemy import NullPool
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from support.database import settings_for
 
-from nexmdm import migrations
 from nexmdm.app import create_api
-from nexmdm.telemetry import Telemetry
+from nexmdm.http.access_log import Telemetry
+from nexmdm.schema import migrations
 
 Execute = Callable[..., list[asyncpg.Record]]
 

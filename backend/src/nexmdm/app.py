@@ -15,50 +15,38 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
-from nexmdm import (
-    __version__,
-    apk,
-    commands,
-    connections,
-    devices,
-    docs,
-    enrollment,
-    heartbeats,
-    lane,
-    metrics,
-    ops,
-    pace,
-    registration,
-    results,
-    scripts,
-)
-from nexmdm.connections import Connections
-from nexmdm.db import OUTAGES, Database, report_outage
-from nexmdm.errors import FieldError, Problem
-from nexmdm.framing import Framing
-from nexmdm.hashing import Hashing
-from nexmdm.head import ImpliedHead
-from nexmdm.ingest import HeartbeatWriter
-from nexmdm.logs import origin
-from nexmdm.overload import Admission
-from nexmdm.pulse import Pulse
-from nexmdm.settings import Settings
-from nexmdm.sources import LimitedSources
-from nexmdm.telemetry import Telemetry
-from nexmdm.tokens import DeviceTokens
+from nexmdm import __version__
+from nexmdm.fleet import action_results, apk, commands, devices, enrollment, heartbeats, registration, scripts
+from nexmdm.fleet.device_tokens import DeviceTokens
+from nexmdm.fleet.heartbeat_writer import HeartbeatWriter
+from nexmdm.http.access_log import Telemetry
+from nexmdm.http.admission import Admission
+from nexmdm.http.failed_auth import LimitedSources
+from nexmdm.http.framing import Framing
+from nexmdm.http.head import ImpliedHead
+from nexmdm.kernel import metrics
+from nexmdm.kernel.bcrypt_pool import Hashing
+from nexmdm.kernel.database import OUTAGES, Database, report_outage
+from nexmdm.kernel.log import origin
+from nexmdm.kernel.problems import FieldError, Problem
+from nexmdm.kernel.settings import Settings
+from nexmdm.operations import health, openapi
+from nexmdm.operations.database_probe import Pulse
+from nexmdm.server import connections, event_loop_lag, fast_lane
+from nexmdm.server.connections import Connections
 
 _ROUTERS = (
     heartbeats.router,  # first: the router looks from the top, and most requests are these
     registration.router,
-    results.device_router,
+    action_results.device_router,
     devices.router,
     commands.router,
-    results.admin_router,
+    action_results.admin_router,
     enrollment.router,
     apk.router,
     scripts.router,
-    ops.router,
-    docs.router,
+    health.router,
+    openapi.router,
 )
 
 
@@ -79,11 +67,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         metrics.seed_labels()
         yield {
             connections.STATE: guard,
-            lane.STATE: heartbeats.FastHeartbeats(
+            fast_lane.STATE: heartbeats.FastHeartbeats(
                 app.state.device_tokens, app.state.heartbeats, settings.heartbeat_interval_s
             ),
-            lane.PACE: stack.enter_context(pace.kept()),
-            lane.PROBE: ops.HealthAtOnce(settings, app.state.heartbeats),
+            fast_lane.PACE: stack.enter_context(event_loop_lag.kept()),
+            fast_lane.PROBE: health.HealthAtOnce(settings, app.state.heartbeats),
         }
 
 

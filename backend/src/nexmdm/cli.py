@@ -14,9 +14,9 @@ import asyncpg
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from nexmdm import settings as configuration
-from nexmdm.logs import Origin, configure, origin
-from nexmdm.settings import ConfigurationError, Settings
+from nexmdm.kernel import settings as configuration
+from nexmdm.kernel.log import Origin, configure, origin
+from nexmdm.kernel.settings import ConfigurationError, Settings
 
 app = typer.Typer(
     name="nexmdm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="NexMDM backend."
@@ -62,7 +62,7 @@ def _load(**overrides: Any) -> Settings:
 
 
 def _open_log(settings: Settings) -> None:
-    from nexmdm import metrics
+    from nexmdm.kernel import metrics
 
     configure(settings.log_level, settings.log_buffer_bytes, metrics.count_lost_lines)
 
@@ -77,10 +77,11 @@ def serve(
     """Serve the API; with it, unless told otherwise, one background process."""
     with _one_line_errors():
         settings = _load(host=host, port=port, workers=workers)
-        from nexmdm import supervisor
+        from nexmdm.app import create_app
+        from nexmdm.server import processes
 
         _open_log(settings)
-        raise typer.Exit(supervisor.serve(settings, background=background))
+        raise typer.Exit(processes.serve(settings, create_app, background=background))
 
 
 @app.command()
@@ -88,10 +89,10 @@ def worker() -> None:
     """Run the dispatcher and the scheduler alone, beside web processes that run elsewhere."""
     with _one_line_errors():
         settings = _load()
-        from nexmdm import supervisor
+        from nexmdm.server import processes
 
         _open_log(settings)
-        raise typer.Exit(supervisor.work(settings))
+        raise typer.Exit(processes.work(settings))
 
 
 @app.command()
@@ -101,7 +102,7 @@ def migrate(
     """Bring the database schema to a revision. Needs NEXMDM_DATABASE_URL only."""
     with _one_line_errors():
         url = configuration.migration_url()
-        from nexmdm import migrations
+        from nexmdm.schema import migrations
 
         if to == "base" or to.startswith("-"):
             migrations.downgrade(url, to)
@@ -114,7 +115,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role that the service co
     """Give a database role exactly the rights that the service needs. Run as the owner, after `migrate`."""
     with _one_line_errors():
         url = configuration.migration_url()
-        from nexmdm import grants
+        from nexmdm.schema import grants
 
         try:
             asyncio.run(grants.grant(url, role))
@@ -129,8 +130,8 @@ def retention_run() -> None:
     with _one_line_errors():
         settings = _load()
         _open_log(settings)
-        from nexmdm import retention
-        from nexmdm.db import Database
+        from nexmdm.jobs import retention
+        from nexmdm.kernel.database import Database
 
         async def run() -> None:
             origin.set(Origin(name="worker:retention"))

@@ -1,0 +1,1 @@
+"""The fleet service: Android devices, their enrolment, heartbeats, commands and builds."""

@@ -1,0 +1,118 @@
+"""Commands, their way to each device, and every step on that way.
+
+It does not hold the transitions that are allowed, only those that can never be true.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, Column, Double, Index, PrimaryKeyConstraint, Text, UniqueConstraint, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+from nexmdm.kernel.columns import count, identity, maybe_moment, maybe_words, moment, one_of, refers_to, words
+
+DISPATCH_STATUSES: Final = ("queued", "sending", "sent", "failed", "completed", "expired")
+ACTIONS: Final = ("ping", "launch_app")
+OUTCOMES: Final = ("ok", "error")
+
+
+class Command(SQLModel, table=True):
+    """What an admin asked for, once per request_id; `content_hash` tells a repeat from a conflict."""
+
+    __tablename__ = "commands"
+    __table_args__ = (
+        one_of("action", ACTIONS),
+        CheckConstraint("jsonb_typeof(params) = 'object'", name="params"),
+        CheckConstraint("content_hash ~ '^[0-9a-f]{64}$'", name="content_hash"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        Index("ix_commands_created_at", "created_at"),
+    )
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    action: str = words()
+    params: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
+    content_hash: str = words()
+    http_request_id: str = words()
+    created_at: datetime = moment(default="now()")
+    expires_at: datetime = moment()
+
+
+class FcmDispatch(SQLModel, table=True):
+    """One command on its way to one device: outbox row, FCM's answer and the device's result."""
+
+    __tablename__ = "fcm_dispatches"
+    __table_args__ = (
+        UniqueConstraint("command_request_id", "device_id", name="uq_fcm_dispatches_command_device"),
+        UniqueConstraint("command_request_id", "ordinal", name="uq_fcm_dispatches_command_ordinal"),
+        one_of("status", DISPATCH_STATUSES),
+        one_of("action", ACTIONS),
+        one_of("outcome", OUTCOMES),
+        CheckConstraint("payload_hash ~ '^[0-9a-f]{64}$'", name="payload_hash"),
+        CheckConstraint("ordinal >= 0 AND attempts >= 0 AND retries >= 0 AND latency_ms >= 0", name="counts"),
+        CheckConstraint("http_code BETWEEN 100 AND 599", name="http_code"),
+        CheckConstraint("expires_at > created_at", name="expires_at"),
+        CheckConstraint("(status = 'sending') = (lease_until IS NOT NULL)", name="lease_while_sending"),
+        # A device may answer before the worker has stored FCM's answer: completed and expired stand with and without.
+        CheckConstraint("status <> 'sent' OR sent_at IS NOT NULL", name="sent_has_time"),
+        CheckConstraint("status NOT IN ('queued', 'sending', 'failed') OR sent_at IS NULL", name="unsent_has_no_time"),
+        CheckConstraint("(status = 'completed') = (completed_at IS NOT NULL)", name="completed_has_time"),
+        CheckConstraint("(status = 'completed') = (outcome IS NOT NULL)", name="completed_has_outcome"),
+        CheckConstraint(
+            "outcome IS NOT NULL OR num_nonnulls(finished_at, result_message, result_data) = 0", name="result"
+        ),
+        CheckConstraint("jsonb_typeof(result_data) = 'object'", name="result_data"),
+        Index("ix_fcm_dispatches_created_at", "created_at", "request_id"),
+        Index("ix_fcm_dispatches_device_id", "device_id", "created_at"),
+        # What the worker asks for: work that is due, and leases whose owner died.
+        Index("ix_fcm_dispatches_due", "next_attempt_at", postgresql_where=text("status = 'queued'")),
+        Index("ix_fcm_dispatches_open", "expires_at", postgresql_where=text("status IN ('queued', 'sending', 'sent')")),
+        Index("ix_fcm_dispatches_leased", "lease_until", postgresql_where=text("status = 'sending'")),
+    )
+    request_id: str = Field(primary_key=True, sa_type=Text)
+    command_request_id: str = refers_to("commands.request_id")
+    ordinal: int
+    device_id: UUID = refers_to("devices.device_id")
+    action: str = words()
+    payload_hash: str = words()
+    status: str = words("queued")
+    created_at: datetime = moment(default="now()")
+    next_attempt_at: datetime = moment(default="now()")
+    lease_until: datetime | None = maybe_moment()
+    attempts: int = count()
+    retries: int = count()
+    sent_at: datetime | None = maybe_moment()
+    completed_at: datetime | None = maybe_moment()
+    expires_at: datetime = moment()
+    latency_ms: float | None = Field(default=None, sa_type=Double)
+    fcm_message_id: str | None = maybe_words()
+    http_code: int | None = None
+    fcm_status: str | None = maybe_words()
+    error_msg: str | None = maybe_words()
+    # none_as_null: Python's None is SQL NULL here, never the JSON document `null`.
+    response_json: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+    outcome: str | None = maybe_words()
+    finished_at: datetime | None = maybe_moment()
+    result_message: str | None = maybe_words()
+    result_data: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
+
+
+class DispatchTransition(SQLModel, table=True):
+    """Every change of a dispatch's status, in the order of `id`."""
+
+    __tablename__ = "dispatch_transitions"
+    __table_args__ = (
+        PrimaryKeyConstraint("id"),
+        one_of("status", DISPATCH_STATUSES),
+        CheckConstraint("http_code BETWEEN 100 AND 599", name="http_code"),
+        CheckConstraint("latency_ms >= 0", name="latency_ms"),
+        Index("ix_dispatch_transitions_request_id", "request_id", "id"),
+    )
+    id: int = identity()
+    request_id: str = refers_to("fcm_dispatches.request_id", on_delete="CASCADE")
+    status: str = words()
+    at: datetime = moment(default="now()")
+    http_code: int | None = None
+    fcm_status: str | None = maybe_words()
+    latency_ms: float | None = Field(default=None, sa_type=Double)
+    error_msg: str | None = maybe_words()

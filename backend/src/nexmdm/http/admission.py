@@ -1,0 +1,51 @@
+"""Admission control: ASGI middleware that limits how many requests wait for their answer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.log import origin
+
+# An operator who looks at an overloaded process must get an answer from it.
+_EXEMPT: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+
+FindRoute = Callable[[Scope], str | None]
+
+
+class Admission:
+    """`Admission(app, most, find_route)`: at most so many requests between their arrival and their answer's first byte.
+
+    A download that streams is no longer counted: a thousand devices that fetch a build must not shut everybody out.
+    Unknown paths and methods pass, to be told 404 and 405, which costs less than to count them.
+    """
+
+    def __init__(self, app: ASGIApp, most: int, find_route: FindRoute) -> None:
+        self._app, self._most, self._find_route = app, most, find_route
+        self._under_way = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] in _EXEMPT:
+            await self._app(scope, receive, send)
+            return
+        if self._under_way >= self._most and (route := self._find_route(scope)) is not None:
+            scope["nexmdm.route"] = route  # the router, which else says so, is not asked
+            await shed("requests").response(origin.get().request_id)(scope, receive, send)
+            return
+        self._under_way += 1
+        held = True
+
+        async def send_counted(message: Message) -> None:
+            nonlocal held
+            if held:
+                held = False
+                self._under_way -= 1
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        finally:
+            self._under_way -= held

@@ -1,0 +1,59 @@
+"""Credentials of a request: how they are read, and how a wrong one is refused.
+
+Each refusal is counted, logged and, for an address that keeps failing, turned into 429. A good credential is accepted
+whatever its address did before.
+"""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from nexmdm.http.failed_auth import RULE, LimitedSources
+from nexmdm.kernel import metrics, rate_limits
+from nexmdm.kernel.database import database, is_unavailable
+from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.problems import Problem
+
+
+def client_ip(request: Request) -> str | None:
+    """The peer's address, as the proxy headers that uvicorn trusts have it."""
+    return request.client.host if request.client else None
+
+
+async def refusal(request: Request, code: str) -> Problem:
+    """The Problem for a failed authentication: counted, logged, and turned into 429 for a source that keeps failing."""
+    ip = client_ip(request)
+    metrics.auth_failures.labels(code).inc()
+    emit(Event.AUTH_FAIL, "warning", code=code, ip=ip)
+    source = ip or "unknown"
+    sources: LimitedSources = request.app.state.limited_sources
+    if (wait_s := sources.wait_s(source)) is not None:
+        return rate_limits.refusal(RULE, wait_s)
+    limit = request.app.state.settings.limit_auth_fail
+    try:
+        await rate_limits.hit(database(request), RULE, source, limit)
+    except Problem as limited:
+        sources.add(source, rate_limits.pause_s(limit))
+        return limited
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+        # A refusal needs no database: the caller learns no less, and no more, during an outage.
+    return Problem(code)
+
+
+def single_header(request: Request, header: str) -> str | None:
+    """The value of a header that stands in the request exactly once."""
+    values = request.headers.getlist(header)
+    return values[0] if len(values) == 1 else None
+
+
+async def bearer(request: Request) -> str:
+    """The one bearer token of the request (RFC 6750 section 2.1)."""
+    if "authorization" not in request.headers:
+        raise await refusal(request, "token_missing")
+    scheme, _, rest = (single_header(request, "authorization") or "").partition(" ")
+    token = rest.lstrip(" ")  # one space or more (RFC 9110, section 11.4)
+    if scheme.lower() != "bearer" or not token:
+        raise await refusal(request, "token_invalid")
+    return token

@@ -1,0 +1,90 @@
+"""The background process: dispatcher and scheduler beside one another, until a signal. It serves no HTTP.
+
+A job that fails is logged, counted and begun again with backoff; the other goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from sqlalchemy import text
+
+from nexmdm.fleet.dispatcher import Dispatcher
+from nexmdm.fleet.fcm import Push
+from nexmdm.jobs import retention
+from nexmdm.kernel import metrics
+from nexmdm.kernel.database import Database, report_outage
+from nexmdm.kernel.log import Event, Origin, emit, origin
+from nexmdm.kernel.settings import Settings
+
+_TICK_S: Final = 30.0
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+
+# Of several schedulers the row's lock lets one see the job as due.
+_DUE: Final = text(
+    """
+    INSERT INTO scheduled_jobs AS j (name, last_run_at) VALUES ('retention', now())
+    ON CONFLICT (name) DO UPDATE SET last_run_at = now()
+    WHERE j.last_run_at IS NULL OR j.last_run_at <= now() - make_interval(secs => :every_s)
+    RETURNING name
+    """
+)
+
+
+async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        origin.set(Origin(name="worker:schedule"))
+        try:
+            async with db.engine.begin() as connection:
+                due = (await connection.execute(_DUE, {"every_s": settings.retention_every_s})).first()
+            if due is not None:
+                origin.set(Origin(name="worker:retention"))
+                await retention.run(db.engine, settings, datetime.now(UTC))
+        except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
+            report_outage(error)
+        try:
+            await asyncio.wait_for(stop.wait(), min(_TICK_S, settings.retention_every_s))
+        except TimeoutError:
+            continue
+
+
+async def _dispatch(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+    async with aclosing(Push(settings)) as push:
+        await Dispatcher(db, push, settings).run(stop)
+
+
+async def _keep(name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
+    """Run a job until it ends; after a failure begin it again, later each time until it has lasted."""
+    pause_s = _FIRST_PAUSE_S
+    while not stop.is_set():
+        began = asyncio.get_running_loop().time()
+        try:
+            await job()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this job's alone
+            if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
+                pause_s = _FIRST_PAUSE_S
+            metrics.job_failures.labels(name).inc()
+            emit(Event.JOB_FAIL, "error", job=name, error=type(error).__name__, retry_in_s=pause_s)
+        else:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) -> None:
+    """Work until `on_stop`'s callback is called; then finish what is under way."""
+    stop = asyncio.Event()
+    on_stop(stop.set)
+    db = Database(settings)
+    async with aclosing(db), asyncio.TaskGroup() as tasks:
+        tasks.create_task(_keep("scheduler", lambda: _schedule(db, settings, stop), stop))
+        if settings.service_account is None:
+            emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error="not configured")
+        else:
+            tasks.create_task(_keep("dispatcher", lambda: _dispatch(db, settings, stop), stop))

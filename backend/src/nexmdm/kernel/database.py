@@ -1,0 +1,135 @@
+"""The database of one process: engine, sessions, and what counts as "unavailable". It holds no table and no rule.
+
+A session commits before the answer is sent (`scope="function"`), so a client that has its answer reads its own writes.
+A rule that logs or counts what it wrote commits first, so that no line speaks of what never was; `commands` says why
+it logs the request itself before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Annotated, Any, Final, Self
+
+import asyncpg
+from fastapi import Depends, Request
+from sqlalchemy import event, exc
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from nexmdm.kernel import metrics, sessions
+from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.settings import Settings
+
+POOL_TIMEOUT_S = 10.0  # a crowd that enrols at once may queue for a while before it is turned away
+STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
+
+_CLASSES = (  # a server that cannot serve, or not us, whatever the statement was
+    asyncpg.PostgresConnectionError,  # 08
+    asyncpg.OperatorInterventionError,  # 57: shutting down, starting up, terminated
+    asyncpg.InsufficientResourcesError,  # 53: too many connections, disk full, out of memory
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28: a password was changed
+    asyncpg.InvalidCatalogNameError,  # 3D: the database is being restored
+    asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
+    asyncpg.InsufficientPrivilegeError,  # 42501: the role lacks a right, which `nexmdm grant` mends without a restart
+    asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
+    asyncpg.TransactionRollbackError,  # 40: undone for the sake of another (a deadlock, 40001 of a standby)
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+)
+
+
+# What an outage may arrive as; `is_unavailable` tells whether it is one.
+OUTAGES: Final = (
+    exc.SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """True where the database, not the statement, is at fault: the caller may try again."""
+    if isinstance(error, exc.DBAPIError):
+        return error.connection_invalidated or (error.orig is not None and is_unavailable(error.orig))
+    if isinstance(error, exc.TimeoutError | OSError | TimeoutError):
+        return True
+    cause = error.__cause__
+    return isinstance(error, _CLASSES) or (cause is not None and is_unavailable(cause))
+
+
+def report_outage(error: Exception) -> None:
+    """Log that the database is away; raise the error again where it says something else."""
+    if not is_unavailable(error):
+        raise error
+    emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+
+
+class Database:
+    """Owns the engine. One per process and event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = settings.database_url.get_secret_value()
+        self.engine = create_async_engine(
+            "postgresql+asyncpg://",
+            async_creator=self.connect,
+            pool_size=settings.db_pool_size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_S,
+            pool_pre_ping=True,  # a restarted server must cost no caller an error
+        )
+        metrics.pool_size.set(settings.db_pool_size)
+        self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
+        event.listen(self.engine.sync_engine, "checkout", lambda *_: metrics.pool_in_use.inc())
+        event.listen(self.engine.sync_engine, "checkin", lambda *_: metrics.pool_in_use.dec())
+
+    async def connect(self) -> asyncpg.Connection[Any]:
+        """A raw connection, with limits on every wait. Who calls this owns it: a flusher, a listener, the pool."""
+        return await sessions.connect(self.url, STATEMENT_TIMEOUT_S)
+
+    async def aclose(self) -> None:
+        """Give every pooled connection back to the server."""
+        await self.engine.dispose()
+
+
+def database(request: Request) -> Database:
+    """The Database of the running application."""
+    db: Database = request.app.state.db
+    return db
+
+
+async def _session(request: Request) -> AsyncIterator[AsyncSession]:
+    async with database(request).sessions() as session:
+        yield session
+        await session.commit()
+
+
+Session = Annotated[AsyncSession, Depends(_session, scope="function")]
+
+
+class Operation:
+    """Measures one write for its `db_operation` line (seed 002): `with Operation("create", "table", key=...)`.
+
+    `name` may be changed before the end, when the database says that it was a replay.
+    """
+
+    def __init__(self, name: str, entity: str, **keys: Any) -> None:
+        self.name, self.entity, self.keys = name, entity, keys
+        self.latency_ms = 0.0
+
+    def __enter__(self) -> Self:
+        self._started = perf_counter()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.latency_ms = round((perf_counter() - self._started) * 1000, 3)
+        if kind is None:
+            emit(
+                Event.DB_OPERATION,
+                operation=self.name,
+                entity=self.entity,
+                keys=self.keys,
+                latency_ms=self.latency_ms,
+            )

@@ -1,0 +1,1 @@
+"""Operations: probes, metrics, the contract as it is served."""

@@ -1,0 +1,94 @@
+"""Operations: metrics, liveness, readiness. It measures nothing itself and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from time import perf_counter
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import BaseModel
+
+from nexmdm import __version__
+from nexmdm.fleet.heartbeat_writer import HeartbeatWriter
+from nexmdm.http.admin_auth import ADMIN_ONLY, require_admin
+from nexmdm.kernel import metrics
+from nexmdm.kernel.database import Session
+from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.problems import OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.settings import Settings
+from nexmdm.schema import grants, migrations
+
+router = APIRouter(tags=["operations"])
+
+
+class Health(BaseModel):
+    """The process answers; `database` says whether it was asked too."""
+
+    status: Literal["ok"] = "ok"
+    database: Literal["ok", "not_checked"]
+    version: str = __version__
+
+
+class Readiness(BaseModel):
+    """The process can serve: database there, schema at head or (in a rolling upgrade) ahead, all rights."""
+
+    status: Literal["ready"] = "ready"
+    database: Literal["ok"] = "ok"
+    migrations: Literal["head", "ahead"]
+
+
+@router.get(
+    "/metrics",
+    operation_id="getMetrics",
+    response_class=Response,
+    dependencies=ADMIN_ONLY,
+    responses=answers(*OF_AN_ADMIN),
+)
+async def scrape() -> Response:
+    """All metrics of all workers, as Prometheus text."""
+    started = perf_counter()
+    page = await asyncio.to_thread(metrics.page)  # some thousand series
+    emit(Event.METRICS_SCRAPE, duration_ms=round((perf_counter() - started) * 1000, 3))
+    return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+class HealthAtOnce:
+    """The probe of the fast lane: liveness while heartbeats show that the database answers. It says nothing else."""
+
+    path = "/healthz"
+
+    def __init__(self, settings: Settings, writer: HeartbeatWriter) -> None:
+        self._writer = writer
+        self._asked = settings.healthz_database and not settings.healthz_admin
+        self._body = Health(database="ok").model_dump_json().encode()
+
+    def body(self) -> bytes | None:
+        """The body of the 200; None: the route has to ask."""
+        return self._body if self._asked and self._writer.is_alive() else None
+
+
+@router.get("/healthz", operation_id="getHealth", responses=answers(*OF_AN_ADMIN))
+async def health(request: Request) -> Health:
+    """Liveness, with a database ping where the settings say so."""
+    settings = request.app.state.settings
+    if settings.healthz_admin:
+        await require_admin(request)
+    if not settings.healthz_database:
+        return Health(database="not_checked")
+    await request.app.state.pulse.take()
+    return Health(database="ok")
+
+
+@router.get("/readyz", operation_id="getReadiness", responses=answers("migrations_pending", "dependency_unavailable"))
+async def readiness(session: Session) -> Readiness:
+    """Readiness to serve."""
+    revision = await migrations.current(session)
+    if migrations.pending(revision):
+        raise Problem("migrations_pending", "Run `nexmdm migrate`.")
+    if lacking := await grants.missing(session):
+        error = f"no right to {', '.join(lacking[:9])}"
+        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=error)
+        raise Problem("dependency_unavailable", "The database role lacks rights: run `nexmdm grant`.")
+    return Readiness(migrations="head" if revision == migrations.head() else "ahead")

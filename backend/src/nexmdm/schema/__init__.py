@@ -1,0 +1,1 @@
+"""The database schema: metadata of all tables, rights, migrations."""

@@ -1,0 +1,135 @@
+"""What the service's own database role may do, table by table, and how it is given exactly that. It makes no role.
+
+The service owns nothing: who migrates does, and only he can create, alter, drop or truncate. Days of heartbeats are
+made and dropped for the service by two functions that run with the owner's rights, within bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+
+from nexmdm.kernel import sessions
+from nexmdm.schema import migrations
+
+# Whoever locks rows needs UPDATE, so the tables that retention empties have it beside DELETE. What hangs on a row by
+# ON DELETE CASCADE goes with the rights of the owner, and so does the number of a row (identity columns).
+RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "alembic_version": ("SELECT",),
+    "apk_download_events": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "apk_versions": ("SELECT", "INSERT"),
+    "commands": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "device_heartbeats": ("SELECT", "INSERT"),
+    "device_status": ("SELECT", "INSERT", "UPDATE"),
+    "devices": ("SELECT", "INSERT", "UPDATE"),
+    "dispatch_transitions": ("SELECT", "INSERT"),
+    "enrollment_tokens": ("SELECT", "INSERT", "UPDATE"),
+    "fcm_dispatches": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "rate_limits": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    "scheduled_jobs": ("SELECT", "INSERT", "UPDATE"),
+    "signing_keys": ("SELECT",),
+}
+FUNCTIONS: Final = (
+    "nexmdm_ensure_heartbeat_partitions(date, date)",
+    "nexmdm_drop_heartbeat_partitions(date)",
+)
+_OF_THE_OWNER: Final = (
+    "nexmdm_ensure_heartbeat_partitions_unbounded(date, date)",
+    "nexmdm_drop_heartbeat_partitions_unbounded(date)",
+)
+
+_TABLES: Final = [table for table, rights in RIGHTS.items() for _ in rights]
+_RIGHTS: Final = [right for rights in RIGHTS.values() for right in rights]
+_MISSING: Final = text(
+    """
+    SELECT right_name || ' on ' || table_name AS missing
+    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) AS wanted(table_name, right_name)
+    WHERE NOT has_table_privilege(table_name, right_name)
+    UNION ALL
+    SELECT 'EXECUTE on ' || signature FROM unnest(CAST(:functions AS text[])) AS signature
+    WHERE NOT has_function_privilege(signature, 'EXECUTE')
+    ORDER BY missing
+    """
+)
+# Effective rights, whether they were given to the role, to PUBLIC, or to another role that it is a member of.
+_HELD: Final = """
+    SELECT c.relname || ' ' || r AS held
+    FROM pg_class AS c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS r
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND has_table_privilege($1::name, c.oid, r)
+    UNION ALL
+    SELECT 'schema public CREATE' WHERE has_schema_privilege($1::name, 'public', 'CREATE')
+    ORDER BY held
+"""
+_TOO_MIGHTY: Final = """
+    SELECT rolsuper OR pg_has_role(rolname, relowner, 'MEMBER')
+    FROM pg_roles, pg_class WHERE rolname = $1 AND pg_class.oid = 'alembic_version'::regclass
+"""
+
+
+class GrantError(Exception):
+    """The role cannot be held to its rights. The text is one line, for the operator."""
+
+
+async def missing(connection: AsyncConnection | AsyncSession) -> list[str]:
+    """The rights that we need and that our role has not, such as `INSERT on devices`. Wants the schema at head."""
+    names = {"tables": _TABLES, "rights": _RIGHTS, "functions": list(FUNCTIONS)}
+    return list((await connection.execute(_MISSING, names)).scalars())
+
+
+async def grant(url: str, role: str) -> None:
+    """Give the role what RIGHTS says and take away everything else, in one transaction. Run as the owner.
+
+    Raises:
+        GrantError: there is no such role or no schema, or the role would still be able to do more.
+    """
+    connection = await sessions.connect(url)
+    try:
+        async with connection.transaction():
+            # Two at once would trip over one another's changes of the catalogue.
+            await connection.execute(f"SELECT pg_advisory_xact_lock({migrations.LOCK})")
+            await _check_role(connection, role)
+            await _replace(connection, role)
+            if extra := {row["held"] for row in await connection.fetch(_HELD, role)} - _wanted():
+                raise GrantError(f"{role} can do more than it was given here: {', '.join(sorted(extra))}")
+    finally:
+        await connection.close()
+
+
+async def _check_role(connection: asyncpg.Connection[Any], role: str) -> None:
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", role):
+        raise GrantError(f"there is no role {role}; make it first: CREATE ROLE {role} LOGIN PASSWORD ...")
+    if await connection.fetchval("SELECT to_regclass('alembic_version') IS NULL"):
+        raise GrantError("the database has no schema yet; run `nexmdm migrate` first")
+    if await connection.fetchval(_TOO_MIGHTY, role):
+        raise GrantError(f"{role} is a superuser, or has the rights of the owner: nothing can be kept from it")
+
+
+async def _replace(connection: asyncpg.Connection[Any], role: str) -> None:
+    for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
+        await _execute(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM %I", role)
+    await _execute(connection, "REVOKE ALL ON SCHEMA public FROM %I", role)
+    # Anybody may call a new function, and one that was restored from a backup without its rights is new.
+    for function in (*FUNCTIONS, *_OF_THE_OWNER):
+        await connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
+    # Up to PostgreSQL 14 anybody may create tables there.
+    if await connection.fetchval("SELECT has_schema_privilege($1::name, 'public', 'CREATE')", role):
+        await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    await _execute(connection, "GRANT USAGE ON SCHEMA public TO %I", role)
+    for table, rights in RIGHTS.items():
+        await _execute(connection, f"GRANT {', '.join(rights)} ON {table} TO %I", role)
+    for function in FUNCTIONS:
+        await _execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO %I", role)
+
+
+async def _execute(connection: asyncpg.Connection[Any], statement: str, role: str) -> None:
+    """Names cannot be parameters of such statements; PostgreSQL itself quotes this one."""
+    await connection.execute(await connection.fetchval("SELECT format($1, $2::text)", statement, role))
+
+
+def _wanted() -> set[str]:
+    return {f"{table} {right}" for table, rights in RIGHTS.items() for right in rights}

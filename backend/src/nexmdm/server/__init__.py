@@ -1,0 +1,1 @@
+"""uvicorn and what is added to it: processes, listener, connections, the HTTP fast path."""
