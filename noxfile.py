@@ -6,15 +6,15 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, dist, a sample of chaos, ten seeded faults, sim20
+                        coverage, dist, a sample of chaos, ten mutants, sim20
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
     nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`, and
                         before and after: `-- --against REV` measures that revision's backend and today's in pairs
-    nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/test_register.py -n 0`
+    nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/fleet/test_register.py -n 0`
     nox -s chaos        kills, outages, full disks under load: no write lost; `-- --sample`, `-- --case chaos/004`
-    nox -s faults       broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
+    nox -s mutants      broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
     nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs
     nox -s spec         the lint of openapi.yaml alone
@@ -63,10 +63,10 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
-SOME_FAULTS = ("--sample", "10")
+SOME_MUTANTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
 HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "acceptance"), ("acceptance", "bench"))
-FAULT_FINDERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
+KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
 environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))
@@ -167,7 +167,7 @@ def tests(session: nox.Session) -> None:
     for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage", "dist"):
         session.notify(name, posargs=[])
     session.notify("chaos", posargs=["--sample"])
-    session.notify("faults", posargs=SOME_FAULTS)
+    session.notify("mutants", posargs=SOME_MUTANTS)
     session.notify("sim20", posargs=QUICK_SIM)
 
 
@@ -237,12 +237,12 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
-def faults(session: nox.Session) -> None:
-    """Seeded faults: the suites against broken backends, each of which its named case has to catch."""
-    pythons = {name: environments.ensure(group, say=session.log) for name, group in FAULT_FINDERS.items()}
-    inner = ["--", str(pythons["acceptance"]), "-m", "faults", *(f"--python={n}={p}" for n, p in pythons.items())]
+def mutants(session: nox.Session) -> None:
+    """Mutants: the suites against broken backends, each of which its named case has to catch."""
+    pythons = {name: environments.ensure(group, say=session.log) for name, group in KILLERS.items()}
+    inner = ["--", str(pythons["acceptance"]), "-m", "mutants", *(f"--python={n}={p}" for n, p in pythons.items())]
     env = backend_env(session)
-    with reported(session, "faults"):
+    with reported(session, "mutants"):
         python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
 
 
@@ -279,7 +279,7 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
-    own = ("harness/tests", "ci/tests", "faults/tests", "report/tests")
+    own = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
     python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
     for group, suite in () if session.posargs else HELPERS:
         python(session, group, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
@@ -305,7 +305,7 @@ def lint(session: nox.Session) -> None:
     for python_of_part, *paths in (
         (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
         (environments.ensure("browser", say=session.log), "report"),
-        (environments.ensure("acceptance", say=session.log), "acceptance", "faults", "bench", "--exclude", noop),
+        (environments.ensure("acceptance", say=session.log), "acceptance", "mutants", "bench", "--exclude", noop),
         (environments.ensure("contracts", say=session.log), "contracts"),
         (environments.ensure("load", say=session.log), "load"),
         (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests", noop),

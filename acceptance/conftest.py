@@ -13,20 +13,27 @@ from typing import Any
 
 import pytest
 
-from acceptance import case as cases
-from acceptance import failure
-from acceptance.api import Api
-from acceptance.database import Database
-from acceptance.logs import Logs
-from acceptance.measures import Metrics
-from acceptance.results import RESULTS, Results
-from acceptance.sockets import Sockets
-from acceptance.stacks import StackError, Stacks, capabilities, given_target, prepared_postgres, sweep_artifacts
-from acceptance.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
+from acceptance.suite import case as cases
+from acceptance.suite import failure_report
+from acceptance.suite.environments import (
+    StackError,
+    Stacks,
+    capabilities,
+    given_target,
+    prepared_postgres,
+    sweep_artifacts,
+)
+from acceptance.suite.results import RESULTS, Results
+from acceptance.system.api import Api
+from acceptance.system.database import Database
+from acceptance.system.logs import Logs
+from acceptance.system.metrics import Metrics
+from acceptance.system.sockets import Sockets
+from acceptance.system.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness import preflight, waiting
-from harness.fcm import FcmControl
-from harness.postgres import READER_ROLE, Postgres
-from harness.processes import bare_environment, run_to_end
+from harness.fcm.server import FcmControl
+from harness.postgres.server import READER_ROLE, Postgres
+from harness.processes.child import bare_environment, run_to_end
 from harness.settings import SECRETS, SettingsError, artifacts, backend_command
 
 STACKS = pytest.StashKey[Stacks]()
@@ -185,9 +192,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
             ("seen", " ".join(seen)),
         ]
         if report.failed:
-            report.user_properties.append(("why", SECRETS.mask(failure.why(report))))
+            report.user_properties.append(("why", SECRETS.mask(failure_report.why(report))))
             report.longrepr = SECRETS.mask(str(report.longrepr))
-            report.sections += failure.sections(found, systems, folder(item.config))
+            report.sections += failure_report.sections(found, systems, folder(item.config))
     return report
 
 

@@ -22,10 +22,10 @@ from bench.pairs import LEAST_PAIRS
 from bench.rig import QUICK, STRANGERS_SHARE, TROUBLE, Facts, Plan, Rig, reason
 from bench.rows import COMPARED, ROWS, Row
 from harness import preflight
-from harness.budgets import Check, Judgement, Status, exit_code, judge
-from harness.report import Envelope, write_result
 from harness.settings import HarnessError, artifacts
-from harness.strangers import Strangers
+from harness.verdict.artifacts import Envelope, write_result
+from harness.verdict.cpu_contention import Strangers
+from harness.verdict.thresholds import Check, Judgement, Status, exit_code, judge
 
 SUITE = "bench"
 _TROUBLE = 2

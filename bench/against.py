@@ -15,8 +15,8 @@ from pathlib import Path
 from bench.pairs import Pair, Paired, baseline_first
 from bench.rig import LASTING, STRANGERS_SHARE, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
 from bench.rows import Row
-from harness.budgets import Check, Judgement, Status
-from harness.strangers import Strangers
+from harness.verdict.cpu_contention import Strangers
+from harness.verdict.thresholds import Check, Judgement, Status
 
 NOTES = (
     "The candidate is the working tree. Both sides, their PostgreSQL and the generator share this machine.",

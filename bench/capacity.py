@@ -20,10 +20,10 @@ from bench.cpu import tree_s
 from bench.pgbench import Pgbench
 from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed, median_ratio
 from bench.wrk import Wrk
-from harness.backend import Backend
-from harness.budgets import Judgement, Limit, Status
-from harness.client import Client
-from harness.processes import Child, announced, bare_environment, workspace
+from harness.http.client import Client
+from harness.processes.child import Child, announced, bare_environment, workspace
+from harness.stack.backend import Backend
+from harness.verdict.thresholds import Judgement, Limit, Status
 from harness.waiting import eventually
 
 _SOURCE = "wrk, 128 connections, closed loop; medians of interleaved pairs"

@@ -9,12 +9,12 @@ import time
 from typing import Any, Final
 
 from bench.rig import Rig, client, listed, refused
-from harness.budgets import Judgement, Limit, Status, percentile
-from harness.client import Client
-from harness.fcm import FcmControl
-from harness.fleet import FleetDevice, seed
-from harness.logs import LogTap
-from harness.stack import Stack
+from harness.devices.seeded_fleet import FleetDevice, seed
+from harness.fcm.server import FcmControl
+from harness.http.client import Client
+from harness.oracles.log_tail import LogTap
+from harness.stack.stack import Stack
+from harness.verdict.thresholds import Judgement, Limit, Status, percentile
 from harness.waiting import eventually
 
 _FANOUT = 1000

@@ -17,9 +17,9 @@ from bench.flood import Order, Outcome, Stage, flood
 from bench.overload import apart, spare_cpu, token_file, told
 from bench.rig import HEARTBEAT, Rig, Void
 from bench.wrk import Wrk
-from harness.backend import Backend
-from harness.budgets import Judgement, Limit, Status, percentile
-from harness.fleet import seed
+from harness.devices.seeded_fleet import seed
+from harness.stack.backend import Backend
+from harness.verdict.thresholds import Judgement, Limit, Status, percentile
 
 _USUAL: Final = "open loop, 100/s of devices that are known"
 WRONG_COST: Final = Limit("10,000 wrong tokens", "CPU s", "<", 20, source="backend and PostgreSQL, less without them")

@@ -22,9 +22,9 @@ from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from bench.wrk import BODY
-from harness.budgets import percentile
-from harness.processes import allow_descriptors, bare_environment, python_module, run_to_end, workspace
+from harness.processes.child import allow_descriptors, bare_environment, python_module, run_to_end, workspace
 from harness.settings import HarnessError
+from harness.verdict.thresholds import percentile
 
 SHED: Final = (429, 503)
 _SWEEP_S = 0.25

@@ -14,8 +14,8 @@ from bench.capacity import LEAST_ROWS, Worker, next_period
 from bench.pairs import Figure
 from bench.rig import HEARTBEAT, Disturbed, Refused, Rig, Void, client, refused
 from bench.wrk import BODY
-from harness.backend import Backend
-from harness.budgets import percentile
+from harness.stack.backend import Backend
+from harness.verdict.thresholds import percentile
 
 _RATE: Final = 200.0
 _STEADY_S: Final = 5.0  # 1,000 heartbeats: more than a p95 wants

@@ -14,10 +14,10 @@ from typing import Final
 from bench import steady
 from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed
 from bench.wrk import BODY, Wrk
-from faults.broken import build, installed
-from harness.backend import Backend
-from harness.budgets import Judgement, Limit, percentile
-from harness.processes import workspace
+from harness.mutation.backend_copy import build, installed
+from harness.processes.child import workspace
+from harness.stack.backend import Backend
+from harness.verdict.thresholds import Judgement, Limit, percentile
 
 _RATE = 200.0
 _DEVICES = 2_100  # more than ten seconds' worth: no beat is a duplicate

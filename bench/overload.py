@@ -20,9 +20,9 @@ from bench.cpu import kept_off, memory_mib
 from bench.flood import Order, Outcome, Stage, flood
 from bench.rig import HEARTBEAT, Rig, Void
 from bench.wrk import Wrk
-from harness.backend import Backend
-from harness.budgets import Judgement, Limit
-from harness.processes import workspace
+from harness.processes.child import workspace
+from harness.stack.backend import Backend
+from harness.verdict.thresholds import Judgement, Limit
 
 _OPEN = "open loop on raw sockets; the servers share the other CPUs"
 GOODPUT: Final = Limit("answered at 4 x the knee / at the knee", "", ">=", 0.7, source=_OPEN)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from harness.budgets import Judgement, Limit, Status
+from harness.verdict.thresholds import Judgement, Limit, Status
 
 LEAST_PAIRS: Final = 5
 _CONFIDENCE: Final = 0.9

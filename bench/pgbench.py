@@ -10,8 +10,8 @@ import re
 
 import psycopg
 
-from harness.postgres_binaries import install
-from harness.processes import bare_environment, run_to_end, workspace
+from harness.postgres.binaries import install
+from harness.processes.child import bare_environment, run_to_end, workspace
 from harness.settings import HarnessError
 
 CLIENTS = 16

@@ -21,12 +21,12 @@ import psycopg
 
 from bench.cpu import Meter
 from bench.wrk import Wrk
-from harness.backend import Backend
-from harness.client import Client, TransportError
-from harness.fleet import seed
-from harness.processes import workspace
+from harness.devices.seeded_fleet import seed
+from harness.http.client import Client, TransportError
+from harness.processes.child import workspace
 from harness.settings import HarnessError
-from harness.stack import Stack
+from harness.stack.backend import Backend
+from harness.stack.stack import Stack
 from harness.waiting import WaitTimeout
 
 HEARTBEAT = "/v1/heartbeat"

@@ -9,7 +9,7 @@ from typing import Final
 from bench import capacity, commands, crowds, heartbeats, layers, overload, scenarios, scrape, storage
 from bench.pairs import Figure
 from bench.rig import Disturbed, Refused, Rig, Void
-from harness.budgets import Judgement, Limit, Status
+from harness.verdict.thresholds import Judgement, Limit, Status
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.rig import Rig, Void
-from harness.budgets import Judgement, Limit, Status
-from harness.processes import Child
+from harness.processes.child import Child
+from harness.verdict.thresholds import Judgement, Limit, Status
 
-_LEAST = 60  # beats; below a percentile's own number every one must be within the limit (harness/budgets.py)
+_LEAST = 60  # beats; below a percentile's own number every one must be within the limit (harness/verdict/thresholds.py)
 _TIMEOUT_MS = 10_000.0
 _CLIENT = "python -m load sim20: answered - intended"
 _FLEET = "python -m load fleet-scale: its own percentile"

@@ -6,7 +6,7 @@ from typing import Final
 
 from bench.rig import HEARTBEAT, Rig, Void, client, counted
 from bench.wrk import Wrk
-from harness.budgets import Judgement, Limit, percentile
+from harness.verdict.thresholds import Judgement, Limit, percentile
 
 _MANY = 1_000_000
 _DEVICES = 5_000  # a duplicate is counted like any other

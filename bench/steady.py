@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from bench.wrk import BODY
-from harness.budgets import percentile
+from harness.verdict.thresholds import percentile
 
 _TIMEOUT_S = 10.0
 _CONNECTIONS = 64

@@ -15,11 +15,11 @@ import psycopg
 from bench import steady
 from bench.rig import HEARTBEAT, Rig, Void, listed, median_ratio
 from bench.wrk import Wrk
-from harness.backend import migrate
-from harness.budgets import Judgement, Limit, Status, percentile
-from harness.fleet import seed
-from harness.postgres import Postgres
-from harness.stack import Stack
+from harness.devices.seeded_fleet import seed
+from harness.postgres.server import Postgres
+from harness.stack.backend import migrate
+from harness.stack.stack import Stack
+from harness.verdict.thresholds import Judgement, Limit, Status, percentile
 from harness.waiting import eventually
 
 _RATE = 200.0

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.processes import bare_environment, run_to_end, workspace
+from harness.processes.child import bare_environment, run_to_end, workspace
 from harness.settings import HarnessError
 
 CONNECTIONS = 128

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ci.environments import BACKEND_LOCK, LOCKS, ROOT
-from harness.budgets import Check, Status, exit_code, judge
-from harness.report import Envelope, write_result
 from harness.settings import artifacts
+from harness.verdict.artifacts import Envelope, write_result
+from harness.verdict.thresholds import Check, Status, exit_code, judge
 
 SUITE: Final = "audit"
 CONTROL: Final = "jinja2==2.10"  # CVE-2019-10906, and more since

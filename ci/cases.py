@@ -8,13 +8,12 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ACCEPTANCE: Final = ROOT / "acceptance"
-FOLDERS: Final = (ACCEPTANCE, ACCEPTANCE / "chaos")
 PAGE: Final = ROOT / "docs" / "cases.md"
 _HEAD: Final = """# The acceptance cases
 
@@ -40,10 +39,16 @@ def cases(source: str) -> Iterator[Listed]:
                     yield Listed(ast.literal_eval(mark.args[0]), first_line)
 
 
+def _files(folders: Iterable[Path]) -> Iterator[Path]:
+    """The files of cases, without the tests of the suite's own helpers."""
+    for folder in folders:
+        yield from (path for path in sorted(folder.rglob("test_*.py")) if "tests" not in path.relative_to(folder).parts)
+
+
 def page(*folders: Path) -> str:
     """The whole page: a section per file, headed by the first sentence of its docstring. No folders: of all cases."""
     sections, total = [], 0
-    for path in (path for folder in folders or FOLDERS for path in sorted(folder.glob("test_*.py"))):
+    for path in _files(folders or (ACCEPTANCE,)):
         source = path.read_text(encoding="utf-8")
         found = sorted(cases(source))
         total += len(found)

@@ -19,9 +19,9 @@ from typing import Any, Final
 import yaml
 
 from ci import cases
-from harness.budgets import Check, Status, exit_code, judge
-from harness.report import ROOT, Envelope, write_result
 from harness.settings import artifacts
+from harness.verdict.artifacts import ROOT, Envelope, write_result
+from harness.verdict.thresholds import Check, Status, exit_code, judge
 
 SUITE: Final = "coverage"
 _METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")

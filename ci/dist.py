@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ci.environments import BACKEND, BACKEND_LOCK
-from harness.budgets import Check, Status, exit_code, judge
-from harness.report import Envelope, write_result
 from harness.settings import artifacts
+from harness.verdict.artifacts import Envelope, write_result
+from harness.verdict.thresholds import Check, Status, exit_code, judge
 
 SUITE: Final = "dist"
 SBOM: Final = "sbom.cdx.json"

@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-from contracts.run import SUITE, execute
 from contracts.steps import STEPS, Order
+from contracts.suite import SUITE, execute
 from harness import preflight
-from harness.budgets import exit_code
 from harness.settings import SettingsError, artifacts
+from harness.verdict.thresholds import exit_code
 
 DEFAULT_EXAMPLES = 200
 DEFAULT_SEED = 20261120

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from contracts.fuzz.world import Enrolled, World
 from contracts.spec import Document
 from contracts.wire import Wire
-from contracts.world import Enrolled, World
-from harness.recorder import Recorder
+from harness.http.coverage_recorder import Recorder
 from harness.settings import SettingsError, Target
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from contracts.fuzz.tally import Tally
 from contracts.spec import Document
-from contracts.tally import Tally
 
 Seen = Mapping[str, Mapping[str, int]]
 

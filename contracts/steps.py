@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from contracts import drift, fuzz, lint, valid_rate
 from contracts.coverage import Seen
-from contracts.scrub import scrub
+from contracts.drift import drift
+from contracts.fuzz import acceptance_rate, runner
+from contracts.fuzz.redact import scrub
+from contracts.fuzz.tally import Tally
+from contracts.lint import linters
 from contracts.spec import ROOT, Document
-from contracts.tally import Tally
-from harness import report
-from harness.budgets import Check, Judgement, Status
 from harness.settings import SECRETS, Target, backend_command
+from harness.verdict import artifacts
+from harness.verdict.thresholds import Check, Judgement, Status
 
 CURATED: Final = {
     "raw": ("contracts/test_raw_bytes.py", "contracts/test_raw_targets.py"),
@@ -68,10 +70,10 @@ class Outcome:
 def run_lint(order: Order) -> Outcome:
     title = "openapi.yaml is clean"
     try:
-        faults = lint.findings()
-    except lint.LinterUnavailable as error:
+        faults = linters.findings()
+    except linters.LinterUnavailable as error:
         return Outcome.doubt("lint", title, str(error))
-    clean = f"openapi-spec-validator, Redocly {lint.REDOCLY_VERSION}, openapi-python-client, house rules"
+    clean = f"openapi-spec-validator, Redocly {linters.REDOCLY_VERSION}, openapi-python-client, house rules"
     return _faults(order, "lint", title, faults, clean)
 
 
@@ -102,7 +104,7 @@ def _faults(order: Order, name: str, title: str, faults: Sequence[str], clean: s
     if not faults:
         return Outcome([Check(name, title, Status.PASS, clean)])
     file = f"{name}.txt"
-    report.write_text(order.folder / file, "\n".join(faults) + "\n")
+    artifacts.write_text(order.folder / file, "\n".join(faults) + "\n")
     for fault in faults[:SHOWN]:
         order.say(f"  {fault}")
     shown = f"{len(faults)} in {file}: {'; '.join(faults[:3])}"[:600]
@@ -152,10 +154,10 @@ def _pytest(order: Order, name: str, title: str) -> Outcome:
 def run_fuzz(order: Order) -> Outcome:
     title = "Schemathesis: all phases, all checks, no finding"
     try:
-        code, tally = fuzz.run(
+        code, tally = runner.run(
             order.needs_target(), order.folder, examples=order.examples, seed=order.seed, progress=order.progress
         )
-    except fuzz.FuzzerBroken as error:
+    except runner.FuzzerBroken as error:
         return Outcome.doubt("fuzz", title, str(error))
     findings = list(dict.fromkeys(tally.failures))
     detail = f"{tally.requests} requests, {tally.checks.total()} checks, seed {order.seed}"
@@ -166,18 +168,18 @@ def run_fuzz(order: Order) -> Outcome:
         status = Status.FAIL if findings or not tally.errors else Status.INCONCLUSIVE
         for fault in faults[:SHOWN]:
             order.say(f"  {fault}")
-        check = Check("fuzz", title, status, f"{detail}; {', '.join(fuzz.PARTS)}.txt: {'; '.join(faults[:3])}"[:600])
+        check = Check("fuzz", title, status, f"{detail}; {', '.join(runner.PARTS)}.txt: {'; '.join(faults[:3])}"[:600])
     with_input = [op.id for op in Document.read().operations() if op.parameters or "requestBody" in op.definition]
     return Outcome(
-        [check, *valid_rate.checks(tally, with_input, order.examples)],
-        valid_rate.valid_rates(tally, valid_rate.read_limits()),
+        [check, *acceptance_rate.checks(tally, with_input, order.examples)],
+        acceptance_rate.valid_rates(tally, acceptance_rate.read_limits()),
         {
             "examples per operation": order.examples,
             "requests": tally.requests,
             "checks run": tally.checks.total(),
             "findings": len(findings),
         },
-        [name for part in fuzz.PARTS for name in fuzz.files(part) if (order.folder / name).is_file()],
+        [name for part in runner.PARTS for name in runner.files(part) if (order.folder / name).is_file()],
         tally=tally,
     )
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import psycopg
 
-from harness import log_contract
-from harness.budgets import Check, Status
-from harness.leaks import Search
-from harness.logs import LogTap
+from harness.oracles import log_schemas
+from harness.oracles.log_tail import LogTap
+from harness.oracles.secret_scan import Search
 from harness.settings import SECRETS, Target
+from harness.verdict.thresholds import Check, Status
 
 
 class Sweep:
@@ -34,7 +34,7 @@ class Sweep:
         def lines() -> tuple[int, list[str]]:
             assert log is not None
             found = log.since(self._mark)
-            return len(found), list(log_contract.judge(found))
+            return len(found), list(log_schemas.judge(found))
 
         def log_secrets() -> tuple[int, list[str]]:
             assert log is not None

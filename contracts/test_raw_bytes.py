@@ -12,10 +12,10 @@ from typing import Final
 import pytest
 
 from contracts.expected import expect_no_echo, expect_problem, expect_success
+from contracts.fuzz.world import Enrolled, World
 from contracts.raw_cases import CANARY, JSON_LIMIT_BYTES, NOT_JSON, NOT_VALID, OPERATIONS, TOO_LARGE
 from contracts.test_signature import signature
 from contracts.wire import RawAnswer, RawRequest, Wire
-from contracts.world import Enrolled, World
 from harness.settings import Target
 
 

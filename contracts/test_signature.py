@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from contracts.expected import expect_problem, expect_success
+from contracts.fuzz.world import Enrolled, World
 from contracts.wire import RawAnswer, RawRequest, Wire
-from contracts.world import Enrolled, World
 from harness.settings import Target
 
 Command = Callable[..., RawAnswer]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.recorder import Recorder
-from harness.tls import connect
+from harness.http.coverage_recorder import Recorder
+from harness.http.tls import connect
 
 TIMEOUT_S = 15.0
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from harness.budgets import exit_code
 from harness.settings import HarnessError
+from harness.verdict.thresholds import exit_code
 from harness.waiting import Interrupted, interrupt
 
 HARNESS_TROUBLE = 2
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     # Here, because it takes a moment, and a signal must be heard from the first one.
-    from harness import launcher  # noqa: PLC0415
+    from harness.stack import launcher  # noqa: PLC0415
 
     try:
         if given.action == "up":

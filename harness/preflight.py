@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 
-from harness.client import Answer, Client, HttpxTransport, TransportError
-from harness.fcm import FcmControl
+from harness.fcm.server import FcmControl
+from harness.http.client import Answer, Client, HttpxTransport, TransportError
 from harness.settings import HarnessError, SettingsError, Target
 
 CHECKED: Final = "NEXMDM_CHECKED"  # the base URL that the launcher has started or checked for its command

@@ -15,8 +15,8 @@ It deliberately starts nothing and connects to nothing: it only reads, checks an
 | NEXMDM_BACKEND_COMMAND | the `nexmdm` command to start: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
 | NEXMDM_ALLOW_PRODUCTION | 1: run against an address that looks like production | unset |
-| NEXMDM_CHECKED | set by the launcher for its command: the base URL that needs no harness/preflight.py | unset |
-| SSL_CERT_FILE, SSL_CERT_DIR | whom https is trusted with (harness/tls.py); the variables of OpenSSL | the system's |
+| NEXMDM_CHECKED | set by the launcher for its command: the base URL that was looked at | unset |
+| SSL_CERT_FILE, SSL_CERT_DIR | whom https trusts; the variables of OpenSSL | the system's |
 
 No request to a target goes through a proxy: HTTP_PROXY and its relatives count for package registries alone.
 """

@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from harness import preflight
-from harness.budgets import exit_code
 from harness.settings import SettingsError, Target, artifacts
+from harness.verdict.thresholds import exit_code
 from load.arrivals.options import add_options as add_fleet_options
 from load.arrivals.options import chosen as chosen_fleet
 from load.arrivals.options import seconds

@@ -10,12 +10,12 @@ import random
 
 from gevent.event import Event
 
-from harness import fleet
-from harness.budgets import Status
-from harness.client import Transport
-from harness.device import Device
+from harness.devices import seeded_fleet
+from harness.devices.device import Device
+from harness.http.client import Transport
 from harness.settings import Target
-from harness.strangers import Strangers
+from harness.verdict.cpu_contention import Strangers
+from harness.verdict.thresholds import Status
 from load.commands import Commands
 from load.delivery import Delivery
 from load.engine import SETTING_UP_WITHIN_S, Engine, tell
@@ -36,7 +36,7 @@ class Broadcast(Engine):
         super().__init__(scenario, target, admin, seed)
         self.rounds = scenario.rounds
         self.collector = FanoutCollector(self.run, target, self.client)
-        self._fleet: list[fleet.FleetDevice] = []
+        self._fleet: list[seeded_fleet.FleetDevice] = []
         self._crew: dict[int, Device] = {}
         self._over = Event()
 
@@ -44,7 +44,7 @@ class Broadcast(Engine):
         """Seed the fleet."""
         if self.target.database_url is None or self.target.fcm_url is None:
             raise NotReady("needs DATABASE_URL and NEXMDM_FCM_URL, the control of a fake FCM", Status.INCONCLUSIVE)
-        self._fleet = fleet.seed(self.target.database_url, self.run.profile.devices)
+        self._fleet = seeded_fleet.seed(self.target.database_url, self.run.profile.devices)
         self.run.secrets.append(self._fleet[0].token)  # its end is the secret that all of them share
         return f"{len(self._fleet)} devices seeded"
 

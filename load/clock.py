@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from harness.client import Answer
+from harness.http.client import Answer
 
 _READINGS = 5
 _TICK_WITHIN_S = 2.5

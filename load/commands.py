@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import gevent
 from gevent.pool import Group
 
-from harness.client import Answer, Client, TransportError
-from harness.device import Device
-from harness.fcm import FcmError
+from harness.devices.device import Device
+from harness.fcm.server import FcmError
+from harness.http.client import Answer, Client, TransportError
 from load.clock import ServerClock
 from load.delivery import Delivery, Messages, awaited
 from load.recorder import COMMAND, RESULT, Sample

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.budgets import Check, Judgement, Status, judge
-from harness.report import Envelope, write_result, write_text, write_timelines
+from harness.verdict.artifacts import Envelope, write_result, write_text, write_timelines
+from harness.verdict.thresholds import Check, Judgement, Status, judge
 from load.evidence import Evidence
 from load.examine import Question, examine
 from load.journal import events

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 from gevent.event import AsyncResult
 
-from harness.fcm import FcmControl
+from harness.fcm.server import FcmControl
 
 Messages = Mapping[str, "AsyncResult[dict[str, Any]]"]
 

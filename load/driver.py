@@ -13,8 +13,8 @@ import gevent
 from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 
-from harness.budgets import Status
 from harness.settings import Target
+from harness.verdict.thresholds import Status
 from load.broadcast import Broadcast
 from load.conclusion import conclude
 from load.engine import Engine

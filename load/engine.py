@@ -17,10 +17,10 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.pool import Group
 
-from harness.budgets import Check, Status
-from harness.client import Answer, Client, Transport, TransportError
-from harness.device import Device
+from harness.devices.device import Device
+from harness.http.client import Answer, Client, Transport, TransportError
 from harness.settings import Target
+from harness.verdict.thresholds import Check, Status
 from load import clock
 from load.conclusion import Yardstick
 from load.evidence import Collector

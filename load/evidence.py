@@ -14,12 +14,12 @@ from typing import Any
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.budgets import Status
-from harness.client import Client
-from harness.fcm import FcmControl
-from harness.leaks import Search
-from harness.logs import LogTap
+from harness.fcm.server import FcmControl
+from harness.http.client import Client
+from harness.oracles.log_tail import LogTap
+from harness.oracles.secret_scan import Search
 from harness.settings import Target
+from harness.verdict.thresholds import Status
 from harness.waiting import eventually
 from load.seats import Run
 

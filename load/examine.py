@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from harness.budgets import Check, Status
+from harness.verdict.thresholds import Check, Status
 from load.evidence import Evidence
 from load.seats import Run
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.budgets import Judgement, Limit, Status, percentile
+from harness.verdict.thresholds import Judgement, Limit, Status, percentile
 from load.checks import FANOUT_QUESTIONS
 from load.conclusion import Facts, Yardstick, on_time_share, spared
 from load.evidence import Evidence

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from harness.budgets import Check, Judgement, Status
-from harness.report import timestamp
+from harness.verdict.artifacts import timestamp
+from harness.verdict.thresholds import Check, Judgement, Status
 from load.seats import Run
 
 _LEVELS = {Status.PASS: "INFO", Status.DISABLED: "INFO", Status.INCONCLUSIVE: "WARNING", Status.FAIL: "ERROR"}

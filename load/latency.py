@@ -15,7 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Self
 
-from harness.report import timestamp, write_json
+from harness.verdict.artifacts import timestamp, write_json
 from load.recorder import Sample
 
 QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1.0)

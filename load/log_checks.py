@@ -6,10 +6,10 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from harness import log_contract
-from harness.budgets import Check, Status
-from harness.leaks import Search
+from harness.oracles import log_schemas
+from harness.oracles.secret_scan import Search
 from harness.settings import SECRETS
+from harness.verdict.thresholds import Check, Status
 from load.evidence import Evidence
 from load.examine import Found, Question
 from load.seats import Run, Seat
@@ -69,7 +69,7 @@ def _quiet(run: Run, evidence: Evidence) -> Found:
 
 def _lines(_: Run, evidence: Evidence) -> Found:
     lines = evidence.lines or []
-    return Found(list(log_contract.judge(lines)), f"{len(lines)} log lines")
+    return Found(list(log_schemas.judge(lines)), f"{len(lines)} log lines")
 
 
 def _secrets(run: Run, evidence: Evidence) -> Found:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.budgets import Status
-from harness.client import Answer, Client
+from harness.http.client import Answer, Client
+from harness.verdict.thresholds import Status
 from load.apk import make_apk
 from load.profiles import Profile
 from load.seats import Run, Seat

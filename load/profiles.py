@@ -2,7 +2,7 @@
 
 Sources: seed 000 B (20 devices, two minutes, 10-15 s, answers after 1-3 s, latency and error limits), seed 001 (100
 devices that post every 120 s, FCM dispatch) and performance.md (a command to 1,000 devices). How a percentile is judged
-when a short run cannot have its 10 / (1 - p) samples: see harness/budgets.py.
+when a short run cannot have its 10 / (1 - p) samples: see harness/verdict/thresholds.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Self
 
-from harness.budgets import Limit, Status, minimum_samples
+from harness.verdict.thresholds import Limit, Status, minimum_samples
 
 # Fewer beats than this say nothing, whatever the profile: at 20, p95 has one sample beyond it.
 LEAST_SAMPLES = 20

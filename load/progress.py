@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from harness.budgets import percentile
+from harness.verdict.thresholds import percentile
 from load.seats import OVER, Run
 
 _LINE_EVERY_S = 10.0

@@ -10,7 +10,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harness.budgets import percentile
+from harness.verdict.thresholds import percentile
 from load.schedule import bucket_of
 
 HEARTBEAT, DUPLICATE, COMMAND, RESULT = "heartbeat", "duplicate", "command", "result"

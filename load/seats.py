@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.budgets import Check, Status
-from harness.device import Device
+from harness.devices.device import Device
+from harness.verdict.thresholds import Check, Status
 from load.profiles import Scenario
 from load.recorder import Recorder
 from load.schedule import Beat

@@ -8,10 +8,10 @@ from functools import partial
 import gevent
 from gevent.event import AsyncResult
 
-from harness.client import Transport, TransportError
-from harness.device import Device
+from harness.devices.device import Device
+from harness.http.client import Transport, TransportError
 from harness.settings import Target
-from harness.strangers import Strangers
+from harness.verdict.cpu_contention import Strangers
 from load import preparation
 from load.commands import Commands
 from load.delivery import Delivery

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from harness.budgets import Judgement, Limit, percentile
-from harness.device import MILESTONES
+from harness.devices.device import MILESTONES
+from harness.verdict.thresholds import Judgement, Limit, percentile
 from load.checks import QUESTIONS
 from load.conclusion import Facts, Yardstick, on_time_share, spared
 from load.evidence import Evidence

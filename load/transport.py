@@ -12,8 +12,8 @@ from urllib.parse import urlencode
 import gevent.ssl
 from locust.contrib.fasthttp import FastHttpSession
 
-from harness import tls
-from harness.transport import Answer, Params, TransportError
+from harness.http import tls
+from harness.http.transport import Answer, Params, TransportError
 
 
 def trusted(cafile: str | None = None) -> gevent.ssl.SSLContext:  # noqa: ARG001  # geventhttpclient offers its own

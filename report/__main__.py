@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.budgets import exit_code
+from harness.verdict.thresholds import exit_code
 from report.page import write
 from report.sources import ReportError
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from harness.report import write_text
+from harness.verdict.artifacts import write_text
 from report import capacity, grid, lanes, latency, resources, words
 from report.charts import Figure
 from report.limits import Bar, bar
@@ -95,7 +95,7 @@ def _view(sources: Sources) -> dict[str, Any]:
         "result": result,
         "tallies": list(filter(None, (words.tally(result["limits"], "limit"), words.tally(result["checks"], "check")))),
         "limits": _limits(result),
-        "checks": _checks(result, fold=len(result["checks"]) > _MOST_CHECKS or bool(sources.faults)),
+        "checks": _checks(result, fold=len(result["checks"]) > _MOST_CHECKS or bool(sources.mutants)),
         "kinds": drawn("latency.json", kinds) if sources.latency else None,
         "latency": sources.latency,
         "quantiles": latency.columns(sources.latency) if sources.latency else [],
@@ -111,7 +111,7 @@ def _view(sources: Sources) -> dict[str, Any]:
         "log": sources.log,
         "grid": grid.grid(sources.matrix) if sources.matrix else None,
         "matrix_from": sources.matrix_from,
-        "faults": sources.faults.get("faults", []),
+        "mutants": sources.mutants.get("mutants", []),
         "chaos": sources.chaos.get("faults", []),
         "files": _files(sources),
     }

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from harness.report import ArtifactError, validate
+from harness.verdict.artifacts import ArtifactError, validate
 
 _MOST_FAILURES: Final = 50
 _MOST_LINES: Final = 200
@@ -46,7 +46,7 @@ class Sources:
     result: dict[str, Any]
     latency: dict[str, Any] = field(default_factory=dict)
     timelines: dict[str, Any] = field(default_factory=dict)
-    faults: dict[str, Any] = field(default_factory=dict)
+    mutants: dict[str, Any] = field(default_factory=dict)
     chaos: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, Any] = field(default_factory=dict)
     matrix_from: str = ""
@@ -78,7 +78,7 @@ def read(directory: Path) -> Sources:
             sources.unusable[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return None
 
-    for name in ("latency", "timelines", "faults", "chaos"):
+    for name in ("latency", "timelines", "mutants", "chaos"):
         setattr(sources, name, part(f"{name}.json", partial(_json, schema=name)) or {})
     own = (directory / "matrix.json").exists() or directory.resolve().name == "acceptance"
     beside = directory if own else directory.resolve().parent / "acceptance"

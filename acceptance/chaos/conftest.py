@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from acceptance.chaos import table
-from acceptance.chaos.scene import SETTINGS, NewScene, Scene
-from acceptance.chaos.suffer import BEGUN, SUFFERED, Suffer
-from acceptance.results import RESULTS
-from acceptance.stacks import Stacks
-from acceptance.system import System
-from harness.balancer import Balancer
+from acceptance.chaos import report
+from acceptance.chaos.assertions import BEGUN, SUFFERED, Suffer
+from acceptance.chaos.experiment import SETTINGS, NewScene, Scene
+from acceptance.suite.environments import Stacks
+from acceptance.suite.results import RESULTS
+from acceptance.system.system import System
 from harness.settings import artifacts
+from harness.stack.tcp_balancer import Balancer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,15 +36,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     rows = config.stash[SUFFERED]
     if not rows:
         return
-    table.write(artifacts(config.option.suite), rows, sample=config.option.sample)
+    report.write(artifacts(config.option.suite), rows, sample=config.option.sample)
     results = config.stash[RESULTS]
-    results.judgements += table.limits(rows)
-    results.files.append(table.NAME)
-    results.tables.append(table.markdown(rows))
+    results.judgements += report.limits(rows)
+    results.files.append(report.NAME)
+    results.tables.append(report.markdown(rows))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for line in table.lines(rows) if (rows := config.stash[SUFFERED]) else ():
+    for line in report.lines(rows) if (rows := config.stash[SUFFERED]) else ():
         terminalreporter.write_line(line)
 
 

@@ -2,11 +2,11 @@
 
 from functools import partial
 
-from acceptance.case import case
-from acceptance.chaos.faults import backend as faults
-from acceptance.chaos.scene import NewScene
-from acceptance.chaos.suffer import Suffer
-from acceptance.chaos.traffic import Traffic
+from acceptance.chaos.assertions import Suffer
+from acceptance.chaos.experiment import NewScene
+from acceptance.chaos.injections import backend as faults
+from acceptance.chaos.workload import Traffic
+from acceptance.suite.case import case
 
 # These recoveries begin with a new process: 1.2 s on a quiet machine, most of it imports, and 9 s on one that is busy.
 STARTED_WITHIN_S = 15.0

@@ -3,10 +3,10 @@
 import itertools
 from datetime import datetime
 
-from acceptance.case import case
-from acceptance.chaos.faults import background as faults
-from acceptance.chaos.scene import NewScene
-from acceptance.chaos.suffer import Suffer
+from acceptance.chaos.assertions import Suffer
+from acceptance.chaos.experiment import NewScene
+from acceptance.chaos.injections import background as faults
+from acceptance.suite.case import case
 
 RETENTION_EVERY_S = 2.0
 

@@ -5,14 +5,14 @@ from contextlib import closing
 
 import pytest
 
-from acceptance.answers import accepted
-from acceptance.case import DISABLED, case
-from acceptance.chaos.faults import database as faults
-from acceptance.chaos.scene import NewScene
-from acceptance.chaos.suffer import Suffer
-from harness import small_disk
-from harness.moved_clock import MovedClock, MovedClockError
-from harness.postgres import Postgres
+from acceptance.chaos.assertions import Suffer
+from acceptance.chaos.experiment import NewScene
+from acceptance.chaos.injections import database as faults
+from acceptance.suite.case import DISABLED, case
+from acceptance.system.match import accepted
+from harness.chaos import small_disk
+from harness.chaos.clock import MovedClock, MovedClockError
+from harness.postgres.server import Postgres
 
 DISK_KIB = 256 * 1024
 DAY_S = 86_400

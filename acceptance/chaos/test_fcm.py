@@ -2,10 +2,10 @@
 
 import pytest
 
-from acceptance.case import case
-from acceptance.chaos.faults import fcm as faults
-from acceptance.chaos.scene import NewScene
-from acceptance.chaos.suffer import Suffer
+from acceptance.chaos.assertions import Suffer
+from acceptance.chaos.experiment import NewScene
+from acceptance.chaos.injections import fcm as faults
+from acceptance.suite.case import case
 
 # The time-out of an attempt is 1 s here (scene.SETTINGS), so that each of these lasts seconds and not minutes.
 AWAY = {

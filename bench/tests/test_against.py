@@ -17,8 +17,8 @@ from bench.against import Order
 from bench.pairs import Figure
 from bench.rig import Disturbed, Plan, Refused, Rig, Unsupported, Void, refused
 from bench.rows import ROWS, Comparison, Row, observed
-from harness.backend import BackendError
-from harness.budgets import Limit, Status
+from harness.stack.backend import BackendError
+from harness.verdict.thresholds import Limit, Status
 
 FIGURE = Figure("heartbeats", "/s", higher_is_better=True)
 LIMIT = Limit("a time", "ms", "<", 5)

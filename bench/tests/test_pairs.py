@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from bench.pairs import Figure, Pair, Paired, baseline_first, rank
-from harness.budgets import Status
+from harness.verdict.thresholds import Status
 
 RATE = Figure("heartbeats", "/s", higher_is_better=True)
 TIME = Figure("p95", "ms")

@@ -14,7 +14,7 @@ from bench.rig import Plan, Rig, Void
 from bench.rows import ROWS, Row
 from bench.steady import Beat
 from bench.wrk import WrkError
-from harness.budgets import Limit, Status
+from harness.verdict.thresholds import Limit, Status
 
 LIMIT = Limit("a ratio", "", ">=", 0.5)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ci import audit
-from harness.budgets import Status
+from harness.verdict.thresholds import Status
 
 SOUND: dict[str, Any] = {"name": "one", "version": "1.0", "vulns": []}
 BAD: dict[str, Any] = {"name": "two", "version": "2.0", "vulns": [{"id": "PYSEC-1"}, {"id": "CVE-2"}]}

@@ -12,7 +12,7 @@ import pytest
 
 from ci import dist
 from ci.environments import BACKEND_LOCK
-from harness.budgets import Status
+from harness.verdict.thresholds import Status
 
 BUILDER = """#!{python}
 import os, pathlib, sys, time

@@ -16,7 +16,7 @@ import pytest
 from ci import environments
 from ci.environments import ROOT
 from ci.tests.commands import environment, run
-from harness.stack import Stack
+from harness.stack.stack import Stack
 from harness.tests.fronts import KEY, SECRET, listening, make_authority, nexmdm, recording_proxy, tls_before
 
 KEYS = {"NEXMDM_ADMIN_KEY": KEY, "NEXMDM_HMAC_SECRET": SECRET}
@@ -132,7 +132,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     "command, proofs",
     [
         (("acceptance", "--case", "register/001", "--case", "command/001"), {"register/001", "command/001"}),
-        (("contract", "--only", "signature"), {"signature"}),  # contracts/tests/test_run.py asks the fuzzer
+        (("contract", "--only", "signature"), {"signature"}),  # contracts/tests/test_suite.py asks the fuzzer
         (("sim20", "--duration", "15s"), {"preparation", "apk"}),
         (("load", "fleet-scale", "--devices", "50", "--duration", "5s", "--cadence", "5s"), {"preparation"}),
     ],

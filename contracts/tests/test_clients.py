@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts import clients
+from contracts.lint import clients
 from contracts.spec import OPENAPI
 
 BODY = "          application/octet-stream:\n            schema: {type: string, format: binary}\n"

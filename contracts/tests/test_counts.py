@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from contracts.coverage import matrix
+from contracts.fuzz.acceptance_rate import checks, luck_of, read_limits, valid_rates
+from contracts.fuzz.tally import Tally
 from contracts.spec import Document
-from contracts.tally import Tally
-from contracts.valid_rate import checks, luck_of, read_limits, valid_rates
-from harness.budgets import Judgement, Status
+from harness.verdict.thresholds import Judgement, Status
 
 DOCUMENT = Document.read()
 LIMITS = {"default": {"min_valid": 3, "min_share": 0.5}, "operations": {}}

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from contracts.expected import expect_no_echo, expect_problem, expect_success
-from contracts.scrub import scrub
+from contracts.fuzz.redact import scrub
 from contracts.spec import ROOT
 from contracts.steps import CURATED
 from contracts.tests.stub import running

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from contracts import drift
-from contracts.shapes import differences, normal
+from contracts.drift import drift
+from contracts.drift.schema_diff import differences, normal
 from contracts.spec import Document, Json
 from contracts.tests.stub import running
 

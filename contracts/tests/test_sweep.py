@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from contracts.sweep import Sweep
-from harness.budgets import Status
-from harness.postgres import Postgres
+from harness.postgres.server import Postgres
 from harness.settings import Target
+from harness.verdict.thresholds import Status
 
 TOKEN = "nxe_" + "A" * 43
 TARGET = Target("http://127.0.0.1:1", "k" * 16, "s" * 16)

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.processes import temp_root
+from harness.processes.child import temp_root
 
 ROOT = Path(__file__).parents[2]
 

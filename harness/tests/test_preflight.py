@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import preflight, tls
-from harness.client import Client
+from harness import preflight
+from harness.http import tls
+from harness.http.client import Client
+from harness.http.transport import HttpxTransport
 from harness.settings import SettingsError, Target
 from harness.tests.fronts import (
     KEY,
@@ -28,7 +30,6 @@ from harness.tests.fronts import (
     silent,
     tls_before,
 )
-from harness.transport import HttpxTransport
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 from rich.console import Console
 
-from harness.processes import allow_descriptors
+from harness.processes.child import allow_descriptors
 from harness.settings import Target
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone

@@ -6,8 +6,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from harness.budgets import Check, Judgement, Status, judge
-from harness.report import Envelope, write_result, write_text
+from harness.verdict.artifacts import Envelope, write_result, write_text
+from harness.verdict.thresholds import Check, Judgement, Status, judge
 from load.arrivals import resources
 from load.arrivals.knee import End, knee
 from load.arrivals.profiles import FLEETS, Capacity, Fleet, Soak, limits

@@ -19,7 +19,7 @@ import gevent
 from gevent.lock import Semaphore
 from gevent.pool import Group
 
-from harness.device import Device
+from harness.devices.device import Device
 from load.arrivals.schedule import Beat, Leg, jitters
 from load.arrivals.tally import Tally
 from load.arrivals.wire import Connections, NoAnswer

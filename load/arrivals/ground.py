@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import psycopg
 
-from harness import fleet
-from harness.budgets import Check, Status
-from harness.client import Client
-from harness.logs import LogTap
+from harness.devices import seeded_fleet
+from harness.http.client import Client
+from harness.oracles.log_tail import LogTap
 from harness.settings import SettingsError, Target
+from harness.verdict.thresholds import Check, Status
 from load.arrivals.tally import Rows, pair
 from load.clock import ServerClock, from_database
 from load.evidence import Metrics, Numbers, read_metrics
@@ -52,7 +52,7 @@ class Ground:
 
     def seed(self, count: int) -> list[str]:
         """Put this many devices into the database; returns their tokens. psycopg.Error."""
-        devices = fleet.seed(self._url, count)
+        devices = seeded_fleet.seed(self._url, count)
         self._numbers = {device.device_id: number for number, device in enumerate(devices)}
         return [device.token for device in devices]
 

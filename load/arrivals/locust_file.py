@@ -22,7 +22,7 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from rich.console import Console
 
 from harness import preflight
-from harness.processes import allow_descriptors
+from harness.processes.child import allow_descriptors
 from harness.settings import SettingsError, Target, artifacts
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.budgets import Limit, Op, Status, minimum_samples
+from harness.verdict.thresholds import Limit, Op, Status, minimum_samples
 
 LEAST_SAMPLES = 20
 

@@ -15,7 +15,7 @@ from statistics import linear_regression, median
 import gevent
 import psutil
 
-from harness.budgets import Check, Judgement, Limit, Status
+from harness.verdict.thresholds import Check, Judgement, Limit, Status
 from load.arrivals.profiles import Soak
 
 _MIB = 2**20

@@ -13,9 +13,9 @@ from typing import Protocol
 
 import gevent
 
-from harness.budgets import Check, Status
 from harness.settings import Target
-from harness.strangers import Strangers
+from harness.verdict.cpu_contention import Strangers
+from harness.verdict.thresholds import Check, Status
 from load.arrivals.crew import Crew
 from load.arrivals.generator import Outfit
 from load.arrivals.ground import Left

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from gevent import socket, ssl
 from gevent.lock import Semaphore
 
-from harness import tls
+from harness.http import tls
 
 MOST_CONNECTIONS = 2000
 _IDLE_S = 1.0  # a server may close a connection that idles; what it closes at this very moment would be a lost beat

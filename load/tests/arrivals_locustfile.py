@@ -4,9 +4,9 @@ ones, and compares the server's own count with what was answered."""
 import time
 from dataclasses import replace
 
-from harness.budgets import Check, Status
-from harness.client import Client
+from harness.http.client import Client
 from harness.settings import Target
+from harness.verdict.thresholds import Check, Status
 from load.arrivals.ground import Left, answer
 from load.arrivals.locust_file import Idle, locust_file
 from load.arrivals.profiles import FLEET_SCALE

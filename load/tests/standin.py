@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from harness.fleet import FleetDevice
-from harness.transport import Answer, Params, TransportError
+from harness.devices.seeded_fleet import FleetDevice
+from harness.http.transport import Answer, Params, TransportError
 
 ADMIN_KEY = "admin-key-0123456789"
 

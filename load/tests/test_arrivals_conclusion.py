@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.budgets import Check, Status
+from harness.verdict.thresholds import Check, Status
 from load.arrivals.conclusion import conclude
 from load.arrivals.knee import End
 from load.arrivals.profiles import CAPACITY, FLEET_SCALE, SOAK, Fleet

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.budgets import Check
 from harness.settings import SettingsError, Target
+from harness.verdict.thresholds import Check
 from load.arrivals import ground
 from load.arrivals.ground import Ground, Left
 from load.arrivals.tally import Rows

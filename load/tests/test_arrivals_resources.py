@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from harness.budgets import Status
+from harness.verdict.thresholds import Status
 from load.arrivals.profiles import SOAK
 from load.arrivals.resources import Sample, growth, resources_csv, same_processes, sample, slope_mib_per_h
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.budgets import Status
+from harness.verdict.thresholds import Status
 from load.checks import QUESTIONS
 from load.evidence import Evidence, Metrics
 from load.examine import examine

@@ -9,7 +9,7 @@ from email.utils import formatdate
 
 import pytest
 
-from harness.transport import Answer
+from harness.http.transport import Answer
 from load.clock import ServerClock, from_date_header, measure
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness.budgets import Check, Judgement, Status
+from harness.verdict.thresholds import Check, Judgement, Status
 from load.conclusion import conclude
 from load.evidence import Evidence
 from load.profiles import FLEET100, SIM20, Profile

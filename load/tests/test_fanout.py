@@ -12,9 +12,9 @@ from typing import Any
 import gevent
 import pytest
 
-from harness import fleet
-from harness.budgets import Check, Judgement, Status
+from harness.devices import seeded_fleet
 from harness.settings import Target
+from harness.verdict.thresholds import Check, Judgement, Status
 from load import clock, delivery
 from load.broadcast import Broadcast
 from load.conclusion import conclude
@@ -38,7 +38,7 @@ def fan_out(standin: StandIn, directory: Path, patch: pytest.MonkeyPatch, **targ
         at = datetime.now(UTC)
         return [{**view, "created_at": at, "sent_at": at} for view in standin.dispatches.values()]
 
-    patch.setattr(fleet, "seed", standin.seed)
+    patch.setattr(seeded_fleet, "seed", standin.seed)
     patch.setattr(delivery, "FcmControl", lambda _: standin)
     patch.setattr("load.evidence.FcmControl", lambda _: standin)
     server_clock = clock.ServerClock(time.time() - time.monotonic(), 0.0, "database")

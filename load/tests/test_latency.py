@@ -12,7 +12,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.budgets import percentile
+from harness.verdict.thresholds import percentile
 from load.latency import QUANTILES, Histogram, Stage, Timings, cell_of, write_latency
 from load.recorder import Sample
 

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from harness import log_contract
+from harness.oracles import log_schemas
 from load.tests.conftest import Outcome
 
 Simulated = dict[str, Outcome]
@@ -63,7 +63,7 @@ def test_its_own_events_are_as_their_schemas_say(simulated: Simulated) -> None:
     assert {line["event"] for line in lines} == {
         f"acceptance.{name}" for name in ("phase", "limit", "check", "verdict")
     }
-    assert list(log_contract.judge(lines)) == []
+    assert list(log_schemas.judge(lines)) == []
 
 
 @pytest.mark.parametrize(

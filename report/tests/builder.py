@@ -9,8 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.budgets import Check, Judgement, Limit, Status, judge
-from harness.report import Envelope, Moment, Timeline, timestamp, write_json, write_result, write_text, write_timelines
+from harness.verdict.artifacts import (
+    Envelope,
+    Moment,
+    Timeline,
+    timestamp,
+    write_json,
+    write_result,
+    write_text,
+    write_timelines,
+)
+from harness.verdict.thresholds import Check, Judgement, Limit, Status, judge
 
 START = 1_795_000_000.0
 MILESTONES = ("apk_downloaded", "registered", "heartbeat", "command", "message", "result")
@@ -154,17 +163,17 @@ def matrix(directory: Path) -> None:
     write_json(directory / "matrix.json", {"cases": cases, "operations": operations}, "matrix")
 
 
-def faults(directory: Path) -> None:
-    """faults.json: one killed, one survived."""
+def mutants(directory: Path) -> None:
+    """mutants.json: one killed, one survived."""
 
     def one(name: str, verdict: str) -> dict[str, Any]:
         change = {"file": "auth.py", "old": "if not valid:", "new": "if False:"}
-        about = {"fault": name, "breaks": "anybody may send commands", "row": "401", "operations": ["sendCommand"]}
+        about = {"mutant": name, "breaks": "anybody may send commands", "row": "401", "operations": ["sendCommand"]}
         found = {"verdict": verdict, "red": ["commands/002"], "said": "during call: AssertionError", "took_s": 7.6}
         return about | change | found | {"suite": "acceptance", "caught_by": "commands/001"}
 
-    document = {"faults": [one("auth/any-signature", "killed"), one("auth/no-signature", "survived")]}
-    write_json(directory / "faults.json", document, "faults")
+    document = {"mutants": [one("auth/any-signature", "killed"), one("auth/no-signature", "survived")]}
+    write_json(directory / "mutants.json", document, "mutants")
 
 
 def chaos(directory: Path) -> None:
@@ -192,7 +201,7 @@ def junit(directory: Path, output: str = "assert 200 == 401", times: int = 1) ->
     """junit.xml with a passed case, and a failed one as often as asked for."""
     case = '<properties><property name="case" value="register/002"/></properties>'
     failed = f'<failure message="short">{output}</failure><system-err>last words</system-err>'
-    test = f'<testcase classname="acceptance.test_register" name="test_it">{case}{failed}</testcase>'
+    test = f'<testcase classname="acceptance.fleet.test_register" name="test_it">{case}{failed}</testcase>'
     suite = f'<testsuite><testcase name="fine"/>{test * times}</testsuite>'
     write_text(directory / "junit.xml", f'<?xml version="1.0"?><testsuites>{suite}</testsuites>')
 
@@ -247,9 +256,9 @@ def rising(directory: Path) -> Path:
 
 def hunted(directory: Path) -> Path:
     result(
-        directory, [], [Check("auth/any", "a fault", Status.FAIL, "survived")], suite="faults", files=["faults.json"]
+        directory, [], [Check("auth/any", "a mutant", Status.FAIL, "survived")], suite="mutants", files=["mutants.json"]
     )
-    faults(directory)
+    mutants(directory)
     return directory
 
 
@@ -279,6 +288,6 @@ SUITES = {
     "empty": empty,
     "capacity": rising,
     "chaos": shaken,
-    "faults": hunted,
+    "mutants": hunted,
     "soak": soaked,
 }

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.budgets import Check, Limit, Status
-from harness.report import write_text
+from harness.verdict.artifacts import write_text
+from harness.verdict.thresholds import Check, Limit, Status
 from report.__main__ import main
 from report.page import render, write
 from report.sources import ReportError
@@ -70,7 +70,7 @@ def test_headings_come_in_order_and_tables_have_scopes(suite: Path) -> None:
         ("empty", "limits facts environment"),
         ("capacity", "checks facts latency stages environment"),
         ("chaos", "limits facts chaos environment"),
-        ("faults", "checks facts faults environment"),
+        ("mutants", "checks facts mutants environment"),
         ("soak", "limits facts latency resources environment"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Who may call what: credentials, signatures, the authorisation matrix."""

@@ -1,0 +1,114 @@
+"""One plain request per operation and who may make it, for cases that hold for all of them: access, outages, limits.
+
+Does not know what an answer should be.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package
+from acceptance.system.api import Api
+from acceptance.system.system import System
+from harness.http.client import Answer, encode
+from harness.settings import SECRETS
+
+UNKNOWN = "01890000-0000-7000-8000-000000000000"
+# What the requests are about, unless a case has something real to ask for.
+NOTHING = {"device_id": UNKNOWN, "token_id": UNKNOWN, "request_id": "some-dispatch", "package_name": "com.nobody.app"}
+
+Headers = list[tuple[str, str]]
+Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature depends on the body
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that is good but for what it is about; names in braces stand for that."""
+
+    caller: str  # device, enrolment, download (an enrolment token or an admin), admin, signed, open (anybody)
+    method: str
+    path: str
+    body: Any = None
+
+    def filled(self, about: dict[str, str]) -> tuple[str, bytes | None, Headers]:
+        """Path, body and its media type."""
+        path = self.path.format(**about)
+        if self.body is apk:
+            return f"{path}&package_name={new_package()}", apk(), [("Content-Type", MEDIA_TYPE)]
+        if self.body is None:
+            return path, None, []
+        body = {name: value.format(**about) if isinstance(value, str) else value for name, value in self.body.items()}
+        return path, encode(body), [("Content-Type", "application/json")]
+
+
+CALLS = {
+    "registerDevice": Call("enrolment", "POST", "/v1/register", {"agent_version": "1.4.2"}),
+    "recordHeartbeat": Call("device", "POST", "/v1/heartbeat", {"status": "ok"}),
+    "completeAction": Call("device", "POST", "/v1/action-result", {"request_id": "{request_id}", "outcome": "ok"}),
+    "sendCommand": Call("signed", "POST", "/admin/command", {"device_id": "{device_id}", "action": "ping"}),
+    "listDevices": Call("admin", "GET", "/v1/devices"),
+    "getDevice": Call("admin", "GET", "/v1/devices/{device_id}"),
+    "retireDevice": Call("admin", "DELETE", "/v1/devices/{device_id}"),
+    "listDispatches": Call("admin", "GET", "/admin/dispatches"),
+    "getDispatch": Call("admin", "GET", "/admin/dispatches/{request_id}"),
+    "createEnrollTokens": Call("admin", "POST", "/v1/enroll-tokens", {"aliases": ["A"]}),
+    "listEnrollTokens": Call("admin", "GET", "/v1/enroll-tokens"),
+    "revokeEnrollToken": Call("admin", "DELETE", "/v1/enroll-tokens/{token_id}"),
+    "uploadApkBuild": Call("admin", "POST", "/v1/apk/builds?version_code=1&version_name=1.0.0", apk),
+    "listApkBuilds": Call("admin", "GET", "/v1/apk/builds"),
+    "downloadLatestApk": Call("download", "GET", "/v1/apk/download-latest?package_name={package_name}"),
+    "headLatestApk": Call("download", "HEAD", "/v1/apk/download-latest?package_name={package_name}"),
+    "renderEnrollSh": Call("admin", "GET", "/v1/scripts/enroll.sh?alias=D01"),
+    "renderEnrollCmd": Call("admin", "GET", "/v1/scripts/enroll.cmd?alias=D01"),
+    "getMetrics": Call("admin", "GET", "/metrics"),
+    "getHealth": Call("open", "GET", "/healthz"),
+    "getReadiness": Call("open", "GET", "/readyz"),
+    "getOpenapiYaml": Call("open", "GET", "/openapi.yaml"),
+    "getOpenapiJson": Call("open", "GET", "/openapi.json"),
+    "getDocs": Call("open", "GET", "/docs"),
+}
+WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
+
+
+def nobody(_raw: bytes) -> Headers:
+    """No credential at all."""
+    return []
+
+
+def bearer(token: str) -> Proof:
+    SECRETS.add(token)
+    return lambda _raw: [("Authorization", f"Bearer {token}")]
+
+
+def admin(system: System) -> Proof:
+    return lambda _raw: [("X-Admin", system.target.admin_key)]
+
+
+def signed(system: System, age_s: int = 0) -> Proof:
+    """A right signature without the admin key, by default of now."""
+    stamp = int(time.time()) - age_s
+    return lambda raw: [("X-Timestamp", str(stamp)), ("X-Signature", system.api.sign(stamp, raw))]
+
+
+def both(one: Proof, other: Proof) -> Proof:
+    return lambda raw: [*one(raw), *other(raw)]
+
+
+def send(api: Api, operation: str, proof: Proof, about: dict[str, str] = NOTHING) -> Answer:
+    """The operation's request with exactly these credentials."""
+    one = CALLS[operation]
+    path, content, media_type = one.filled(about)
+    return api.request(one.method, path, content=content, headers=[*proof(content or b""), *media_type])
+
+
+def own(system: System, operation: str, *, device: str = "", enrolment: str = "") -> Proof:
+    """The operation's right credentials; device and enrolment are the tokens that it may need."""
+    caller = CALLS[operation].caller
+    if caller in ("enrolment", "download"):
+        return bearer(enrolment)
+    if caller == "device":
+        return bearer(device)
+    if caller == "signed":
+        return both(admin(system), signed(system))
+    return admin(system) if caller == "admin" else nobody

@@ -1,0 +1,156 @@
+"""The scene of a chaos case: a live system under traffic, the faults that it suffers, and what became of its writes.
+
+Does not know any particular fault (faults/ does), and writes no artifact (table.py does).
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Final
+
+from acceptance.chaos.operations import Writes
+from acceptance.chaos.workload import Traffic
+from acceptance.system.system import System
+from harness.devices.seeded_fleet import FleetDevice, seed
+from harness.http.client import Client, HttpxTransport
+from harness.oracles.history import Kind, Ledger, Tally
+from harness.oracles.reconcile import Audit, Findings
+from harness.waiting import WaitTimeout, eventually
+
+DEVICES: Final = 1000  # a round of the fleet takes longer than a bucket: most beats are rows of their own
+SPARE: Final = 40
+# Every write that a client can see fail and come again; a revocation and a retirement are no other paths.
+ALL: Final[tuple[Kind, ...]] = ("heartbeat", "registration", "command", "result", "token", "upload")
+WARM_WITHIN_S: Final = 20.0
+WHOLE_WITHIN_S: Final = 30.0
+SETTLED_WITHIN_S: Final = 45.0
+SETTINGS: Final = {
+    "NEXMDM_FCM_TIMEOUT_S": "1",  # a dispatch of a dead dispatcher is taken up 5 s after twice this time
+    "NEXMDM_DISPATCH_CONCURRENCY": "4",  # so many messages may be sent again after each death of a dispatcher
+}
+
+
+@dataclass
+class Suffered:
+    """What became of one fault, done so many times."""
+
+    fault: str
+    case: str
+    repetitions: int
+    tally: Tally
+    findings: Findings
+    limit_s: float
+    recoveries_s: list[float] = field(default_factory=list)  # from healed to the first acknowledged write
+    whole_s: list[float] = field(default_factory=list)  # until each kind of write was acknowledged again
+    took_s: float = 0.0
+    trouble: str = ""  # why it could not be done as often as was meant
+
+
+class Scene:
+    """One system under one ledger."""
+
+    def __init__(
+        self, system: System, base_url: str, *, end: Callable[[], None], clock: Callable[[], float] = time.time
+    ) -> None:
+        """base_url: where clients go; end: ends the system; clock: epoch seconds as the database sees them."""
+        self.system, self.base_url, self._end = system, base_url, end
+        self.ledger = Ledger(clock)
+        # For a case that writes beside the traffic: its client, and devices that nobody else uses.
+        self._transport = HttpxTransport(base_url)
+        client = Client(self._transport, system.target.admin_key, system.target.hmac_secret, keep=1)
+        self.writes = Writes(client, self.ledger)
+        self.spare: list[FleetDevice] = []
+
+    def close(self) -> None:
+        """End the system; safe to call twice. For `closing`, in a case that ends what the system stands on."""
+        self._transport.close()
+        self._end()
+
+    def met(self, writes: int = 3, within_s: float = 20.0) -> None:
+        """Return when so many writes, asked from now on, were refused or got no answer: the fault has been met."""
+        place = len(self.ledger)
+
+        def seen() -> bool:
+            later = self.ledger.entries()[place:]
+            return sum(entry.ended_at is not None and not entry.acknowledged for entry in later) >= writes
+
+        eventually(seen, within_s, what="a write that meets the fault")
+
+    def goes_on(self, *kinds: Kind, writes: int = 5, within_s: float = 20.0) -> None:
+        """Return when so many writes of each kind, asked from now on, were acknowledged: life goes on."""
+        place = len(self.ledger)
+
+        def seen() -> bool:
+            later = [entry.kind for entry in self.ledger.entries()[place:] if entry.acknowledged]
+            few = [kind for kind in kinds if later.count(kind) < writes]
+            assert not few, f"too few of {', '.join(few)}"
+            return True
+
+        eventually(seen, within_s, what="acknowledged writes")
+
+    def suffer(
+        self,
+        fault: "Fault",
+        times: int,
+        *,
+        case: str,
+        name: str,
+        limit_s: float,
+        kinds: Iterable[Kind] = ALL,
+        sends_again: int = 0,
+    ) -> Suffered:
+        """Do the fault under traffic so many times, each after the last was got over; then compare.
+
+        limit_s: the recovery that is promised; kinds: what must be acknowledged again after each, `kinds[0]` first.
+        Nothing acknowledged before the first fault ends it: there is nothing to lose.
+        """
+        begun, system, wanted = time.monotonic(), self.system, tuple(kinds)
+        fleet = seed(system.target.database_url or "", DEVICES + SPARE)
+        fleet, self.spare = fleet[:DEVICES], fleet[DEVICES:]
+        audit = Audit(system.db.url)
+        suffered = Suffered(name, case, 0, self.ledger.tally(), Findings(), limit_s)
+        with Traffic(system.target, self.base_url, fleet, self.ledger) as traffic:
+            try:
+                eventually(lambda: self._since(0, wanted), WARM_WITHIN_S, what="a system that takes writes")
+            except WaitTimeout:
+                times = 0
+            try:
+                for _ in range(times):
+                    with fault(self):
+                        pass
+                    first_s, whole_s = self._recovery(wanted)
+                    suffered.recoveries_s.append(first_s)
+                    suffered.whole_s.append(whole_s)
+                    suffered.repetitions += 1
+                traffic.stop()
+                eventually(system.settled, SETTLED_WITHIN_S, what="the end of every dispatch")
+            except AssertionError as error:  # what became of the writes is worth knowing all the same
+                suffered.trouble = str(error)
+        suffered.tally = self.ledger.tally()
+        suffered.findings = audit.compare(self.ledger, system.fcm.inbox(), sends_again=sends_again * times)
+        suffered.took_s = time.monotonic() - begun
+        return suffered
+
+    def _since(self, place: int, wanted: Iterable[Kind]) -> bool:
+        again = self.ledger.acknowledged_since(place)
+        waiting = [kind for kind in wanted if kind not in again]
+        assert not waiting, f"no acknowledged {', '.join(waiting)}; {dict(self.ledger.tally().wrong)}"
+        return True
+
+    def _recovery(self, wanted: tuple[Kind, ...]) -> tuple[float, float]:
+        """Seconds from now to the first acknowledged write, and to one of each kind."""
+        healed, place = time.monotonic(), len(self.ledger)
+        first_s: list[float] = []
+
+        def back() -> bool:
+            if not first_s and self.ledger.acknowledged_since(place).keys() & set(wanted):
+                first_s.append(time.monotonic() - healed)
+            return self._since(place, wanted)
+
+        eventually(back, WHOLE_WITHIN_S, what="recovery")
+        return first_s[0], time.monotonic() - healed
+
+
+Fault = Callable[[Scene], AbstractContextManager[None]]
+NewScene = Callable[..., Scene]  # what the fixture `scene` gives

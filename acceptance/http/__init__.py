@@ -1,0 +1,1 @@
+"""Cases of HTTP itself: errors, pages, limits, connections."""

@@ -1,0 +1,1 @@
+"""Cases of operating the service: probes, metrics, outages, workers, backup."""

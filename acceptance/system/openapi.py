@@ -1,0 +1,226 @@
+"""Judges one answer against openapi.yaml: the status is documented, the content type, headers and body are as written.
+
+Does not judge requests: cases send wrong ones on purpose.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jsonschema_rs
+import yaml
+
+SPECIFICATION = Path(__file__).resolve().parents[2] / "openapi.yaml"
+METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
+PROBLEM = "application/problem+json"
+# Browsers that are led here get nothing to work with (openapi.yaml: info.description).
+_ALWAYS = {
+    "x-request-id": r".",
+    "cache-control": r"no-store|no-cache|private",
+    "x-content-type-options": r"^nosniff$",
+    "referrer-policy": r"^no-referrer$",
+    "content-security-policy": r"^default-src 'none'(?!.*unsafe-eval).*frame-ancestors 'none'",
+}
+# No other origin reads an answer, nothing redirects, nothing keeps state in a browser or says what software this is.
+_NEVER = re.compile(r"access-control-.*|location|refresh|set-cookie|server|x-powered-by")
+
+
+class ContractError(AssertionError):
+    """The answer is not one that the contract documents."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    operation_id: str
+    method: str
+    template: str
+    pointer: str
+    pattern: re.Pattern[str]
+
+
+class Contract:
+    """The hand-written contract, indexed for judging answers."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        self.document = document
+        self._registry = jsonschema_rs.Registry([("nexmdm:openapi", document)])
+        self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
+        self.operations = list(self._read_operations())
+
+    @classmethod
+    @functools.cache
+    def load(cls) -> "Contract":
+        return cls(yaml.safe_load(SPECIFICATION.read_text(encoding="utf-8")))
+
+    def _read_operations(self) -> Iterator[Operation]:
+        for template, item in self.document["paths"].items():
+            pattern = re.compile(
+                "".join(
+                    "[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", template)
+                )
+            )
+            for method in METHODS:
+                if method in item:
+                    pointer = f"/paths/{_escape(template)}/{method}"
+                    yield Operation(item[method]["operationId"], method.upper(), template, pointer, pattern)
+
+    def find(self, method: str, path: str) -> Operation | None:
+        """The documented operation of a request; None when the contract knows no such path or method.
+
+        A HEAD that is not documented itself is that of the path's GET (info.description).
+        """
+        methods = (method, "GET") if method == "HEAD" else (method,)
+        return next((one for name in methods for one in self._at(path) if one.method == name), None)
+
+    def route(self, path: str) -> str | None:
+        """The path template, as log lines and metrics name it; None for a path outside the contract."""
+        return next((one.template for one in self._at(path)), None)
+
+    def allowed(self, path: str) -> set[str]:
+        """The methods of a path; HEAD is one of them wherever GET is."""
+        documented = {one.method for one in self._at(path)}
+        return documented | ({"HEAD"} if "GET" in documented else set())
+
+    def _at(self, path: str) -> list[Operation]:
+        bare = path.partition("?")[0]
+        found = [one for one in self.operations if one.pattern.fullmatch(bare)]
+        return [one for one in found if one.template == bare] or found
+
+    def documented(self) -> dict[str, list[int]]:
+        """Every documented (operation, status): what a complete run must have seen."""
+        return {
+            one.operation_id: sorted(int(status) for status in self._lookup(one.pointer)["responses"])
+            for one in self.operations
+        }
+
+    def judge(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Operation | None:
+        """Raises ContractError unless the answer is documented; returns the operation that gave it."""
+        _judge_common_headers(f"{method} {path} -> {status}", headers)
+        operation = self.find(method, path)
+        if operation is None:
+            self._judge_framework(method, path, status, headers, body)
+            return None
+        where = f"{operation.operation_id} -> {status}"
+        responses = self._lookup(operation.pointer)["responses"]
+        if str(status) not in responses:
+            raise ContractError(f"{where}: not documented (documented: {', '.join(responses)}); body {body[:300]!r}")
+        pointer, response = self._follow(f"{operation.pointer}/responses/{status}")
+        self._judge_headers(where, pointer, response.get("headers", {}), headers)
+        self._judge_body(where, pointer, response.get("content"), method, status, headers, body)
+        return operation
+
+    def judge_refusal(self, where: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """For what no operation gave. Raises ContractError unless it is a problem with what every answer has."""
+        _judge_common_headers(where, headers)
+        self._judge_body(where, "", {PROBLEM: {}}, "", status, headers, body)
+        self._validate(where, "/components/schemas/Problem", _parse(where, body))
+
+    def _judge_framework(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Outside the documented operations only two answers exist: 404 not_found and 405 with a complete Allow."""
+        where = f"{method} {path} (not in the contract) -> {status}"
+        allowed = self.allowed(path)
+        if status != (405 if allowed else 404):
+            raise ContractError(f"{where}: expected {405 if allowed else 404}; body {body[:300]!r}")
+        if allowed and {part.strip() for part in headers.get("allow", "").split(",")} != allowed:
+            raise ContractError(f"{where}: Allow is {headers.get('allow')!r}, the contract has {sorted(allowed)}")
+        if method != "HEAD":
+            self._judge_body(where, "", {PROBLEM: {}}, method, status, headers, body)
+            self._validate(where, "/components/schemas/Problem", _parse(where, body))
+
+    def _judge_headers(self, where: str, at: str, documented: Mapping[str, Any], headers: Mapping[str, str]) -> None:
+        for name in documented:
+            pointer, header = self._follow(f"{at}/headers/{_escape(name)}")
+            value = headers.get(name.lower())
+            if value is None:
+                if header.get("required"):
+                    raise ContractError(f"{where}: header {name} is missing")
+            elif "schema" in header:
+                schema = self._follow(f"{pointer}/schema")[1]
+                typed = int(value) if schema.get("type") == "integer" and value.isdigit() else value
+                self._validate(f"{where}, header {name}", f"{pointer}/schema", typed)
+
+    def _judge_body(
+        self,
+        where: str,
+        at: str,
+        content: Mapping[str, Any] | None,
+        method: str,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> None:
+        if method == "HEAD" or not content:
+            if body:
+                raise ContractError(f"{where}: a body where none is documented: {body[:300]!r}")
+            return
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type not in {name.partition(";")[0].lower() for name in content}:
+            raise ContractError(f"{where}: content type {media_type!r}, documented: {', '.join(content)}")
+        if media_type in (PROBLEM, "application/json"):
+            name = next(name for name in content if name.partition(";")[0].lower() == media_type)
+            value = _parse(where, body)
+            if "schema" in content[name]:
+                self._validate(where, f"{at}/content/{_escape(name)}/schema", value)
+            if media_type == PROBLEM:
+                _judge_problem(where, value, status, headers)
+
+    def _validate(self, where: str, pointer: str, value: Any) -> None:
+        if pointer not in self._validators:
+            self._validators[pointer] = jsonschema_rs.Draft202012Validator(
+                {"$ref": f"nexmdm:openapi#{quote(pointer)}"}, registry=self._registry, validate_formats=True
+            )
+        errors = [
+            f"{'/'.join(str(part) for part in error.instance_path) or 'body'}: {error.message}"
+            for error in self._validators[pointer].iter_errors(value)
+        ]
+        if errors:
+            raise ContractError(f"{where}: not as the contract says\n  " + "\n  ".join(errors[:5]))
+
+    def _lookup(self, pointer: str) -> Any:
+        node: Any = self.document
+        for part in pointer.lstrip("/").split("/"):
+            node = node[part.replace("~1", "/").replace("~0", "~")]
+        return node
+
+    def _follow(self, pointer: str) -> tuple[str, Any]:
+        node = self._lookup(pointer)
+        while "$ref" in node:
+            pointer = node["$ref"].removeprefix("#")
+            node = self._lookup(pointer)
+        return pointer, node
+
+
+def _judge_common_headers(where: str, headers: Mapping[str, str]) -> None:
+    """What every answer has, and what none has: whichever layer gave it."""
+    for name, wanted in _ALWAYS.items():
+        if not re.search(wanted, headers.get(name, "")):
+            raise ContractError(f"{where}: header {name} is {headers.get(name)!r}, expected {wanted}")
+    for name in headers:
+        if _NEVER.fullmatch(name):
+            raise ContractError(f"{where}: header {name} is {headers[name]!r}, expected none")
+
+
+def _judge_problem(where: str, problem: Any, status: int, headers: Mapping[str, str]) -> None:
+    told = {"status": status, "request_id": headers["x-request-id"], "type": f"/problems/{problem.get('code')}"}
+    for member, expected in told.items():
+        if problem.get(member) != expected:
+            raise ContractError(f"{where}: problem {member} is {problem.get(member)!r}, expected {expected!r}")
+
+
+def _parse(where: str, body: bytes) -> Any:
+    def refuse(constant: str) -> Any:
+        raise ContractError(f"{where}: {constant} is not JSON")
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except ValueError as error:
+        raise ContractError(f"{where}: the body is not JSON: {error}; {body[:300]!r}") from error
+
+
+def _escape(part: str) -> str:
+    return part.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,1 @@
+"""Drift between the running backend and openapi.yaml, in both directions."""

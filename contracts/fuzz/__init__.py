@@ -1,0 +1,1 @@
+"""Schemathesis: its hooks, test data and verdict."""

@@ -1,0 +1,133 @@
+"""Runs Schemathesis against the target, keeps its reports, counts what happened. What may fail is in schemathesis.toml.
+
+It deliberately runs the command line in processes of its own: the hooks live there, and a crash is an exit code. They
+run side by side, since one cannot use more than one core.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from contracts.fuzz.redact import scrub
+from contracts.fuzz.tally import Tally
+from contracts.spec import OPENAPI, ROOT, Document
+from harness.http import tls
+from harness.settings import SECRETS, Target, without_proxies
+
+CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
+# The phases that take one operation at a time, halved by tag so that no operation falls between; the stateful one.
+_EACH: Final = ("--phases", "examples,coverage,fuzzing")
+PARTS: Final[dict[str, tuple[str, ...]]] = {
+    "fuzz-devices": (*_EACH, "--include-tag", "enrolment", "--include-tag", "device"),
+    "fuzz-admin": (*_EACH, "--exclude-tag", "enrolment", "--exclude-tag", "device"),
+    "stateful": ("--phases", "stateful"),
+}
+REPORTS: Final = {"ndjson": "ndjson", "json": "json", "junit": "junit.xml"}
+POLL_S: Final = 1.0
+GOODBYE_S: Final = 10.0
+
+
+class FuzzerBroken(Exception):
+    """Schemathesis could not run. One line."""
+
+
+@dataclass
+class Part:
+    """One Schemathesis process and how far its events were read."""
+
+    name: str
+    folder: Path
+    process: subprocess.Popen[bytes]
+    position: int = 0
+    rest: bytes = b""
+
+    def fresh(self) -> list[str]:
+        """The event lines that were completed since the last call."""
+        events = self.folder / f"{self.name}.ndjson"
+        if not events.is_file():
+            return []
+        with events.open("rb") as source:
+            source.seek(self.position)
+            added = source.read()
+        self.position += len(added)
+        *whole, self.rest = (self.rest + added).split(b"\n")
+        return [line.decode() for line in whole if line]
+
+    def stop(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(GOODBYE_S)
+
+
+def files(name: str) -> list[str]:
+    """What a part leaves behind: its terminal output and its reports."""
+    return [f"{name}.txt", *(f"{name}.{suffix}" for suffix in REPORTS.values())]
+
+
+def run(
+    target: Target, folder: Path, *, examples: int, seed: int, progress: Callable[[str], None]
+) -> tuple[int, Tally]:
+    """The worse exit code (0 clean, 1 findings) and the counts of all parts. FuzzerBroken: any other exit code."""
+    tally = Tally.of(Document.read(), parts=len(PARTS))
+    with ExitStack() as stack:
+        parts = [_start(name, target, folder, examples, seed, stack) for name in PARTS]
+        _follow(parts, tally, progress)
+    for part in parts:
+        for name in files(part.name):
+            if (folder / name).is_file():
+                scrub(folder / name, SECRETS)
+    for part in parts:
+        if part.process.returncode not in (0, 1):
+            tail = " ".join((folder / f"{part.name}.txt").read_text(encoding="utf-8").split())[-300:]
+            raise FuzzerBroken(f"schemathesis ({part.name}) exited with {part.process.returncode}: {tail}")
+    return max(part.process.returncode for part in parts), tally
+
+
+def _start(name: str, target: Target, folder: Path, examples: int, seed: int, stack: ExitStack) -> Part:
+    for file in files(name):
+        (folder / file).unlink(missing_ok=True)
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(OPENAPI)]
+    command += ["--url", target.base_url, *PARTS[name], "--seed", str(seed), "--no-color"]
+    command += ["--max-examples", str(examples), f"--report={','.join(REPORTS)}"]
+    command += [f"--report-{kind}-path={folder / f'{name}.{suffix}'}" for kind, suffix in REPORTS.items()]
+    if (trusted := tls.authorities()) is not None:
+        command += ["--tls-verify", trusted]
+    # requests obeys every proxy and REQUESTS_CA_BUNDLE of the environment.
+    environ = without_proxies(os.environ) | target.as_env()
+    environ |= {"SCHEMATHESIS_HOOKS": "contracts.fuzz.hooks", "PYTHONPATH": str(ROOT)}
+    output = stack.enter_context((folder / f"{name}.txt").open("w", encoding="utf-8"))
+    process = subprocess.Popen(command, env=environ, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    part = Part(name, folder, process)
+    stack.callback(part.stop)
+    return part
+
+
+def _follow(parts: list[Part], tally: Tally, progress: Callable[[str], None]) -> None:
+    """Read events as they are written, until every process has ended."""
+    begun = time.monotonic()
+    running = True
+    while running:
+        running = _runs_on(parts)
+        for part in parts:
+            tally.read(part.fresh())
+        took = time.monotonic() - begun
+        progress(f"{tally.requests} requests, {len(set(tally.failures))} findings, {took:.0f} s")
+
+
+def _runs_on(parts: list[Part]) -> bool:
+    """Whether any process still runs, after waiting a moment for one that does."""
+    for part in parts:
+        if part.process.poll() is None:
+            try:
+                part.process.wait(POLL_S)
+            except subprocess.TimeoutExpired:
+                return True
+    return any(part.process.poll() is None for part in parts)

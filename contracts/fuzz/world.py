@@ -1,0 +1,111 @@
+"""What a valid request needs to exist first: devices, tokens, dispatches, builds; made on demand over HTTP.
+
+It judges no answer of the service under test: where it cannot make what it should it raises WorldBroken, and the run
+is inconclusive. It deletes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import secrets
+import zipfile
+from dataclasses import dataclass
+from typing import Any, Final
+
+from harness.http.client import Answer, Client
+from harness.http.transport import HttpxTransport
+from harness.settings import SECRETS, Target
+
+POOL_PREFIX: Final = "contract-"
+PACKAGE_NAME: Final = "com.example.app"
+_TOKEN_USES: Final = 1000
+
+
+class WorldBroken(Exception):
+    """Something that every run needs could not be made. One line."""
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A registered device and its bearer token."""
+
+    device_id: str
+    token: str
+    alias: str
+
+
+class World:
+    """Makes things as an admin would. Its aliases begin with POOL_PREFIX and a run's own tag."""
+
+    def __init__(self, target: Target) -> None:
+        SECRETS.add(target.admin_key, target.hmac_secret)
+        self._transport = HttpxTransport(target.base_url)
+        self.client = Client(self._transport, target.admin_key, target.hmac_secret)
+        self.tag = secrets.token_hex(4)
+        self._count = itertools.count(1)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def alias(self) -> str:
+        return f"{POOL_PREFIX}{self.tag}-{next(self._count)}"
+
+    def enrol_token(self, alias: str | None = None, *, scope: str = "register", uses: int = 1) -> dict[str, Any]:
+        """The item of the answer: token_id, alias, token, ..."""
+        body = {"aliases": [alias or self.alias()], "scope": scope, "uses_allowed": uses, "expires_in_s": 86400}
+        item: dict[str, Any] = self._made(self.client.admin("POST", "/v1/enroll-tokens", json=body))["tokens"][0]
+        return item
+
+    def device(self) -> Enrolled:
+        alias = self.alias()
+        token = self.enrol_token(alias)["token"]
+        facts = {"agent_version": "1.0.0", "fcm_token": f"contract:{secrets.token_hex(16)}"}
+        made = self._made(self.client.bearer(token, "POST", "/v1/register", json=facts))
+        return Enrolled(made["device_id"], made["device_token"], alias)
+
+    def dispatch(self, device: Enrolled) -> str:
+        """The request_id of a fresh ping to the device."""
+        body = {"device_id": device.device_id, "action": "ping", "request_id": f"contract-{secrets.token_hex(8)}"}
+        request_id: str = self._made(self.client.command(body))["dispatches"][0]["request_id"]
+        return request_id
+
+    def build(self, build_type: str = "release", package_name: str = PACKAGE_NAME) -> dict[str, Any]:
+        query = {
+            "package_name": package_name,
+            "build_type": build_type,
+            "version_code": 1 + secrets.randbelow(2_100_000_000),
+            "version_name": "1.0.0",
+        }
+        headers = {"Content-Type": "application/vnd.android.package-archive"}
+        answer = self.client.admin("POST", "/v1/apk/builds", params=query, content=apk(), headers=headers)
+        return self._made(answer)
+
+    def cursor(self, path: str) -> str | None:
+        """A cursor that the list at `path` gave out; None where the list fits on one page."""
+        page = self._made(self.client.admin("GET", path, params={"limit": 1}))
+        cursor: str | None = page["next_cursor"]
+        return cursor
+
+    def _made(self, answer: Answer) -> dict[str, Any]:
+        if not 200 <= answer.status < 300:
+            sent = self.client.exchanges[-1].operation if self.client.exchanges else "a request"
+            raise WorldBroken(
+                f"{sent} answered {answer.status}: {SECRETS.mask(answer.body[:200].decode('utf-8', 'replace'))}"
+            )
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+def apk(filler: bytes = b"") -> bytes:
+    """The smallest archive that counts as an APK: a ZIP with an AndroidManifest.xml. Each is another."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr("AndroidManifest.xml", b"\x03\x00\x08\x00" + secrets.token_bytes(16))
+        files.writestr("classes.dex", b"dex\n035\x00" + filler)
+    return archive.getvalue()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

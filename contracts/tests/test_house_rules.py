@@ -1,0 +1,132 @@
+"""Every house rule turns red on a specification that breaks it."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from contracts.lint import house_rules
+from contracts.lint.house_rules import breaches
+from contracts.spec import Document, Json
+
+CONTENT = Document.read().content
+
+
+def operation(content: Json, method: str, path: str) -> Any:
+    return content["paths"][path][method]
+
+
+def responses(content: Json, name: str) -> Any:
+    return content["components"]["responses"][name]
+
+
+def member(content: Json, schema: str, name: str) -> Any:
+    return content["components"]["schemas"][schema]["properties"][name]
+
+
+BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
+    "no summary": (lambda c: operation(c, "get", "/healthz").pop("summary"), "GET /healthz: no summary"),
+    "undeclared tag": (
+        lambda c: operation(c, "get", "/healthz").update(tags=["x"]),
+        "getHealth: not exactly one declared tag",
+    ),
+    "no security": (lambda c: operation(c, "get", "/docs").pop("security"), "getDocs: does not say who may call"),
+    "admin without 403": (lambda c: operation(c, "get", "/metrics")["responses"].pop("403"), "getMetrics: no 403"),
+    "device without 401": (
+        lambda c: operation(c, "post", "/v1/heartbeat")["responses"].pop("401"),
+        "recordHeartbeat: no 401",
+    ),
+    "body without 415": (
+        lambda c: operation(c, "post", "/v1/register")["responses"].pop("415"),
+        "registerDevice: no 415",
+    ),
+    "query without 422": (lambda c: operation(c, "get", "/v1/devices")["responses"].pop("422"), "listDevices: no 422"),
+    "no request id": (
+        lambda c: responses(c, "Device")["headers"].pop("X-Request-ID"),
+        "getDevice 200: X-Request-ID is not a required header",
+    ),
+    "optional Retry-After": (
+        lambda c: c["components"]["headers"]["RetryAfter"].pop("required"),
+        "getMetrics 429: Retry-After is not a required header",
+    ),
+    "no challenge": (
+        lambda c: responses(c, "DeviceTokenRefused")["headers"].pop("WWW-Authenticate"),
+        "recordHeartbeat 401: WWW-Authenticate is not a required header",
+    ),
+    "no example of an answer": (
+        lambda c: responses(c, "NoBuild")["content"]["application/problem+json"].pop("examples"),
+        "downloadLatestApk 404 application/problem+json: no example",
+    ),
+    "no example of a request": (
+        lambda c: operation(c, "post", "/v1/heartbeat")["requestBody"]["content"]["application/json"].pop("examples"),
+        "recordHeartbeat body application/json: no example",
+    ),
+    "refusal that is no problem": (
+        lambda c: responses(c, "NoBuild").update(content={"text/plain": {"examples": {"a": {"value": "b"}}}}),
+        "downloadLatestApk 404: a refusal as text/plain",
+    ),
+    "unbounded string": (
+        lambda c: member(c, "EnrollTokensRequest", "note").pop("maxLength"),
+        "body.note: unbounded string",
+    ),
+    "unbounded pattern": (
+        lambda c: c["components"]["schemas"]["Alias"].update(pattern="^[a-z]+$"),
+        "registerDevice body.alias: unbounded string",
+    ),
+    "unanchored pattern": (
+        lambda c: c["components"]["schemas"]["Alias"].update(pattern="[a-z]{1,9}"),
+        "registerDevice body.alias: unbounded string",
+    ),
+    "unbounded number": (
+        lambda c: member(c, "HeartbeatRequest", "temp_c").pop("maximum"),
+        "body.temp_c: unbounded number",
+    ),
+    "unbounded parameter": (
+        lambda c: c["components"]["parameters"]["Limit"]["schema"].pop("maximum"),
+        "listDevices parameter limit: unbounded integer",
+    ),
+    "unbounded array": (
+        lambda c: c["components"]["schemas"]["DeviceIds"].pop("maxItems"),
+        "device_ids: unbounded array",
+    ),
+    "open request": (
+        lambda c: c["components"]["schemas"]["HeartbeatRequest"].pop("additionalProperties"),
+        "recordHeartbeat body: open object",
+    ),
+    "unbounded map": (
+        lambda c: c["components"]["schemas"]["ResultData"].pop("maxProperties"),
+        "completeAction body.data: unbounded object",
+    ),
+    "code that the table lacks": (
+        lambda c: c["components"]["schemas"]["ProblemCode"]["enum"].append("out_of_ink"),
+        "problem code out_of_ink: not in both the enum and the table",
+    ),
+    "code under another status": (
+        lambda c: c["info"].update(
+            description=c["info"]["description"].replace("| 404 | `no_build`", "| 410 | `no_build`")
+        ),
+        "problem code 404 no_build: not in both the table and the answers",
+    ),
+    "code that no answer has": (
+        lambda c: responses(c, "NoBuild")["content"]["application/problem+json"]["schema"]["properties"].pop("code"),
+        "problem code 404 no_build: not in both the table and the answers",
+    ),
+}
+
+
+def test_no_breach() -> None:
+    assert breaches(Document.read()) == []
+
+
+@pytest.mark.parametrize("name", BREACHES)
+def test_red(name: str) -> None:
+    change, words = BREACHES[name]
+    content = copy.deepcopy(CONTENT)
+    change(content)
+    assert any(words in line for line in breaches(Document(content)))
+
+
+def test_an_exception_must_except_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(house_rules.EXCEPTIONS, "getDocs: no 418", "tea")
+    assert breaches(Document.read()) == ["house_rules.py: the exception for `getDocs: no 418` excepts nothing"]

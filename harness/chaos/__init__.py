@@ -1,0 +1,1 @@
+"""Faults of the machine: a small disk, a moved clock."""

@@ -1,0 +1,1 @@
+"""Simulated devices, one by one or as a seeded fleet."""

@@ -1,0 +1,1 @@
+"""Copies of the backend with one behaviour changed."""

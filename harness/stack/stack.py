@@ -1,0 +1,167 @@
+"""The whole stack of a run, composed: PostgreSQL, fake FCM, backend.
+
+It deliberately holds no logic of its parts: each is started, awaited and stopped by its own module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from harness.fcm.server import FcmServer
+from harness.oracles.log_tail import LogTap
+from harness.postgres.server import Postgres
+from harness.processes.child import bare_environment, run_to_end, workspace
+from harness.settings import SECRETS, Target, backend_command
+from harness.stack.backend import Backend, grant, migrate
+
+_COMMAND_WITHIN_S = 60.0
+# A run must meet the limits where it means to: the cases for 429 set their own.
+_NO_LIMIT = "1000000/60"
+_LIMITS = ("ADMIN", "TOKEN_CREATE", "APK_TOKEN", "APK_IP", "AUTH_FAIL")
+
+
+class Stack:
+    """A live backend with its own database and its own fake FCM. Use it as a context manager."""
+
+    target: Target
+    backends: list[Backend]
+    fcm: FcmServer
+    logs: LogTap
+    postgres: Postgres
+    database: str
+    env: dict[str, str]
+    command: str
+
+    def __init__(self, command: str) -> None:
+        """Use `start`."""
+        self.command = command
+        self._parts = contextlib.ExitStack()
+
+    @classmethod
+    def start(
+        cls,
+        workers: int = 1,
+        env: Mapping[str, str] | None = None,
+        postgres: Postgres | None = None,
+        database_url: str | None = None,
+        *,
+        replicas: int = 1,
+        log_dir: Path | None = None,
+        log_disk: Path | None = None,
+        log_pipe: bool = False,
+        command: str | None = None,
+        ready_within_s: float = 20.0,
+    ) -> Stack:
+        """Start everything and return when the backend is ready.
+
+        workers: web processes per backend; env: settings of the backend that replace the stack's own;
+        postgres: a server that is shared (the stack then clones a database on it and drops it in the end),
+        else a server of its own, or `database_url`'s server when given; replicas: backends on one database and
+        one log file (`.backends`; `.backend` is the first); log_dir: where logs stay after the run (default: a
+        temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe;
+        command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
+        Raises BackendError, PostgresError, FcmError; whatever was started is stopped again first.
+        """
+        stack = cls(command or backend_command())
+        with contextlib.ExitStack() as undo:
+            undo.callback(stack.stop)
+            logs = log_dir or workspace("logs")
+            log = (log_disk or logs) / "backend.log"
+            stack._start(
+                workers, dict(env or {}), postgres, database_url, replicas, logs, log, log_pipe, ready_within_s
+            )
+            undo.pop_all()
+        return stack
+
+    @property
+    def backend(self) -> Backend:
+        """The first (mostly the only) backend."""
+        return self.backends[0]
+
+    @property
+    def owner(self) -> dict[str, str]:
+        """The setting with which a command of the backend runs as the database's owner: to migrate, to grant."""
+        return {"NEXMDM_DATABASE_URL": self.postgres.url(self.database)}
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> tuple[int, str]:
+        """Run `nexmdm ARGUMENTS` with the backend's settings to its end: exit code, and stdout with stderr."""
+        settings = bare_environment(self.env | dict(env or {}))
+        return run_to_end([self.command, *arguments], env=settings, within_s=_COMMAND_WITHIN_S)
+
+    def stop(self) -> None:
+        """Stop everything that this stack started; safe to call twice."""
+        self._parts.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(
+        self,
+        workers: int,
+        env: dict[str, str],
+        postgres: Postgres | None,
+        database_url: str | None,
+        replicas: int,
+        logs: Path,
+        log: Path,
+        log_pipe: bool,
+        ready_within_s: float,
+    ) -> None:
+        logs.mkdir(parents=True, exist_ok=True)
+        for old in logs.glob("*.log*"):
+            old.unlink()
+        # The fake takes a moment to import its libraries; PostgreSQL is made meanwhile.
+        self.fcm = self._parts.enter_context(FcmServer.start(log_file=logs / "fcm.log", wait=False))
+        if postgres is None:
+            started = Postgres.attach(database_url) if database_url else Postgres.start(log_file=logs / "postgres.log")
+            postgres = self._parts.enter_context(started)
+        self.postgres = postgres
+        postgres.template(partial(migrate, self.command), partial(grant, self.command))
+        self.database = f"nexmdm_{secrets.token_hex(6)}"
+        self._parts.callback(postgres.drop, self.database)
+        url = postgres.clone(self.database)
+        self.fcm.wait_ready()
+        self.env = self._settings(postgres.app_url(url), workers) | env
+        SECRETS.add(self.env["NEXMDM_ADMIN_KEY"], self.env["NEXMDM_HMAC_SECRET"])
+        self.logs = LogTap(log)
+        self.backends = []
+        for _ in range(replicas):
+            backend = Backend([self.command, "serve"], self.env, self.logs.path, log_pipe=log_pipe)
+            self._parts.callback(backend.stop)
+            self.backends.append(backend.start())
+        for backend in self.backends:
+            backend.wait_ready(ready_within_s)
+        self.target = Target(
+            base_url=self.backend.base_url,
+            admin_key=self.env["NEXMDM_ADMIN_KEY"],
+            hmac_secret=self.env["NEXMDM_HMAC_SECRET"],
+            database_url=url,
+            log_file=self.logs.path,
+            fcm_url=self.fcm.url,
+            backend_pid=self.backend.pid,
+        )
+
+    def _settings(self, database_url: str, workers: int) -> dict[str, str]:
+        """The backend's settings for a test run: fresh secrets, everything on this machine, no limit in the way."""
+        return {f"NEXMDM_LIMIT_{name}": _NO_LIMIT for name in _LIMITS} | {
+            "NEXMDM_DATABASE_URL": database_url,
+            "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
+            "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(32),
+            "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": self.fcm.service_account,
+            "NEXMDM_FCM_BASE_URL": self.fcm.url,
+            "NEXMDM_HOST": "127.0.0.1",
+            "NEXMDM_WORKERS": str(workers),
+            "NEXMDM_STORAGE_URL": str(workspace("apk")),
+            "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
+            "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",
+            "NEXMDM_DISPATCH_BACKOFF_CAP_S": "1",
+        }

@@ -1,0 +1,117 @@
+"""`python -m mutants`: run the suites against deliberately broken backends. Exit code 0: each was caught as planned.
+
+1: a mutant survived, or another check than the named one noticed it: a hole in the suite. 2: nothing can be said (the
+catalogue is stale, a broken backend did not start, or a named check is red on the sound backend too).
+It starts no PostgreSQL: `python -m harness run --only postgres -- python -m mutants` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness import preflight
+from harness.settings import HarnessError, artifacts, backend_command
+from harness.verdict.artifacts import git_sha
+from harness.verdict.thresholds import exit_code
+from mutants.artifacts import SUITE, write
+from mutants.mutant import CatalogueError, Mutant, read
+from mutants.runner import KILLED, Finding, Runner
+from mutants.suites import NAMES
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nox -s mutants --", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--only", action="append", metavar="GLOB", help="mutants by id, e.g. 'heartbeat/*'; repeatable")
+    parser.add_argument("--sample", type=int, metavar="N", help="N mutants drawn by --seed")
+    parser.add_argument("--seed", help="what the sample is drawn by (default: the commit)")
+    # Twice the CPUs: half of a run is waiting, mostly for a log line or a counter that never comes.
+    jobs = 2 * (os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help="at a time (default %(default)s)")
+    parser.add_argument("--list", action="store_true", help="show the catalogue and end")
+    parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
+    return parser
+
+
+def _chosen(mutants: Sequence[Mutant], only: Sequence[str] | None, sample: int | None, seed: str) -> list[Mutant]:
+    chosen = [mutant for mutant in mutants if not only or any(fnmatch.fnmatch(mutant.id, glob) for glob in only)]
+    if not chosen:
+        raise CatalogueError(f"no mutant is called {', '.join(only or ())}; --list shows all")
+    if sample is None:
+        return chosen
+    # The suites that measure time take minutes: the sample is drawn from the mutants that a case catches.
+    drawn = [mutant for mutant in chosen if mutant.suite == "acceptance"]
+    return random.Random(seed).sample(drawn, min(sample, len(drawn)))  # noqa: S311 - a draw, no secret
+
+
+@dataclass
+class _Progress:
+    """A line per mutant, with its number and the time so far."""
+
+    total: int
+    begun: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def say(self, text: str) -> None:
+        print(f"[mutants {time.monotonic() - self.begun:5.1f} s] {text}", flush=True)
+
+    def found(self, finding: Finding) -> None:
+        self.done += 1
+        mutant = finding.mutant
+        place = f"{self.done}/{self.total}"
+        self.say(f"{place} {finding.verdict}: {mutant.id} -> {mutant.caught_by} ({finding.took_s:.1f} s)")
+        if finding.verdict != KILLED:
+            self.say(f"    {mutant.breaks}; red: {', '.join(finding.by) or 'nothing'}; {finding.said[:300]}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    given = _parser().parse_args(arguments)
+    seed = given.seed or git_sha() or "no commit"
+    try:
+        catalogue = read()
+        mutants = _chosen(catalogue, given.only, given.sample, seed)
+        if given.list:
+            for mutant in mutants:
+                print(f"{mutant.id:40} {mutant.caught_by:24} {mutant.breaks}")
+            return 0
+        preflight.refuse_given(SUITE)
+        return _hunt(mutants, len(catalogue), given, seed)
+    except (CatalogueError, HarnessError) as error:
+        print(f"mutants: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("mutants: stopped", file=sys.stderr)
+        return 130
+
+
+def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: str) -> int:
+    pythons = dict.fromkeys(NAMES, sys.executable) | dict(pair.split("=", 1) for pair in given.python)
+    folder = artifacts(SUITE)
+    shutil.rmtree(folder / "output", ignore_errors=True)
+    progress, started_at = _Progress(len(mutants)), time.time()
+    runner = Runner(backend_command(), pythons, given.jobs, folder / "output")
+    if server := os.environ.get("DATABASE_URL"):
+        runner.prepare(server)
+    progress.say(f"control: {len(mutants)} mutants' checks against the sound backend")
+    findings: list[Finding] = []
+    control = runner.control(mutants)
+    trouble = [f"control of {suite}: {what}" for suite, found in control.items() for what in found]
+    for line in trouble:
+        progress.say(line)
+    for finding in runner.run([mutant for mutant in mutants if mutant.suite not in control]):
+        progress.found(finding)
+        findings.append(finding)
+    code = write(folder, started_at, findings, trouble, of=of, seed=seed if given.sample else None)
+    progress.say(f"exit code {code}: {folder / 'summary.md'}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

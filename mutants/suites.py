@@ -1,0 +1,78 @@
+"""How a suite is run against one backend, and which of its checks failed. It deliberately knows no mutant."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+NAMES: Final = ("acceptance", "chaos", "contract", "sim20")
+TIMED: Final = ("sim20",)
+CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
+ANY_CASE: Final = "loop/001"
+_LEFT_OUT: Final = frozenset({"tests", "chaos"})  # of acceptance: not among its cases
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a suite said: the failed checks with their detail, or `void`, why nothing can be concluded."""
+
+    failed: Mapping[str, str]
+    passed: frozenset[str]
+    void: str = ""
+
+
+def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs: int) -> list[str]:
+    """argv of the suite; no checks: all of it."""
+    python = pythons[suite]
+    if suite == "chaos":
+        # One process: its cases measure how long recovery takes, and each starts a system of its own.
+        where = [str(path) for path in _files(checks, CASES / "chaos")] or ["acceptance/chaos"]
+        options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--suite", "chaos", "--sample"]
+        return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
+    if suite == "acceptance":
+        cases = [check for check in checks if check != "sweep"]
+        # Nothing but the sweep was asked for: any case leaves rows and lines to look through.
+        cases = cases or ([ANY_CASE] if checks else [])
+        others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
+        where = [str(path) for path in _files(cases)] or ["acceptance", *others]
+        workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist", "-p", "no:randomly"]
+        if checks and jobs == 1:
+            workers.append("-x")  # one red test of the named case is all that is asked
+        return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *where, *_each("--case", cases)]
+    beside = [python, "-m", "harness", "run", "--", python]
+    if suite == "sim20":
+        return [*beside, "-m", "load", "sim20", "--duration", "15s"]
+    steps = sorted({check.partition("/")[0] for check in checks})
+    return [*beside, "-m", "contracts", "--examples", "30", *_each("--only", steps)]
+
+
+def _each(option: str, values: Sequence[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]
+
+
+def _files(cases: Sequence[str], folder: Path = CASES) -> list[Path]:
+    """Where these cases stand: collecting all of the suite takes a second of each run."""
+    marks = [f'@case("{case_id}"' for case_id in cases]
+    return [
+        path
+        for path in sorted(folder.rglob("test_*.py"))
+        if not _LEFT_OUT & {*path.relative_to(folder).parts} and any(mark in path.read_text() for mark in marks)
+    ]
+
+
+def read(artifacts: Path, suite: str) -> Run:
+    """What result.json of a suite says. A limit counts by its name, a check by its id."""
+    try:
+        document: dict[str, Any] = json.loads((artifacts / suite / "result.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        return Run({}, frozenset(), f"no result.json: {type(error).__name__}")
+    found = [(check["id"], check["status"], check["detail"]) for check in document["checks"]]
+    found += [
+        (limit["name"], limit["status"], f"observed {limit['observed']} {limit['unit']}, n {limit['n']}")
+        for limit in document["limits"]
+    ]
+    failed = {name: detail for name, status, detail in found if status == "fail"}
+    return Run(failed, frozenset(name for name, status, _ in found if status == "pass"))
