@@ -172,9 +172,9 @@ def test_every_artifact_schema_is_a_valid_schema_and_closed() -> None:
     schemas = sorted(artifacts.SCHEMAS.glob("*.schema.json"))
     assert [path.name.partition(".")[0] for path in schemas] == [
         "chaos",
-        "mutants",
         "latency",
         "matrix",
+        "mutants",
         "result",
         "timelines",
     ]
