@@ -19,7 +19,9 @@ def alerts() -> set[str]:
 
 
 def there(kind: str) -> set[str]:
-    schemas = {file.name.removesuffix(".schema.json") for file in (ROOT / "harness" / "schemas" / "log-events").iterdir()}
+    schemas = {
+        file.name.removesuffix(".schema.json") for file in (ROOT / "harness" / "schemas" / "log-events").iterdir()
+    }
     return {"cases": set(cases.ids(cases.page())), "alerts": alerts(), "events": schemas}[kind]
 
 

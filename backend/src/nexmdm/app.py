@@ -24,11 +24,12 @@ from nexmdm.http.admission import Admission
 from nexmdm.http.failed_auth import LimitedSources
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
+from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND
 from nexmdm.kernel import metrics
 from nexmdm.kernel.bcrypt_pool import Hashing
 from nexmdm.kernel.database import OUTAGES, Database, report_outage
 from nexmdm.kernel.log import origin
-from nexmdm.kernel.problems import FieldError, Problem
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, VALIDATION_ERROR, FieldError, Problem
 from nexmdm.kernel.settings import Settings
 from nexmdm.operations import health, openapi
 from nexmdm.operations.database_probe import Pulse
@@ -127,8 +128,8 @@ async def _framework_refusal(request: Request, refusal: Any) -> Response:
     """The router's own 404 and 405; the Allow of the latter names every method of the path, not of one route."""
     if refusal.status_code == 405:
         allow = ", ".join(sorted(_allowed_methods(request)))
-        return await _problem(request, Problem("method_not_allowed", headers={"Allow": allow}))
-    return await _problem(request, Problem("not_found"))
+        return await _problem(request, Problem(METHOD_NOT_ALLOWED, headers={"Allow": allow}))
+    return await _problem(request, Problem(NOT_FOUND))
 
 
 def _allowed_methods(request: Request) -> set[str]:
@@ -149,13 +150,13 @@ async def _invalid_parameters(request: Request, error: Any) -> Response:
         }
         for item in error.errors()[:20]
     ]
-    return await _problem(request, Problem("validation_error", errors=errors))
+    return await _problem(request, Problem(VALIDATION_ERROR, errors=errors))
 
 
 async def _outage(request: Request, error: Exception) -> Response:
     """503 where the database is away; else the statement was at fault, and so were we."""
     report_outage(error)
-    return await _problem(request, Problem("dependency_unavailable"))
+    return await _problem(request, Problem(DEPENDENCY_UNAVAILABLE))
 
 
 async def _bug(_request: Request, error: Exception) -> Response:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from nexmdm.http.fast_path import Begun
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.problems import OVERLOADED, Problem
 from nexmdm.server.fast_lane import PACE, PROBE, STATE, FastLane
 
 PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
@@ -38,7 +38,7 @@ class Endpoint:
         if body == b"no":
             return None
         if body == b"full":
-            return Problem("overloaded", headers={"Retry-After": "7"})
+            return Problem(OVERLOADED, headers={"Retry-After": "7"})
         self.begun.append((token, body, ip))
         result = asyncio.get_running_loop().create_future()
         self.results.append(result)

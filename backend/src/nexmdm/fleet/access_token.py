@@ -13,7 +13,8 @@ from typing import Any, Final
 import google.auth.transport.requests
 from google.auth.credentials import TokenState
 
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit
 
 _AHEAD_PAUSE_S: Final = 1.0  # a token that lives for less than google-auth's 225 s is always to be renewed
 _HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]+")
@@ -71,7 +72,7 @@ class AccessToken:
                 raise ValueError("no access token")  # noqa: TRY301 - as google-auth does where it looks
         except Exception as error:  # noqa: BLE001 - google-auth lets through what its parsing of an answer raises
             failure = type(error).__name__
-            emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error=f"access token: {failure}")
+            emit(DEPENDENCY_AWAY, "warning", dependency="fcm", error=f"access token: {failure}")
             return failure
         finally:
             self._renewal = None

@@ -15,14 +15,17 @@ from sqlmodel import col
 from nexmdm.fleet.auth import CurrentDevice, DescribeDevice, stale_device
 from nexmdm.fleet.device_body import DeviceBody
 from nexmdm.fleet.device_tokens import DeviceIdentity
+from nexmdm.fleet.events import ACTION_RESULT_INGEST, ACTION_RESULT_REPLAY
+from nexmdm.fleet.problems import DISPATCH_NOT_FOUND
 from nexmdm.fleet.tables.commands import Command, DispatchTransition, FcmDispatch
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import Page, Paging
+from nexmdm.http.problems import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN
 from nexmdm.http.types import FREE_TEXT, Id, Maybe, Moment, RequestId, Shape
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Operation, Session
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 
 device_router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 admin_router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
@@ -157,13 +160,13 @@ async def complete(request: Request, session: Session, device: DeviceIdentity, r
         if not row.known:
             raise await stale_device(request, device)
         if row.completed_at is None:
-            raise Problem("dispatch_not_found")
+            raise Problem(DISPATCH_NOT_FOUND)
         operation.name = "idempotency_hit" if row.replayed else "update"
     metrics.action_results.labels(result.outcome, str(row.replayed).lower()).inc()
     if not row.replayed:
         metrics.dispatches.labels("completed").inc()
     emit(
-        Event.ACTION_RESULT_REPLAY if row.replayed else Event.ACTION_RESULT_INGEST,
+        ACTION_RESULT_REPLAY if row.replayed else ACTION_RESULT_INGEST,
         dispatch_request_id=result.request_id,
         device_id=str(device.device_id),
         outcome=result.outcome,
@@ -191,7 +194,7 @@ async def find_dispatch(session: Session, request_id: str) -> DispatchDetail:
     """A dispatch and every transition, in order."""
     row = (await session.execute(_DISPATCHES.where(col(FcmDispatch.request_id) == request_id))).first()
     if row is None:
-        raise Problem("dispatch_not_found")
+        raise Problem(DISPATCH_NOT_FOUND)
     history = (
         select(DispatchTransition)
         .where(col(DispatchTransition.request_id) == request_id)
@@ -205,7 +208,7 @@ async def find_dispatch(session: Session, request_id: str) -> DispatchDetail:
 @device_router.post(
     PATH,
     operation_id="completeAction",
-    responses=answers(*OF_A_BODY, *OF_A_TOKEN, "dispatch_not_found"),
+    responses=answers(*OF_A_BODY, *OF_A_TOKEN, DISPATCH_NOT_FOUND),
     openapi_extra=_result.openapi,
 )
 async def complete_action(
@@ -218,7 +221,7 @@ async def complete_action(
 @admin_router.get(
     "/admin/dispatches",
     operation_id="listDispatches",
-    responses=answers(*OF_AN_ADMIN, "validation_error"),
+    responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -240,7 +243,7 @@ async def listing(
 @admin_router.get(
     "/admin/dispatches/{request_id}",
     operation_id="getDispatch",
-    responses=answers(*OF_AN_ADMIN, "dispatch_not_found", "validation_error"),
+    responses=answers(*OF_AN_ADMIN, DISPATCH_NOT_FOUND, VALIDATION_ERROR),
 )
 async def one(request_id: Annotated[RequestId, Path()], session: Session) -> DispatchDetail:
     """Look a dispatch up, with its history."""

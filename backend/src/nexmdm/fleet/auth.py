@@ -13,10 +13,13 @@ from sqlalchemy import case, func
 from sqlmodel import col, select
 
 from nexmdm.fleet.device_tokens import DeviceIdentity, DeviceTokens
+from nexmdm.fleet.events import TOKEN_EXPIRED
+from nexmdm.fleet.problems import NOT_ACTIVE
 from nexmdm.fleet.tables.devices import EnrollmentToken
 from nexmdm.http.credentials import bearer, refusal
+from nexmdm.http.problems import TOKEN_INVALID
 from nexmdm.kernel.database import database
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 
 # By the database's clock, which all workers share. The order is that of the answer's precedence.
@@ -47,7 +50,7 @@ async def current_device(request: Request) -> DeviceIdentity:
     tokens: DeviceTokens = request.app.state.device_tokens
     identity = await tokens.identify(token)
     if identity is None:
-        raise await refusal(request, "token_invalid")
+        raise await refusal(request, TOKEN_INVALID)
     return identity
 
 
@@ -55,24 +58,24 @@ async def stale_device(request: Request, identity: DeviceIdentity) -> Problem:
     """For a device route whose statement found the token version gone."""
     tokens: DeviceTokens = request.app.state.device_tokens
     tokens.forget(identity)
-    return await refusal(request, "token_invalid")
+    return await refusal(request, TOKEN_INVALID)
 
 
 async def active_enrolment_token(request: Request) -> EnrollmentToken:
     """The usable enrolment token of the request; consumes nothing."""
     presented = await bearer(request)
     if _ENROLMENT_TOKEN.fullmatch(presented) is None:
-        raise await refusal(request, "token_invalid")
+        raise await refusal(request, TOKEN_INVALID)
     query = select(EnrollmentToken, TOKEN_STATUS).where(EnrollmentToken.token_hash == hash_enrolment_token(presented))
     async with database(request).sessions() as session:
         row = (await session.execute(query)).first()
     if row is None:
-        raise await refusal(request, "token_invalid")
+        raise await refusal(request, TOKEN_INVALID)
     token: EnrollmentToken = row[0]
     if row.status == "expired":
-        emit(Event.TOKEN_EXPIRED, "warning", token_id=str(token.token_id), alias=token.alias)
+        emit(TOKEN_EXPIRED, "warning", token_id=str(token.token_id), alias=token.alias)
     if row.status != "active":
-        raise await refusal(request, f"token_{row.status}")
+        raise await refusal(request, NOT_ACTIVE[row.status])
     return token
 
 

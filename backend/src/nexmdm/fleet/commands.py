@@ -21,16 +21,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
 from nexmdm.fleet import outbox
+from nexmdm.fleet.events import DISPATCH_IDEMPOTENCY_HIT, DISPATCH_REQUEST
+from nexmdm.fleet.problems import DEVICE_NOT_FOUND, DEVICE_RETIRED, REQUEST_ID_CONFLICT
 from nexmdm.fleet.tables.commands import Command, FcmDispatch
 from nexmdm.fleet.tables.devices import Device
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.hmac_signature import SIGNATURE_HEADERS, SignedRequest
 from nexmdm.http.json_body import JsonBody
+from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
 from nexmdm.http.types import Id, Maybe, PackageName, RequestId, Shape, Unique
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Operation, Session
-from nexmdm.kernel.log import Event, emit, new_id, origin
-from nexmdm.kernel.problems import OF_A_BODY, OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit, new_id, origin
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, Problem, answers
 
 router = APIRouter(tags=["commands"], dependencies=ADMIN_ONLY)
 
@@ -143,7 +147,7 @@ async def send_command(
 def _log_requests(command_request_id: str, action: str, dispatches: list[DispatchRef]) -> None:
     for dispatch in dispatches:
         emit(
-            Event.DISPATCH_REQUEST,
+            DISPATCH_REQUEST,
             dispatch_request_id=dispatch.request_id,
             command_request_id=command_request_id,
             device_id=str(dispatch.device_id),
@@ -178,9 +182,9 @@ async def _refuse_unless_all_active(session: Session, devices: list[UUID]) -> No
     locked = query.order_by(col(Device.device_id)).with_for_update(read=True)  # in the order of all who lock several
     retired = {row.device_id: row.retired_at for row in (await session.execute(locked)).all()}
     if len(retired) < len(devices):
-        raise Problem("device_not_found")
+        raise Problem(DEVICE_NOT_FOUND)
     if any(retired.values()):
-        raise Problem("device_retired")
+        raise Problem(DEVICE_RETIRED)
 
 
 async def _insert_dispatches(
@@ -203,8 +207,8 @@ async def _first_answer(session: Session, prior: Command, content_hash: str) -> 
     rows = (await session.execute(query)).mappings().all()
     if prior.content_hash != content_hash:
         now = Accepted(request_id=prior.request_id, dispatches=[DispatchRef(**row) for row in rows])
-        raise Problem("request_id_conflict", extra={"prior": now.model_dump(mode="json")})
-    emit(Event.DISPATCH_IDEMPOTENCY_HIT, dispatch_request_id=prior.request_id)
+        raise Problem(REQUEST_ID_CONFLICT, extra={"prior": now.model_dump(mode="json")})
+    emit(DISPATCH_IDEMPOTENCY_HIT, dispatch_request_id=prior.request_id)
     return Accepted(
         request_id=prior.request_id, dispatches=[DispatchRef(**{**row, "status": "queued"}) for row in rows]
     )
@@ -212,14 +216,14 @@ async def _first_answer(session: Session, prior: Command, content_hash: str) -> 
 
 def _require_fcm(request: Request) -> None:
     if request.app.state.settings.service_account is None:
-        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="fcm", error="not configured")
-        raise Problem("dependency_unavailable", "FCM is not configured.")
+        emit(DEPENDENCY_AWAY, "error", dependency="fcm", error="not configured")
+        raise Problem(DEPENDENCY_UNAVAILABLE, "FCM is not configured.")
 
 
 @router.post(
     "/admin/command",
     operation_id="sendCommand",
-    responses=answers(*OF_A_BODY, *OF_AN_ADMIN, "device_not_found", "device_retired"),
+    responses=answers(*OF_A_BODY, *OF_AN_ADMIN, DEVICE_NOT_FOUND, DEVICE_RETIRED),
     openapi_extra={**_command.openapi, "parameters": SIGNATURE_HEADERS},
 )
 async def command(

@@ -11,9 +11,10 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import BaseModel
 
+from nexmdm.fleet.events import DEVICE_BODY_REFUSED
 from nexmdm.http.json_body import JsonBody
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -43,7 +44,7 @@ class DeviceBody(JsonBody[Body]):
             for member in {self._member(pointer) for pointer in pointers}:
                 self._refused[member].inc()
             who: dict[str, Any] = {"device_id": device_id, "token_id": token_id}
-            emit(Event.DEVICE_BODY_REFUSED, "warning", **who, code=problem.code, pointers=pointers)
+            emit(DEVICE_BODY_REFUSED, "warning", **who, code=problem.code, pointers=pointers)
             raise
 
     def _member(self, pointer: str) -> str:

@@ -11,14 +11,17 @@ from pydantic import BaseModel
 from sqlalchemy import Select, func, or_, select, update
 from sqlmodel import col
 
+from nexmdm.fleet.events import DEVICE_RETIRE
+from nexmdm.fleet.problems import DEVICE_NOT_FOUND
 from nexmdm.fleet.tables.devices import Device, DeviceStatus
 from nexmdm.fleet.withdrawals import withdraw
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import Page, Paging
+from nexmdm.http.problems import OF_AN_ADMIN
 from nexmdm.http.types import Alias, Id, Moment
 from nexmdm.kernel.database import Operation, Session
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 
 router = APIRouter(tags=["devices"], dependencies=ADMIN_ONLY)
 
@@ -65,7 +68,7 @@ async def find_device(session: Session, device_id: UUID) -> DeviceView:
     """Look a device up, retired or not."""
     row = (await session.execute(_select().where(col(Device.device_id) == device_id))).first()
     if row is None:
-        raise Problem("device_not_found")
+        raise Problem(DEVICE_NOT_FOUND)
     return _view(row)
 
 
@@ -87,7 +90,7 @@ async def retire_device(session: Session, device_id: UUID) -> DeviceView:
         withdrawal = None if retired is None else await withdraw(session, device_id, "device_retired")
         await session.commit()
     if retired is not None and withdrawal is not None:
-        emit(Event.DEVICE_RETIRE, device_id=str(device_id), alias=retired.alias)
+        emit(DEVICE_RETIRE, device_id=str(device_id), alias=retired.alias)
         withdrawal.report()
     return await find_device(session, device_id)
 
@@ -95,7 +98,7 @@ async def retire_device(session: Session, device_id: UUID) -> DeviceView:
 @router.get(
     "/v1/devices",
     operation_id="listDevices",
-    responses=answers(*OF_AN_ADMIN, "validation_error"),
+    responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -123,7 +126,7 @@ async def listing(
 @router.get(
     "/v1/devices/{device_id}",
     operation_id="getDevice",
-    responses=answers(*OF_AN_ADMIN, "device_not_found", "validation_error"),
+    responses=answers(*OF_AN_ADMIN, DEVICE_NOT_FOUND, VALIDATION_ERROR),
 )
 async def one(device_id: Id, session: Session) -> DeviceView:
     """Look a device up."""
@@ -133,7 +136,7 @@ async def one(device_id: Id, session: Session) -> DeviceView:
 @router.delete(
     "/v1/devices/{device_id}",
     operation_id="retireDevice",
-    responses=answers(*OF_AN_ADMIN, "device_not_found", "validation_error"),
+    responses=answers(*OF_AN_ADMIN, DEVICE_NOT_FOUND, VALIDATION_ERROR),
 )
 async def retire(device_id: Id, session: Session) -> DeviceView:
     """Retire a device."""

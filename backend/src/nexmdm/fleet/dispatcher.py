@@ -20,12 +20,14 @@ import asyncpg
 import orjson
 
 from nexmdm.fleet import outbox
+from nexmdm.fleet.events import DISPATCH_EXPIRED, DISPATCH_FAIL, DISPATCH_RETRY, DISPATCH_SENT
 from nexmdm.fleet.fcm import Push
 from nexmdm.fleet.fcm_verdict import Verdict
 from nexmdm.fleet.outbox import Attempt, Due
+from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Database, report_outage
-from nexmdm.kernel.log import Event, Origin, emit, origin
+from nexmdm.kernel.log import Origin, emit, origin
 from nexmdm.kernel.settings import Settings
 
 POLL_S: Final = 1.0
@@ -104,13 +106,13 @@ class Dispatcher:
         self._wake.set()
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _Stopped):
-            emit(Event.INTERNAL_ERROR, "error", error=type(error).__name__)
+            emit(UNHANDLED_EXCEPTION, "error", error=type(error).__name__)
 
     async def _expire(self) -> None:
         for row in await outbox.expire(self._db):
             metrics.dispatches.labels("expired").inc()
             emit(
-                Event.DISPATCH_EXPIRED,
+                DISPATCH_EXPIRED,
                 "warning",
                 request_id=row["http_request_id"],
                 dispatch_request_id=row["request_id"],
@@ -158,12 +160,12 @@ class Dispatcher:
             "latency_ms": attempt.latency_ms,
         }
         if status == "sent":
-            emit(Event.DISPATCH_SENT, fcm_message_id=attempt.message_id, **common)
+            emit(DISPATCH_SENT, fcm_message_id=attempt.message_id, **common)
         elif status == "queued":
             delay = round(delay_s, 3)
-            emit(Event.DISPATCH_RETRY, "warning", fcm_code=attempt.fcm_code, retry_in_s=delay, **common)
+            emit(DISPATCH_RETRY, "warning", fcm_code=attempt.fcm_code, retry_in_s=delay, **common)
         else:
-            emit(Event.DISPATCH_FAIL, "error", fcm_code=attempt.fcm_code, **common)
+            emit(DISPATCH_FAIL, "error", fcm_code=attempt.fcm_code, **common)
 
     async def _through_outages(self, work: Callable[[], Awaitable[T]]) -> T:
         """Try until the database is there: what FCM has answered must be recorded, not lost.

@@ -12,15 +12,18 @@ from sqlalchemy import func, select
 from sqlmodel import col
 
 from nexmdm.fleet.auth import TOKEN_STATUS, mint_enrolment_token
+from nexmdm.fleet.events import TOKEN_CREATE, TOKEN_REVOKE
+from nexmdm.fleet.problems import TOKEN_NOT_ACTIVE, TOKEN_NOT_FOUND
 from nexmdm.fleet.tables.devices import EnrollmentToken
 from nexmdm.http.admin_auth import ADMIN, ADMIN_ONLY
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import Page, Paging
+from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
 from nexmdm.http.types import FREE_TEXT, Alias, Id, Maybe, Shape, Unique, Whole
 from nexmdm.kernel import metrics, rate_limits
 from nexmdm.kernel.database import Operation, Session, database
-from nexmdm.kernel.log import Event, emit, new_id
-from nexmdm.kernel.problems import OF_A_BODY, OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.log import emit, new_id
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 
 router = APIRouter(tags=["enrolment"], dependencies=ADMIN_ONLY)
 
@@ -111,7 +114,7 @@ async def create_tokens(session: Session, batch: TokenBatch, issued_by: str) -> 
     with Operation("create", "enrollment_tokens", token_ids=[str(made.token_id) for made in issued]):
         await session.commit()
     for made in issued:
-        emit(Event.TOKEN_CREATE, token_id=str(made.token_id), alias=made.alias, scope=made.scope)
+        emit(TOKEN_CREATE, token_id=str(made.token_id), alias=made.alias, scope=made.scope)
     metrics.tokens_issued.inc(len(issued))
     return issued
 
@@ -121,17 +124,17 @@ async def revoke_token(session: Session, token_id: UUID) -> Revocation:
     query = select(EnrollmentToken, TOKEN_STATUS).where(col(EnrollmentToken.token_id) == token_id)
     row = (await session.execute(query.with_for_update())).first()
     if row is None:
-        raise Problem("token_not_found")
+        raise Problem(TOKEN_NOT_FOUND)
     token: EnrollmentToken = row[0]
     if row.status == "revoked" and token.revoked_at is not None:
         return Revocation(token_id=token_id, status="revoked", revoked_at=token.revoked_at, note="already revoked")
     if row.status != "active":
-        raise Problem("token_not_active", f"The token is {row.status}.")
+        raise Problem(TOKEN_NOT_ACTIVE, f"The token is {row.status}.")
     with Operation("update", "enrollment_tokens", token_id=str(token_id)):
         revoked_at = (await session.execute(select(func.now()))).scalar_one()
         token.revoked_at = revoked_at
         await session.commit()
-    emit(Event.TOKEN_REVOKE, token_id=str(token_id), alias=token.alias)
+    emit(TOKEN_REVOKE, token_id=str(token_id), alias=token.alias)
     return Revocation(token_id=token_id, status="revoked", revoked_at=revoked_at, note=None)
 
 
@@ -150,7 +153,7 @@ async def create(batch: Annotated[TokenBatch, Depends(_batch)], session: Session
 @router.get(
     "/v1/enroll-tokens",
     operation_id="listEnrollTokens",
-    responses=answers(*OF_AN_ADMIN, "validation_error"),
+    responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],
@@ -176,7 +179,7 @@ def _view(row: Any) -> TokenView:
 @router.delete(
     "/v1/enroll-tokens/{token_id}",
     operation_id="revokeEnrollToken",
-    responses=answers(*OF_AN_ADMIN, "token_not_found", "token_not_active", "validation_error"),
+    responses=answers(*OF_AN_ADMIN, TOKEN_NOT_FOUND, TOKEN_NOT_ACTIVE, VALIDATION_ERROR),
 )
 async def revoke(token_id: Id, session: Session) -> Revocation:
     """Revoke a token."""

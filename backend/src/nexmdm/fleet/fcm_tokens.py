@@ -15,10 +15,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from nexmdm.fleet.events import FCM_TOKEN_MOVED
 from nexmdm.fleet.tables.devices import ONE_OWNER, Device
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import OVERLOADED, Problem
 
 _MOST_RIVALS: Final = 50  # each lost race is one that another has won
 
@@ -54,11 +55,11 @@ async def give(
         except IntegrityError as error:
             if getattr(getattr(error.orig, "__cause__", None), "constraint_name", None) != ONE_OWNER:
                 raise
-    raise Problem("overloaded")
+    raise Problem(OVERLOADED)
 
 
 def report_moved(device_id: UUID, loser: UUID | None) -> None:
     """Count and log that a device has taken its token from another, if it has."""
     if loser is not None:
         metrics.fcm_tokens_moved.inc()
-        emit(Event.FCM_TOKEN_MOVED, "warning", device_id=str(device_id), from_device_id=str(loser))
+        emit(FCM_TOKEN_MOVED, "warning", device_id=str(device_id), from_device_id=str(loser))

@@ -25,8 +25,9 @@ from uuid import UUID
 import asyncpg
 
 from nexmdm.kernel.database import Database, is_unavailable
+from nexmdm.kernel.events import DB_OPERATION
 from nexmdm.kernel.load_shedding import shed
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 
 MAX_BATCH: Final = 500
 
@@ -194,7 +195,7 @@ class HeartbeatWriter:
         self._wrote_at = perf_counter()
         latency_ms = round((self._wrote_at - started) * 1000, 3)
         emit(
-            Event.DB_OPERATION,
+            DB_OPERATION,
             "debug",
             operation="create",
             entity="device_heartbeats",

@@ -20,15 +20,17 @@ from nexmdm.fleet import fcm_tokens
 from nexmdm.fleet.auth import DescribeDevice, current_device, stale_device
 from nexmdm.fleet.device_body import DeviceBody
 from nexmdm.fleet.device_tokens import DeviceIdentity, DeviceTokens
+from nexmdm.fleet.events import HEARTBEAT_DEDUP_HIT, HEARTBEAT_INGEST
 from nexmdm.fleet.heartbeat_writer import Beat, HeartbeatWriter, Stored
 from nexmdm.fleet.tables.devices import Device
 from nexmdm.http.credentials import client_ip
 from nexmdm.http.fast_path import Begun
+from nexmdm.http.problems import OF_A_BODY, OF_A_TOKEN
 from nexmdm.http.types import FcmToken, Maybe, Shape, Version, Whole
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Operation, database
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_A_BODY, OF_A_TOKEN, Problem, answers
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import Problem, answers
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeDevice])
 
@@ -79,10 +81,10 @@ def _acknowledge(device: DeviceIdentity, heartbeat: Heartbeat, interval_s: int, 
         return None
     if stored.ingested:
         _INGESTED.inc()
-        emit(Event.HEARTBEAT_INGEST, device_id=device.device_id, status=heartbeat.status, bucket=stored.bucket)
+        emit(HEARTBEAT_INGEST, device_id=device.device_id, status=heartbeat.status, bucket=stored.bucket)
     else:
         _DEDUPLICATED.inc()
-        emit(Event.HEARTBEAT_DEDUP_HIT, device_id=device.device_id, bucket=stored.bucket)
+        emit(HEARTBEAT_DEDUP_HIT, device_id=device.device_id, bucket=stored.bucket)
     pause = round(interval_s * random.uniform(1 - JITTER, 1 + JITTER), 1)  # noqa: S311 - jitter is no secret
     return orjson.dumps({"ok": True, "deduplicated": not stored.ingested, "next_heartbeat_s": pause})
 

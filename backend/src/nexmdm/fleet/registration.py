@@ -19,14 +19,17 @@ from nexmdm.fleet import fcm_tokens
 from nexmdm.fleet.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment
 from nexmdm.fleet.device_body import DeviceBody
 from nexmdm.fleet.device_tokens import DeviceTokens
+from nexmdm.fleet.events import REGISTER_FAIL, REGISTER_SUCCESS, TOKEN_CONSUME
+from nexmdm.fleet.problems import ALIAS_MISMATCH, NOT_ACTIVE
 from nexmdm.fleet.tables.devices import Device, EnrollmentToken
 from nexmdm.fleet.withdrawals import withdraw
 from nexmdm.http.credentials import refusal
+from nexmdm.http.problems import INSUFFICIENT_SCOPE, OF_A_BODY, OF_A_TOKEN
 from nexmdm.http.types import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Operation, Session, database
-from nexmdm.kernel.log import Event, emit, new_id
-from nexmdm.kernel.problems import OF_A_BODY, OF_A_TOKEN, Problem, answers
+from nexmdm.kernel.log import emit, new_id
+from nexmdm.kernel.problems import Problem, answers
 
 router = APIRouter(tags=["devices"], dependencies=[DescribeEnrolment])
 
@@ -79,7 +82,7 @@ async def _logged() -> AsyncIterator[None]:
     try:
         yield
     except Problem as problem:
-        emit(Event.REGISTER_FAIL, "warning", code=problem.code)
+        emit(REGISTER_FAIL, "warning", code=problem.code)
         raise
 
 
@@ -96,9 +99,9 @@ async def register(
             too many hashes wait.
     """
     if token.scope != "register":
-        raise Problem("insufficient_scope")
+        raise Problem(INSUFFICIENT_SCOPE)
     if registration.alias not in (None, token.alias):
-        raise Problem("alias_mismatch")
+        raise Problem(ALIAS_MISMATCH)
     tokens: DeviceTokens = request.app.state.device_tokens
     async with _turns.of(token.token_id):
         await _refuse_unless_active(request, token)
@@ -114,9 +117,9 @@ async def register(
             await session.commit()
     device = await tokens.issue(device_id, version, secret)
     metrics.registrations.inc()
-    emit(Event.TOKEN_CONSUME, token_id=str(token.token_id), alias=token.alias, device_id=str(device_id))
+    emit(TOKEN_CONSUME, token_id=str(token.token_id), alias=token.alias, device_id=str(device_id))
     emit(
-        Event.REGISTER_SUCCESS,
+        REGISTER_SUCCESS,
         device_id=str(device_id),
         alias=token.alias,
         token_id=str(token.token_id),
@@ -133,7 +136,7 @@ async def _refuse_unless_active(request: Request, token: EnrollmentToken) -> Non
         query = select(TOKEN_STATUS).where(col(EnrollmentToken.token_id) == token.token_id)
         status = (await session.execute(query)).scalar_one()
     if status != "active":
-        raise await refusal(request, f"token_{status}")
+        raise await refusal(request, NOT_ACTIVE[status])
 
 
 async def _consume(session: Session, token: EnrollmentToken) -> bool:
@@ -172,7 +175,7 @@ async def _store(session: Session, alias: str, token_hash: str, facts: Registrat
     PATH,
     operation_id="registerDevice",
     dependencies=[Depends(_logged)],
-    responses=answers(*OF_A_BODY, *OF_A_TOKEN, "insufficient_scope", "alias_mismatch"),
+    responses=answers(*OF_A_BODY, *OF_A_TOKEN, INSUFFICIENT_SCOPE, ALIAS_MISMATCH),
     openapi_extra=_registration.openapi,
 )
 async def register_device(

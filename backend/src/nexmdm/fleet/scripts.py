@@ -12,17 +12,19 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from nexmdm.fleet.events import SCRIPT_RENDER
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.problems import OF_AN_ADMIN
 from nexmdm.http.types import Alias
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_AN_ADMIN, answers, invalid
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import VALIDATION_ERROR, answers, invalid
 
 router = APIRouter(tags=["apk"], dependencies=[*ADMIN_ONLY, Depends(refuse_repeated_parameters)])
 
 # A host name or an IPv4 address, or an IPv6 address in brackets (RFC 3986 section 3.2.2), and a port.
 _AUTHORITY: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-_REFUSALS: Final = answers(*OF_AN_ADMIN, "validation_error")
+_REFUSALS: Final = answers(*OF_AN_ADMIN, VALIDATION_ERROR)
 
 
 class _Script(Template):
@@ -162,7 +164,7 @@ def render_cmd(base_url: str, alias: str) -> str:
 async def enroll_sh(request: Request, alias: Annotated[Alias, Query()]) -> Response:
     """Render the enrolment script for a POSIX shell."""
     script = render_sh(public_url(request), alias)
-    emit(Event.SCRIPT_RENDER, script="enroll.sh", alias=alias)
+    emit(SCRIPT_RENDER, script="enroll.sh", alias=alias)
     return Response(script, media_type="text/x-shellscript; charset=utf-8")
 
 
@@ -170,5 +172,5 @@ async def enroll_sh(request: Request, alias: Annotated[Alias, Query()]) -> Respo
 async def enroll_cmd(request: Request, alias: Annotated[Alias, Query()]) -> Response:
     """Render the enrolment script for Windows."""
     script = render_cmd(public_url(request), alias)
-    emit(Event.SCRIPT_RENDER, script="enroll.cmd", alias=alias)
+    emit(SCRIPT_RENDER, script="enroll.cmd", alias=alias)
     return Response(script, media_type="application/x-bat; charset=utf-8")

@@ -14,8 +14,9 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nexmdm.fleet.events import DISPATCH_FAIL
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 
 Code = Literal["device_retired", "device_reenrolled"]
 
@@ -54,7 +55,7 @@ class Withdrawal:
         metrics.dispatches.labels("failed").inc(len(self.dispatches))
         for dispatch in self.dispatches:
             emit(
-                Event.DISPATCH_FAIL,
+                DISPATCH_FAIL,
                 "warning",
                 dispatch_request_id=dispatch["request_id"],
                 device_id=str(self.device_id),

@@ -15,9 +15,10 @@ from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nexmdm.http.events import HTTP_REQUEST, UNHANDLED_EXCEPTION
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, Origin, emit, new_id, origin
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.log import Origin, emit, new_id, origin
+from nexmdm.kernel.problems import INTERNAL_ERROR, Problem
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has not set its own
@@ -73,10 +74,10 @@ class Telemetry:
             pass  # nobody is there to be answered
         except Exception as error:
             # The type alone: the text of an exception may hold what a caller sent.
-            emit(Event.INTERNAL_ERROR, "error", error=_origin_of(error))
+            emit(UNHANDLED_EXCEPTION, "error", error=_origin_of(error))
             if status:
                 raise
-            await Problem("internal_error").response(source.request_id)(scope, receive, send_stamped)
+            await Problem(INTERNAL_ERROR).response(source.request_id)(scope, receive, send_stamped)
         finally:
             record(scope, source, status, perf_counter() - started)
             origin.reset(token)
@@ -90,7 +91,7 @@ def record(scope: Mapping[str, Any], source: Origin, status: int, elapsed_s: flo
     requests.inc()
     duration.observe(elapsed_s)
     emit(
-        Event.HTTP_REQUEST,
+        HTTP_REQUEST,
         "error" if status >= 500 else "info",
         method=method,
         status=status,

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyHeader
 
 from nexmdm.http.credentials import refusal, single_header
+from nexmdm.http.problems import ADMIN_REQUIRED
 from nexmdm.kernel import rate_limits
 from nexmdm.kernel.database import database
 
@@ -20,7 +21,7 @@ async def require_admin(request: Request) -> None:
     expected: str = request.app.state.settings.admin_key.get_secret_value()
     given = single_header(request, "x-admin") or ""
     if not hmac.compare_digest(given.encode(), expected.encode()):
-        raise await refusal(request, "admin_required")
+        raise await refusal(request, ADMIN_REQUIRED)
 
 
 async def _limited_admin(request: Request) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from starlette.datastructures import Headers
 
+from nexmdm.http.problems import PRECONDITION_FAILED
 from nexmdm.kernel.problems import Problem
 
 # Section 8.8.3. An opaque tag may hold a comma, so that a list cannot be split at its commas (5.6.1).
@@ -52,9 +53,9 @@ class Validators:
         """
         if (wanted := field(headers, "if-match")) is not None:
             if not self._is_among(wanted, strongly=True):
-                raise Problem("precondition_failed")
+                raise Problem(PRECONDITION_FAILED)
         elif (since := _date(field(headers, "if-unmodified-since"))) is not None and self._second > since:
-            raise Problem("precondition_failed")
+            raise Problem(PRECONDITION_FAILED)
         if (known := field(headers, "if-none-match")) is not None:
             return self._is_among(known, strongly=False)
         since = _date(field(headers, "if-modified-since"))

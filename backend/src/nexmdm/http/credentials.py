@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from nexmdm.http.events import AUTH_FAIL
 from nexmdm.http.failed_auth import RULE, LimitedSources
+from nexmdm.http.problems import TOKEN_INVALID, TOKEN_MISSING
 from nexmdm.kernel import metrics, rate_limits
 from nexmdm.kernel.database import database, is_unavailable
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import Problem, ProblemType
 
 
 def client_ip(request: Request) -> str | None:
@@ -20,11 +22,11 @@ def client_ip(request: Request) -> str | None:
     return request.client.host if request.client else None
 
 
-async def refusal(request: Request, code: str) -> Problem:
+async def refusal(request: Request, kind: ProblemType) -> Problem:
     """The Problem for a failed authentication: counted, logged, and turned into 429 for a source that keeps failing."""
     ip = client_ip(request)
-    metrics.auth_failures.labels(code).inc()
-    emit(Event.AUTH_FAIL, "warning", code=code, ip=ip)
+    metrics.auth_failures.labels(kind.code).inc()
+    emit(AUTH_FAIL, "warning", code=kind.code, ip=ip)
     source = ip or "unknown"
     sources: LimitedSources = request.app.state.limited_sources
     if (wait_s := sources.wait_s(source)) is not None:
@@ -39,7 +41,7 @@ async def refusal(request: Request, code: str) -> Problem:
         if not is_unavailable(error):
             raise
         # A refusal needs no database: the caller learns no less, and no more, during an outage.
-    return Problem(code)
+    return Problem(kind)
 
 
 def single_header(request: Request, header: str) -> str | None:
@@ -51,9 +53,9 @@ def single_header(request: Request, header: str) -> str | None:
 async def bearer(request: Request) -> str:
     """The one bearer token of the request (RFC 6750 section 2.1)."""
     if "authorization" not in request.headers:
-        raise await refusal(request, "token_missing")
+        raise await refusal(request, TOKEN_MISSING)
     scheme, _, rest = (single_header(request, "authorization") or "").partition(" ")
     token = rest.lstrip(" ")  # one space or more (RFC 9110, section 11.4)
     if scheme.lower() != "bearer" or not token:
-        raise await refusal(request, "token_invalid")
+        raise await refusal(request, TOKEN_INVALID)
     return token

@@ -10,7 +10,8 @@ import math
 from time import monotonic
 from typing import Final
 
-from nexmdm.kernel.log import Event, emit
+from nexmdm.http.events import AUTH_ALERT
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.lru import Recent
 from nexmdm.kernel.settings import Limit
 
@@ -43,4 +44,4 @@ class LimitedSources:
         self._until.keep(source, now + wait_s)
         if now >= self._alerted.get(source, 0.0):
             self._alerted.keep(source, now + self._limit.window_s)
-            emit(Event.AUTH_ALERT, "error", rule=RULE, source=source)
+            emit(AUTH_ALERT, "error", rule=RULE, source=source)

@@ -11,6 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from nexmdm.http.problems import MALFORMED_REQUEST
 from nexmdm.kernel.log import origin
 from nexmdm.kernel.problems import Problem
 
@@ -33,7 +34,7 @@ class Framing:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not is_clear(scope):
-            refusal = Problem("malformed_request", headers={"Connection": "close"})
+            refusal = Problem(MALFORMED_REQUEST, headers={"Connection": "close"})
             await refusal.response(origin.get().request_id)(scope, receive, send)
         else:
             await self._app(scope, receive, send)

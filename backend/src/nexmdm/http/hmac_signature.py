@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 
 from nexmdm.http.credentials import refusal
 from nexmdm.http.json_body import read_limited
+from nexmdm.http.problems import SIGNATURE_EXPIRED, SIGNATURE_INVALID, SIGNATURE_MISSING
 
 WINDOW_S: Final = 300
 
@@ -33,15 +34,15 @@ async def _signed(request: Request) -> Signed:
     given = request.headers.getlist("x-signature")
     stamps = request.headers.getlist("x-timestamp")
     if not given or not stamps:
-        raise await refusal(request, "signature_missing")
+        raise await refusal(request, SIGNATURE_MISSING)
     raw = await read_limited(request)
     secret: str = request.app.state.settings.hmac_secret.get_secret_value()
     expected = hmac.new(secret.encode(), stamps[0].encode("latin-1") + b"." + raw, sha256).hexdigest()
     right = hmac.compare_digest(given[0].encode(), f"sha256={expected}".encode())
     if not right or len(given) > 1 or len(stamps) > 1 or not re.fullmatch("[0-9]{1,12}", stamps[0], re.ASCII):
-        raise await refusal(request, "signature_invalid")
+        raise await refusal(request, SIGNATURE_INVALID)
     if abs(time.time() - int(stamps[0])) > WINDOW_S:
-        raise await refusal(request, "signature_expired")
+        raise await refusal(request, SIGNATURE_EXPIRED)
     return Signed(raw, "cmd_" + sha256(expected.encode()).hexdigest()[:32])
 
 

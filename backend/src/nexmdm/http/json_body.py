@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json
 from starlette.requests import ClientDisconnect
 
-from nexmdm.kernel.problems import FieldError, Problem
+from nexmdm.http.problems import MALFORMED_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem
 
 JSON_LIMIT_BYTES = 64 * 1024
 
@@ -25,7 +26,7 @@ async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes
     if kept is not None:
         return kept
     if int(request.headers.get("content-length", 0)) > limit:
-        raise Problem("payload_too_large", f"The body exceeds {limit} bytes.")
+        raise Problem(PAYLOAD_TOO_LARGE, f"The body exceeds {limit} bytes.")
     body = b""
     more = True
     while more:
@@ -34,7 +35,7 @@ async def read_limited(request: Request, limit: int = JSON_LIMIT_BYTES) -> bytes
             raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > limit:
-            raise Problem("payload_too_large", f"The body exceeds {limit} bytes.")
+            raise Problem(PAYLOAD_TOO_LARGE, f"The body exceeds {limit} bytes.")
         more = message.get("more_body", False)
     request.scope["nexmdm.body"] = body
     return body
@@ -45,9 +46,9 @@ def require_media_type(request: Request, *expected: str) -> None:
     essence, _, parameters = request.headers.get("content-type", "").partition(";")
     charset = parameters.strip().lower().removeprefix("charset=").strip('"')
     if essence.strip().lower() not in expected or charset not in {"", "utf-8"}:
-        raise Problem("unsupported_media_type", f"Send {' or '.join(expected)}.")
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Send {' or '.join(expected)}.")
     if "content-encoding" in request.headers:
-        raise Problem("unsupported_media_type", "Send the body without Content-Encoding.")
+        raise Problem(UNSUPPORTED_MEDIA_TYPE, "Send the body without Content-Encoding.")
 
 
 def field_errors(
@@ -110,8 +111,8 @@ class JsonBody(Generic[T]):
             try:
                 from_json(raw, allow_inf_nan=False)
             except ValueError:
-                raise Problem("malformed_json") from None
-            raise Problem("validation_error", errors=field_errors(error, declared=self._declared)) from None
+                raise Problem(MALFORMED_JSON) from None
+            raise Problem(VALIDATION_ERROR, errors=field_errors(error, declared=self._declared)) from None
 
     @property
     def openapi(self) -> dict[str, Any]:

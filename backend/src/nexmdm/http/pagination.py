@@ -18,7 +18,7 @@ from sqlalchemy.orm import Mapped
 
 from nexmdm.kernel import times
 from nexmdm.kernel.database import Session
-from nexmdm.kernel.problems import FieldError, Problem, invalid
+from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, invalid
 
 Item = TypeVar("Item")
 
@@ -107,4 +107,4 @@ def refuse_repeated_parameters(request: Request) -> None:
         errors: list[FieldError] = [
             {"pointer": pointer, "code": "duplicate_parameter", "message": message} for pointer in pointers
         ]
-        raise Problem("validation_error", errors=errors)
+        raise Problem(VALIDATION_ERROR, errors=errors)

@@ -16,8 +16,9 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from nexmdm.jobs.events import RETENTION_CLEANUP
 from nexmdm.kernel.database import Operation
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Limit, Settings
 
 _BATCH: Final = 1000  # rows: short transactions, so that nobody waits for a lock of ours
@@ -106,7 +107,7 @@ async def _retire(entity: str, cutoff: datetime, work: Callable[[], Awaitable[tu
     result = await _clean(entity, cutoff, work)
     level = "info" if result.complete else "warning"
     fields = {"deleted": result.deleted, "latency_ms": result.latency_ms}
-    emit(Event.RETENTION_CLEANUP, level, entity=entity, cutoff=_text(cutoff), **fields)
+    emit(RETENTION_CLEANUP, level, entity=entity, cutoff=_text(cutoff), **fields)
     return result
 
 

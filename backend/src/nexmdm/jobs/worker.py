@@ -16,9 +16,11 @@ from sqlalchemy import text
 from nexmdm.fleet.dispatcher import Dispatcher
 from nexmdm.fleet.fcm import Push
 from nexmdm.jobs import retention
+from nexmdm.jobs.events import JOB_FAIL
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Database, report_outage
-from nexmdm.kernel.log import Event, Origin, emit, origin
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import Origin, emit, origin
 from nexmdm.kernel.settings import Settings
 
 _TICK_S: Final = 30.0
@@ -69,7 +71,7 @@ async def _keep(name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Eve
             if asyncio.get_running_loop().time() - began > _LONGEST_PAUSE_S:
                 pause_s = _FIRST_PAUSE_S
             metrics.job_failures.labels(name).inc()
-            emit(Event.JOB_FAIL, "error", job=name, error=type(error).__name__, retry_in_s=pause_s)
+            emit(JOB_FAIL, "error", job=name, error=type(error).__name__, retry_in_s=pause_s)
         else:
             return
         with suppress(TimeoutError):
@@ -85,6 +87,6 @@ async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) 
     async with aclosing(db), asyncio.TaskGroup() as tasks:
         tasks.create_task(_keep("scheduler", lambda: _schedule(db, settings, stop), stop))
         if settings.service_account is None:
-            emit(Event.DEPENDENCY_UNAVAILABLE, "warning", dependency="fcm", error="not configured")
+            emit(DEPENDENCY_AWAY, "warning", dependency="fcm", error="not configured")
         else:
             tasks.create_task(_keep("dispatcher", lambda: _dispatch(db, settings, stop), stop))

@@ -17,7 +17,8 @@ from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
 from nexmdm.kernel import metrics, sessions
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.events import DB_OPERATION, DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings
 
 POOL_TIMEOUT_S = 10.0  # a crowd that enrols at once may queue for a while before it is turned away
@@ -64,7 +65,7 @@ def report_outage(error: Exception) -> None:
     """Log that the database is away; raise the error again where it says something else."""
     if not is_unavailable(error):
         raise error
-    emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=type(error).__name__)
+    emit(DEPENDENCY_AWAY, "error", dependency="database", error=type(error).__name__)
 
 
 class Database:
@@ -127,7 +128,7 @@ class Operation:
         self.latency_ms = round((perf_counter() - self._started) * 1000, 3)
         if kind is None:
             emit(
-                Event.DB_OPERATION,
+                DB_OPERATION,
                 operation=self.name,
                 entity=self.entity,
                 keys=self.keys,

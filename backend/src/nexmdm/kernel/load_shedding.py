@@ -6,7 +6,7 @@ import random
 from typing import Literal
 
 from nexmdm.kernel import metrics
-from nexmdm.kernel.problems import RETRY_AFTER_S, Problem
+from nexmdm.kernel.problems import OVERLOADED, RETRY_AFTER_S, Problem
 
 Queue = Literal["requests", "heartbeats", "bcrypt"]
 
@@ -15,4 +15,4 @@ def shed(queue: Queue, after_s: float = RETRY_AFTER_S) -> Problem:
     """The refusal by a queue that is full, counted; Retry-After is drawn from half to one and a half of `after_s`."""
     metrics.shed.labels(queue).inc()
     spread_s = after_s * random.uniform(0.5, 1.5)  # noqa: S311 - a pause is no secret
-    return Problem("overloaded", headers={"Retry-After": str(max(1, round(spread_s)))})
+    return Problem(OVERLOADED, headers={"Retry-After": str(max(1, round(spread_s)))})

@@ -13,8 +13,7 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 import uuid_utils
@@ -24,46 +23,23 @@ from nexmdm.kernel.log_sink import Kind, Sink
 CountLost = Callable[[Counter[Kind]], None]
 
 
-class Event(StrEnum):
-    """Each has a JSON Schema of its fields in the contract; a new one is added in both places."""
+class Event(str):
+    """The name of a log event. Each package defines its own in its `events` module, and each has a JSON Schema.
 
-    HTTP_REQUEST = "http.request"
-    REGISTER_SUCCESS = "register.success"
-    REGISTER_FAIL = "register.fail"
-    HEARTBEAT_INGEST = "heartbeat.ingest"
-    HEARTBEAT_DEDUP_HIT = "heartbeat.dedup_hit"
-    DISPATCH_REQUEST = "dispatch.request"
-    DISPATCH_SENT = "dispatch.sent"
-    DISPATCH_RETRY = "dispatch.retry"
-    DISPATCH_FAIL = "dispatch.fail"
-    DISPATCH_EXPIRED = "dispatch.expired"
-    DISPATCH_IDEMPOTENCY_HIT = "dispatch.idempotency_hit"
-    ACTION_RESULT_INGEST = "action_result.ingest"
-    ACTION_RESULT_REPLAY = "action_result.replay"
-    TOKEN_CREATE = "sec.token.create"
-    TOKEN_CONSUME = "sec.token.consume"
-    TOKEN_REVOKE = "sec.token.revoke"
-    TOKEN_EXPIRED = "sec.token.expired"
-    TOKEN_RATELIMIT = "sec.token.ratelimit"
-    AUTH_FAIL = "sec.auth.fail"
-    AUTH_ALERT = "sec.auth.alert"
-    DEVICE_RETIRE = "device.retire"
-    FCM_TOKEN_MOVED = "device.fcm_token_moved"
-    DEVICE_BODY_REFUSED = "device.body_refused"
-    APK_UPLOAD = "apk.upload"
-    APK_DOWNLOAD = "apk.download"
-    SCRIPT_RENDER = "script.render"
-    METRICS_SCRAPE = "metrics.scrape"
-    RETENTION_CLEANUP = "retention.cleanup"
-    DEPENDENCY_UNAVAILABLE = "dependency.unavailable"
-    DB_OPERATION = "db_operation"
-    JOB_FAIL = "job.fail"
-    SERVICE_START = "service.start"
-    SERVICE_STOP = "service.stop"
-    SERVICE_LOG = "service.log"  # a warning or error of a library, such as uvicorn
-    CONNECTION_REFUSED = "connection.refused"
-    INTERNAL_ERROR = "internal.error"
-    LOG_LOST = "log.lost"
+    kind: how early its lines are lost while nothing can be written; None: ordinary, and reserved at level ERROR.
+    """
+
+    __slots__ = ("kind",)
+    kind: Kind | None
+
+    def __new__(cls, name: str, kind: Kind | None = None) -> Self:
+        made = super().__new__(cls, name)
+        made.kind = kind or ("reserved" if name.startswith("sec.") else None)
+        return made
+
+
+SERVICE_LOG: Final = Event("service.log")  # a warning or error of a library, such as uvicorn
+LOG_LOST: Final = Event("log.lost")
 
 
 def new_id() -> str:
@@ -93,16 +69,6 @@ _SERVER: Final = Origin()
 origin: ContextVar[Origin] = ContextVar("origin", default=_SERVER)
 
 
-# What is lost first while nothing can be written. Of the others `sec.*` and whatever has level ERROR are lost last.
-_BULK: Final = {
-    Event.HTTP_REQUEST,  # at each level: a 5xx has a line of its cause beside it, or a metric
-    Event.HEARTBEAT_INGEST,
-    Event.HEARTBEAT_DEDUP_HIT,
-    Event.DB_OPERATION,
-}
-_KINDS: Final[dict[Event, Kind]] = {
-    event: "bulk" if event in _BULK else "reserved" for event in Event if event in _BULK or event.startswith("sec.")
-}
 _LEVELS: Final = logging.getLevelNamesMapping()
 
 
@@ -123,11 +89,11 @@ def _rendered(event: Event, name: str, fields: dict[str, Any]) -> bytes:
 
 
 def _kind(event: Event, name: str) -> Kind:
-    return _KINDS.get(event) or ("reserved" if name == "ERROR" else "ordinary")
+    return event.kind or ("reserved" if name == "ERROR" else "ordinary")
 
 
 def _gap(lost: Counter[Kind]) -> bytes:
-    return _rendered(Event.LOG_LOST, "ERROR", {"lost": lost})
+    return _rendered(LOG_LOST, "ERROR", {"lost": lost})
 
 
 class _Output:
@@ -184,4 +150,4 @@ class _Bridge(logging.Handler):
             return
         fields = {"logger": record.name, "message": record.getMessage()[:500], "error": error}
         # Not by `emit`: a finalizer may log while its thread holds the lock of the metrics. The next line counts.
-        _output.sink.take(_rendered(Event.SERVICE_LOG, name, fields), _kind(Event.SERVICE_LOG, name))
+        _output.sink.take(_rendered(SERVICE_LOG, name, fields), _kind(SERVICE_LOG, name))

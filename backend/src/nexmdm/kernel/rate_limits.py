@@ -14,8 +14,9 @@ from sqlalchemy import text
 
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Database
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.events import TOKEN_RATELIMIT
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import RATE_LIMITED, Problem
 from nexmdm.kernel.settings import Limit
 
 _HIT: Final = text(
@@ -66,5 +67,5 @@ def pause_s(limit: Limit) -> int:
 def refusal(rule: str, wait_s: int) -> Problem:
     """The `rate_limited` of a rule, counted and logged."""
     metrics.rate_limited.labels(rule).inc()
-    emit(Event.TOKEN_RATELIMIT, "warning", rule=rule)
-    return Problem("rate_limited", headers={"Retry-After": str(wait_s)})
+    emit(TOKEN_RATELIMIT, "warning", rule=rule)
+    return Problem(RATE_LIMITED, headers={"Retry-After": str(wait_s)})

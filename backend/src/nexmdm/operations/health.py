@@ -13,11 +13,15 @@ from pydantic import BaseModel
 from nexmdm import __version__
 from nexmdm.fleet.heartbeat_writer import HeartbeatWriter
 from nexmdm.http.admin_auth import ADMIN_ONLY, require_admin
+from nexmdm.http.problems import OF_AN_ADMIN
 from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Session
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, Problem, answers
 from nexmdm.kernel.settings import Settings
+from nexmdm.operations.events import METRICS_SCRAPE
+from nexmdm.operations.problems import MIGRATIONS_PENDING
 from nexmdm.schema import grants, migrations
 
 router = APIRouter(tags=["operations"])
@@ -50,7 +54,7 @@ async def scrape() -> Response:
     """All metrics of all workers, as Prometheus text."""
     started = perf_counter()
     page = await asyncio.to_thread(metrics.page)  # some thousand series
-    emit(Event.METRICS_SCRAPE, duration_ms=round((perf_counter() - started) * 1000, 3))
+    emit(METRICS_SCRAPE, duration_ms=round((perf_counter() - started) * 1000, 3))
     return Response(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
@@ -81,14 +85,14 @@ async def health(request: Request) -> Health:
     return Health(database="ok")
 
 
-@router.get("/readyz", operation_id="getReadiness", responses=answers("migrations_pending", "dependency_unavailable"))
+@router.get("/readyz", operation_id="getReadiness", responses=answers(MIGRATIONS_PENDING, DEPENDENCY_UNAVAILABLE))
 async def readiness(session: Session) -> Readiness:
     """Readiness to serve."""
     revision = await migrations.current(session)
     if migrations.pending(revision):
-        raise Problem("migrations_pending", "Run `nexmdm migrate`.")
+        raise Problem(MIGRATIONS_PENDING, "Run `nexmdm migrate`.")
     if lacking := await grants.missing(session):
         error = f"no right to {', '.join(lacking[:9])}"
-        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="database", error=error)
-        raise Problem("dependency_unavailable", "The database role lacks rights: run `nexmdm grant`.")
+        emit(DEPENDENCY_AWAY, "error", dependency="database", error=error)
+        raise Problem(DEPENDENCY_UNAVAILABLE, "The database role lacks rights: run `nexmdm grant`.")
     return Readiness(migrations="head" if revision == migrations.head() else "ahead")

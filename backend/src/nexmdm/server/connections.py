@@ -13,8 +13,9 @@ from enum import Enum, auto
 from typing import Final, Protocol, Self
 
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit
+from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings
+from nexmdm.server.events import CONNECTION_REFUSED
 
 STATE: Final = "connections"  # where the lifespan puts the `Connections` of the process
 KEEP_ALIVE_S: Final = 75
@@ -99,7 +100,7 @@ class Connections:
             metrics.connections_open.set(len(self._open))
             ended, self._unanswered = self._unanswered, Counter()
             for reason, count in ended.items():
-                emit(Event.CONNECTION_REFUSED, "warning", reason=reason, connections=count, ip=None)
+                emit(CONNECTION_REFUSED, "warning", reason=reason, connections=count, ip=None)
 
 
 def places(wanted: int) -> int:

@@ -22,7 +22,7 @@ from nexmdm.http.fast_path import Endpoint, Probe
 from nexmdm.http.json_body import JSON_LIMIT_BYTES
 from nexmdm.kernel.load_shedding import shed
 from nexmdm.kernel.log import Origin, origin
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.problems import Problem, ProblemType
 from nexmdm.server.event_loop_lag import Pace
 from nexmdm.server.guarded_connection import GuardedConnection
 
@@ -58,9 +58,9 @@ def _clear(scope: Any, unwanted: frozenset[bytes]) -> dict[bytes, bytes] | None:
 
 
 @cache  # the few refusals that there are, each with the few pauses that it asks for
-def _rendered(code: str, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
+def _rendered(kind: ProblemType, *headers: tuple[str, str]) -> tuple[bytes, bytes]:
     """Head and body of a refusal, with `_ID` for the request id."""
-    response = Problem(code, headers=dict(headers)).response(_ID.decode())
+    response = Problem(kind, headers=dict(headers)).response(_ID.decode())
     head = STATUS_LINE[response.status_code]
     head += b"".join(b"%b: %b\r\n" % header for header in response.raw_headers if header[0] != _LENGTH)
     return head + _DEFAULT, bytes(response.body)
@@ -142,7 +142,7 @@ class FastLane(GuardedConnection):
         return True
 
     def _refuse(self, held: _Held, source: Origin, problem: Problem) -> None:
-        head, body = _rendered(problem.code, *problem.headers.items())
+        head, body = _rendered(problem.kind, *problem.headers.items())
         answer = head, body.replace(_ID, source.request_id.encode())
         self._reply(held.cycle, source, held.started, problem.status, answer)
 

@@ -13,10 +13,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from nexmdm.http.access_log import DEFAULT_HEADERS, request_id
+from nexmdm.http.problems import MALFORMED_REQUEST
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import Problem, ProblemType
 from nexmdm.server.connections import STATE, Connections, Stage
+from nexmdm.server.events import CONNECTION_REFUSED
+from nexmdm.server.problems import HEAD_TOO_LARGE, REQUEST_TIMEOUT
 
 HEAD_LIMIT_BYTES: Final = 64 * 1024  # of request line and headers; what one read brings may exceed it
 PIPELINE_LIMIT: Final = 64  # requests that wait behind one another on a connection
@@ -69,13 +72,13 @@ class GuardedConnection(HttpToolsProtocol):
             self._whole = self._received
             return
         except httptools.HttpParserError:
-            self._turn_away("malformed_request", "malformed")
+            self._turn_away(MALFORMED_REQUEST, "malformed")
             return
         cycle: Any = self.cycle  # None before the first request, which uvicorn's types do not say
         if cycle is not None and cycle.scope is self.scope:
             self._whole = self._received
         elif self._received - self._whole > HEAD_LIMIT_BYTES:
-            self._turn_away("head_too_large", "large_head")
+            self._turn_away(HEAD_TOO_LARGE, "large_head")
         if len(self.pipeline) > PIPELINE_LIMIT:
             self._end("pipeline")
 
@@ -90,7 +93,7 @@ class GuardedConnection(HttpToolsProtocol):
             if stage is Stage.ANSWER or (stage is Stage.BODY and self.pipeline):
                 self.cycle.keep_alive = False  # it is the last; its half, `_start_asgi_task` turns away
             elif stage is Stage.BODY or (stage is Stage.HEAD and self.scope is not None):
-                self._turn_away("malformed_request", "incomplete")
+                self._turn_away(MALFORMED_REQUEST, "incomplete")
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete and not self.transport.is_closing()
 
@@ -98,7 +101,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
         if self._half_closed and cycle.more_body:
-            self._turn_away("malformed_request", "incomplete")
+            self._turn_away(MALFORMED_REQUEST, "incomplete")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # uvicorn's own, and without the white space behind a value, which httptools leaves and which is no part of it
@@ -148,7 +151,7 @@ class GuardedConnection(HttpToolsProtocol):
         if stage is Stage.IDLE and not self.transport.get_write_buffer_size():
             self.transport.close()
         elif stage in {Stage.BODY, Stage.HEAD} and self._received:
-            self._turn_away("request_timeout", _LATE[stage])
+            self._turn_away(REQUEST_TIMEOUT, _LATE[stage])
         else:
             self._end(_LATE.get(stage, "slow_reader"))
 
@@ -157,7 +160,7 @@ class GuardedConnection(HttpToolsProtocol):
             self._guard.count(reason)
         self.transport.abort()
 
-    def _turn_away(self, code: str, reason: str) -> None:
+    def _turn_away(self, kind: ProblemType, reason: str) -> None:
         """Answer for the application, which has not got a whole request, and close."""
         stage = self._stage()[0]
         if stage is Stage.CLOSING:
@@ -167,7 +170,7 @@ class GuardedConnection(HttpToolsProtocol):
         scope: Any = self.scope  # None before the first request
         given_id = request_id(scope["headers"] if scope is not None and stage is not Stage.IDLE else ())
         ip = self.client[0] if self.client else None
-        emit(Event.CONNECTION_REFUSED, "warning", request_id=given_id, reason=reason, connections=1, ip=ip)
+        emit(CONNECTION_REFUSED, "warning", request_id=given_id, reason=reason, connections=1, ip=ip)
         if cycle is not None and not cycle.response_complete and not cycle.more_body:
             cycle.keep_alive = False  # the requests before it are answered first; ours would be taken for one of theirs
             self.flow.pause_reading()
@@ -178,7 +181,7 @@ class GuardedConnection(HttpToolsProtocol):
                 return
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.write(_answer(Problem(code), given_id, self.server_state.default_headers))
+        self.transport.write(_answer(Problem(kind), given_id, self.server_state.default_headers))
         self.transport.close()
 
 

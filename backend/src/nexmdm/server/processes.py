@@ -23,9 +23,11 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from nexmdm import __version__
+from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.kernel import metrics
-from nexmdm.kernel.log import Event, emit, flush
+from nexmdm.kernel.log import emit, flush
 from nexmdm.kernel.settings import Settings
+from nexmdm.server.events import SERVICE_START, SERVICE_STOP
 
 DRAIN_S: Final = 8  # what a worker gets to answer what it has begun
 _KILL_AFTER_S: Final = DRAIN_S + 1
@@ -47,7 +49,7 @@ def serve(settings: Settings, create_app: CreateApp, *, background: bool) -> int
             roles.append(("background", partial(_background, settings)))
         port = listener.getsockname()[1]
         emit(
-            Event.SERVICE_START,
+            SERVICE_START,
             role="supervisor",
             pid=os.getpid(),
             port=port,
@@ -99,7 +101,7 @@ class _Supervisor:
             if time.monotonic() >= self._kill_at:
                 self._kill_all(signal.SIGKILL)
                 self._failed, self._kill_at = True, math.inf
-        emit(Event.SERVICE_STOP, role="supervisor", pid=os.getpid())
+        emit(SERVICE_STOP, role="supervisor", pid=os.getpid())
         return 1 if self._failed else 0
 
     def _patience_s(self) -> float:
@@ -118,7 +120,7 @@ class _Supervisor:
             try:
                 self._fork(place)
             except OSError as error:  # no process or no memory is left: those that live go on
-                emit(Event.INTERNAL_ERROR, "error", error=f"{self._roles[place][0]}: {type(error).__name__}")
+                emit(UNHANDLED_EXCEPTION, "error", error=f"{self._roles[place][0]}: {type(error).__name__}")
                 self._absent[place] = now + _RESTART_PAUSE_S
             else:
                 del self._absent[place]
@@ -135,12 +137,12 @@ class _Supervisor:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; the parent decides
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             metrics.take_slot(_slot(place))
-            emit(Event.SERVICE_START, role=name, pid=os.getpid())
+            emit(SERVICE_START, role=name, pid=os.getpid())
             run(partial(_call_on_stop, self._lifeline))
-            emit(Event.SERVICE_STOP, role=name, pid=os.getpid())
+            emit(SERVICE_STOP, role=name, pid=os.getpid())
             status = 0
         except Exception as error:
-            emit(Event.INTERNAL_ERROR, "error", error=f"{name}: {type(error).__name__}")
+            emit(UNHANDLED_EXCEPTION, "error", error=f"{name}: {type(error).__name__}")
         finally:
             flush()
             os._exit(status)
@@ -161,7 +163,7 @@ class _Supervisor:
         metrics.clear_slot(_slot(place))
         if not self._stopping:
             role = self._roles[place][0]
-            emit(Event.SERVICE_STOP, "error", role=role, pid=pid)
+            emit(SERVICE_STOP, "error", role=role, pid=pid)
             metrics.worker_restarts.labels(role).inc()
             self._absent[place] = time.monotonic() + _RESTART_PAUSE_S
         elif os.waitstatus_to_exitcode(status) not in {0, -signal.SIGTERM}:  # the latter: it had not begun

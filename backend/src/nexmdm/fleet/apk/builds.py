@@ -15,14 +15,17 @@ from sqlmodel import col
 
 from nexmdm.fleet.apk import storage
 from nexmdm.fleet.apk.archive import is_apk
+from nexmdm.fleet.events import APK_UPLOAD
+from nexmdm.fleet.problems import BUILD_EXISTS, CHECKSUM_MISMATCH, NOT_AN_APK
 from nexmdm.fleet.tables.builds import ApkVersion
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.json_body import require_media_type
 from nexmdm.http.pagination import Page, Paging, refuse_repeated_parameters
+from nexmdm.http.problems import OF_AN_ADMIN, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.http.types import PackageName, Version
 from nexmdm.kernel.database import Operation, Session
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import OF_AN_ADMIN, Problem, answers
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers
 
 router = APIRouter(tags=["apk"], dependencies=ADMIN_ONLY)
 
@@ -84,9 +87,9 @@ async def store_build(session: Session, url: str, metadata: BuildMetadata, recei
         Problem: `checksum_mismatch`, `not_an_apk`, `build_exists`.
     """
     if metadata.sha256 not in {None, received.sha256}:
-        raise _refused("checksum_mismatch", "/query/sha256", "The body has another SHA-256.")
+        raise _refused(CHECKSUM_MISMATCH, "/query/sha256", "The body has another SHA-256.")
     if not await asyncio.to_thread(is_apk, received.file):
-        raise _refused("not_an_apk", "/body", "The body is not an APK.")
+        raise _refused(NOT_AN_APK, "/body", "The body is not an APK.")
     values = metadata.model_dump(exclude={"sha256"}) | {
         "size_bytes": received.size_bytes,
         "sha256": received.sha256,
@@ -97,19 +100,19 @@ async def store_build(session: Session, url: str, metadata: BuildMetadata, recei
     with Operation("create", "apk_versions", **keys):
         row: ApkVersion | None = (await session.execute(insertion.returning(ApkVersion))).scalar()
         if row is None:
-            raise Problem("build_exists")
+            raise Problem(BUILD_EXISTS)
         build = BuildView(**row.model_dump())
         await storage.keep(url, received)
         await session.commit()
     logged = build.model_dump(
         include={"build_id", "package_name", "version_code", "build_type", "size_bytes", "sha256"}
     )
-    emit(Event.APK_UPLOAD, **logged)
+    emit(APK_UPLOAD, **logged)
     return build
 
 
-def _refused(code: str, pointer: str, message: str) -> Problem:
-    return Problem(code, errors=[{"pointer": pointer, "code": code, "message": message}])
+def _refused(kind: ProblemType, pointer: str, message: str) -> Problem:
+    return Problem(kind, errors=[{"pointer": pointer, "code": kind.code, "message": message}])
 
 
 @router.post(
@@ -117,7 +120,7 @@ def _refused(code: str, pointer: str, message: str) -> Problem:
     operation_id="uploadApkBuild",
     status_code=201,
     dependencies=[Depends(refuse_repeated_parameters)],
-    responses=answers(*OF_AN_ADMIN, "build_exists", "payload_too_large", "unsupported_media_type", "validation_error"),
+    responses=answers(*OF_AN_ADMIN, BUILD_EXISTS, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_ERROR),
     openapi_extra={
         "requestBody": {"required": True, "content": {_UPLOADED_AS: {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -133,7 +136,7 @@ async def upload(request: Request, metadata: Annotated[BuildMetadata, Query()], 
 @router.get(
     "/v1/apk/builds",
     operation_id="listApkBuilds",
-    responses=answers(*OF_AN_ADMIN, "validation_error"),
+    responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
 async def listing(
     paging: Annotated[Paging, Depends()],

@@ -19,26 +19,29 @@ from sqlmodel import col
 from nexmdm.fleet import auth
 from nexmdm.fleet.apk import storage
 from nexmdm.fleet.apk.builds import DEFAULT_PACKAGE, MEDIA_TYPE, BuildType
+from nexmdm.fleet.events import APK_DOWNLOAD
+from nexmdm.fleet.problems import NO_BUILD, RANGE_NOT_SATISFIABLE
 from nexmdm.fleet.tables.builds import ApkDownloadEvent, ApkVersion
 from nexmdm.http import admin_auth, conditional, credentials
 from nexmdm.http.conditional import Validators
 from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.problems import ADMIN_REQUIRED, PRECONDITION_FAILED, TOKEN_MISSING
 from nexmdm.http.types import PackageName
 from nexmdm.kernel import metrics, rate_limits
 from nexmdm.kernel.columns import IpAddress
 from nexmdm.kernel.database import Operation, Session, database
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem, answers
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, RATE_LIMITED, VALIDATION_ERROR, Problem, answers
 
 _RANGE: Final = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", re.IGNORECASE)
 _REFUSALS: Final = (
-    "token_missing",
-    "admin_required",
-    "no_build",
-    "precondition_failed",
-    "validation_error",
-    "rate_limited",
-    "dependency_unavailable",
+    TOKEN_MISSING,
+    ADMIN_REQUIRED,
+    NO_BUILD,
+    PRECONDITION_FAILED,
+    VALIDATION_ERROR,
+    RATE_LIMITED,
+    DEPENDENCY_UNAVAILABLE,
 )
 
 
@@ -79,7 +82,7 @@ async def latest_build(session: Session, package_name: str, build_type: str) -> 
     )
     build = (await session.execute(query.order_by(col(ApkVersion.version_code).desc()).limit(1))).scalar()
     if build is None:
-        raise Problem("no_build")
+        raise Problem(NO_BUILD)
     return build
 
 
@@ -100,7 +103,7 @@ def wanted_range(value: str | None, size: int) -> tuple[int, int] | None:
         if last and int(last) < int(first):
             return None  # no range at all, by the grammar
     if start >= size:
-        raise Problem("range_not_satisfiable", headers={"Content-Range": f"bytes */{size}"})
+        raise Problem(RANGE_NOT_SATISFIABLE, headers={"Content-Range": f"bytes */{size}"})
     return start, end
 
 
@@ -124,7 +127,7 @@ async def serve(
     content = await storage.open_range(url, build.storage_url, start, end)
     await record_download(session, build, caller, source)
     metrics.apk_downloads.labels(build.build_type, source).inc()
-    emit(Event.APK_DOWNLOAD, build_id=build.build_id, build_type=build.build_type, source=source, status=status)
+    emit(APK_DOWNLOAD, build_id=build.build_id, build_type=build.build_type, source=source, status=status)
     headers = _headers(build) | {"Content-Length": str(end - start)}
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{build.size_bytes}"
@@ -185,7 +188,7 @@ router = APIRouter(
     responses={
         206: {"description": "A part of the build"},
         304: {"description": "The caller has it"},
-        **answers(*_REFUSALS, "range_not_satisfiable"),
+        **answers(*_REFUSALS, RANGE_NOT_SATISFIABLE),
     },
     openapi_extra=conditional.described(),
 )

@@ -20,8 +20,10 @@ from fastapi import Request
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
-from nexmdm.kernel.log import Event, emit
-from nexmdm.kernel.problems import Problem
+from nexmdm.http.problems import PAYLOAD_TOO_LARGE
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, Problem
 
 _CHUNK_BYTES: Final = 2**20  # a hop to a thread per chunk costs nothing beside hashing and writing one
 
@@ -53,8 +55,8 @@ def _available() -> Iterator[None]:
     try:
         yield
     except (BaseError, OSError) as error:
-        emit(Event.DEPENDENCY_UNAVAILABLE, "error", dependency="storage", error=type(error).__name__)
-        raise Problem("dependency_unavailable") from error
+        emit(DEPENDENCY_AWAY, "error", dependency="storage", error=type(error).__name__)
+        raise Problem(DEPENDENCY_UNAVAILABLE) from error
 
 
 @asynccontextmanager
@@ -64,7 +66,7 @@ async def receive(request: Request, limit: int) -> AsyncIterator[Received]:
     Raises:
         Problem: `payload_too_large` as soon as the body is known to exceed `limit` bytes.
     """
-    too_large = Problem("payload_too_large", f"The body exceeds {limit} bytes.")
+    too_large = Problem(PAYLOAD_TOO_LARGE, f"The body exceeds {limit} bytes.")
     declared = request.headers.get("content-length", "0")
     if declared.isdigit() and int(declared) > limit:
         raise too_large

@@ -15,7 +15,7 @@ import orjson
 import yaml
 from fastapi import APIRouter, Response
 
-from nexmdm.kernel.problems import answers
+from nexmdm.kernel.problems import OVERLOADED, answers
 from nexmdm.operations.openapi.page import render
 
 router = APIRouter(tags=["operations"])
@@ -40,19 +40,19 @@ def contract() -> Contract:
     return Contract(source, orjson.dumps(document), render(document).encode())
 
 
-@router.get("/openapi.yaml", operation_id="getOpenapiYaml", response_class=Response, responses=answers("overloaded"))
+@router.get("/openapi.yaml", operation_id="getOpenapiYaml", response_class=Response, responses=answers(OVERLOADED))
 async def as_yaml() -> Response:
     """The contract, byte for byte."""
     return Response((await asyncio.to_thread(contract)).yaml, media_type="application/yaml")
 
 
-@router.get("/openapi.json", operation_id="getOpenapiJson", response_class=Response, responses=answers("overloaded"))
+@router.get("/openapi.json", operation_id="getOpenapiJson", response_class=Response, responses=answers(OVERLOADED))
 async def as_json() -> Response:
     """The contract as JSON."""
     return Response((await asyncio.to_thread(contract)).json, media_type="application/json")
 
 
-@router.get("/docs", operation_id="getDocs", response_class=Response, responses=answers("overloaded"))
+@router.get("/docs", operation_id="getDocs", response_class=Response, responses=answers(OVERLOADED))
 async def as_page() -> Response:
     """The contract as a page that needs neither network nor scripts."""
     return Response((await asyncio.to_thread(contract)).html, media_type="text/html; charset=utf-8")
