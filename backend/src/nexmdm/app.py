@@ -1,79 +1,118 @@
-"""The composition root: which nouns there are, what they share, how their failures become answers. It holds no rule."""
+"""The composition root: which services there are, what they share, how their failures become answers."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
+from pydantic import create_model
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from nexmdm import __version__
-from nexmdm.fleet import action_results, apk, commands, devices, enrollment, heartbeats, registration, scripts
-from nexmdm.fleet.device_tokens import DeviceTokens
-from nexmdm.fleet.heartbeat_writer import HeartbeatWriter
+from nexmdm.fleet.service import SERVICE as FLEET
+from nexmdm.http import metrics as http_metrics
 from nexmdm.http.access_log import Telemetry
 from nexmdm.http.admission import Admission
-from nexmdm.http.failed_auth import LimitedSources
+from nexmdm.http.failed_auth import RULE, LimitedSources
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
-from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND
+from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
+from nexmdm.http.runtime import Runtime
+from nexmdm.http.service import Service
+from nexmdm.jobs.metrics import job_failures
 from nexmdm.kernel import metrics
-from nexmdm.kernel.bcrypt_pool import Hashing
 from nexmdm.kernel.database import OUTAGES, Database, report_outage
 from nexmdm.kernel.log import origin
+from nexmdm.kernel.log_sink import SHARES
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, VALIDATION_ERROR, FieldError, Problem
-from nexmdm.kernel.settings import Settings
-from nexmdm.operations import health, openapi
-from nexmdm.operations.database_probe import Pulse
+from nexmdm.kernel.rights import KERNEL, Rights
+from nexmdm.kernel.settings import ConfigurationError, Settings
+from nexmdm.operations.health import HealthAtOnce
+from nexmdm.operations.service import SERVICE as OPERATIONS
 from nexmdm.server import connections, event_loop_lag, fast_lane
 from nexmdm.server.connections import Connections
+from nexmdm.server.metrics import LABELS as SERVER_LABELS
 
-_ROUTERS = (
-    heartbeats.router,  # first: the router looks from the top, and most requests are these
-    registration.router,
-    action_results.device_router,
-    devices.router,
-    commands.router,
-    action_results.admin_router,
-    enrollment.router,
-    apk.router,
-    scripts.router,
-    health.router,
-    openapi.router,
-)
+SERVICES: Final = (FLEET, OPERATIONS)
+
+
+def settings_class() -> type[Settings]:
+    """The settings of the kernel and of every service in one class."""
+    return create_model("AllSettings", __base__=tuple(dict.fromkeys(service.settings for service in SERVICES)))
+
+
+def switched_on(settings: Settings) -> tuple[Service, ...]:
+    """The services that `NEXMDM_SERVICES` names (none: all), and operations.
+
+    Raises:
+        ConfigurationError: there is no service of such a name.
+    """
+    names = {service.name for service in SERVICES} - {OPERATIONS.name}
+    if unknown := sorted(set(settings.services) - names):
+        raise ConfigurationError(
+            f"NEXMDM_SERVICES: no service {', '.join(unknown)}; there is {', '.join(sorted(names))}"
+        )
+    wanted = {OPERATIONS.name, *(settings.services or names)}
+    return tuple(service for service in SERVICES if service.name in wanted)
+
+
+def rights() -> Rights:
+    """What the service's database role may do: the tables of services that are switched off stay."""
+    parts = (KERNEL, *(service.rights for service in SERVICES))
+    return Rights(
+        {table: held for part in parts for table, held in part.tables.items()},
+        [function for part in parts for function in part.functions],
+        [function for part in parts for function in part.owner_functions],
+    )
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     settings: Settings = app.state.settings
+    services = switched_on(settings)
     async with AsyncExitStack() as stack:
         guard = await stack.enter_async_context(Connections(settings))
-        app.state.db = await stack.enter_async_context(aclosing(Database(settings)))
-        app.state.pulse = await stack.enter_async_context(aclosing(Pulse(app.state.db)))
-        app.state.limited_sources = LimitedSources(settings.limit_auth_fail)
-        hashing = Hashing(settings.bcrypt_cost)
-        stack.callback(hashing.close)
-        app.state.device_tokens = DeviceTokens(app.state.db, hashing, settings.token_cache_size)
-        app.state.heartbeats = await stack.enter_async_context(
-            HeartbeatWriter(app.state.db, settings.max_waiting_heartbeats)
-        )
-        metrics.seed_labels()
+        db = await stack.enter_async_context(aclosing(Database(settings)))
+        running = Runtime(settings, db, LimitedSources(settings.limit_auth_fail), rights())
+        for service in services:
+            if service.lifespan is not None:
+                running.add(await stack.enter_async_context(service.lifespan(running)))
+        app.state.runtime = running
+        _seed_metrics()
+        answers = [service.database_answers for service in services if service.database_answers is not None]
+        endpoints = [service.fast_path(running) for service in services if service.fast_path is not None]
         yield {
             connections.STATE: guard,
-            fast_lane.STATE: heartbeats.FastHeartbeats(
-                app.state.device_tokens, app.state.heartbeats, settings.heartbeat_interval_s
-            ),
+            fast_lane.STATE: endpoints[0] if endpoints else None,
             fast_lane.PACE: stack.enter_context(event_loop_lag.kept()),
-            fast_lane.PROBE: health.HealthAtOnce(settings, app.state.heartbeats),
+            fast_lane.PROBE: HealthAtOnce(settings, lambda: any(answer(running) for answer in answers)),
         }
+
+
+def _seed_metrics() -> None:
+    """Make every known series appear with 0."""
+    declared: list[Mapping[Any, Sequence[Sequence[str]]]] = [service.metric_labels for service in SERVICES]
+    for labels in (SERVER_LABELS, *declared):
+        for metric, values in labels.items():
+            metrics.seed(metric, *values)
+    metrics.seed(metrics.log_lines_lost, SHARES)
+    metrics.seed(job_failures, ["scheduler", *(name for service in SERVICES for name in service.jobs)])
+    metrics.seed(metrics.rate_limited, ["admin", RULE, *(rule for service in SERVICES for rule in service.rate_limits)])
+    metrics.seed(metrics.shed, ["requests", *(queue for service in SERVICES for queue in service.queues)])
+    refusals = {kind.code for service in SERVICES for kind in service.problems if kind.status in {401, 403}}
+    metrics.seed(http_metrics.auth_failures, refusals)
+
+
+async def _refuse_switched_off() -> None:
+    raise Problem(SERVICE_UNAVAILABLE)
 
 
 def create_api(settings: Settings | None) -> FastAPI:
@@ -89,8 +128,11 @@ def create_api(settings: Settings | None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours are enough
     )
     app.state.settings = settings
-    for router in _ROUTERS:
-        app.include_router(router)
+    on = SERVICES if settings is None else switched_on(settings)
+    for service in SERVICES:
+        for router in service.routers:
+            # First of all: a service that is switched off judges no credential.
+            app.include_router(router, dependencies=[] if service in on else [Depends(_refuse_switched_off)])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)

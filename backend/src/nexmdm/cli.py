@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import asyncpg
 import typer
 from sqlalchemy.exc import DBAPIError
 
+from nexmdm.kernel import log
 from nexmdm.kernel import settings as configuration
-from nexmdm.kernel.log import Origin, configure, origin
+from nexmdm.kernel.log import configure
 from nexmdm.kernel.settings import ConfigurationError, Settings
+
+if TYPE_CHECKING:
+    from nexmdm.server.processes import OnStop
 
 app = typer.Typer(
     name="nexmdm", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help="NexMDM backend."
@@ -57,7 +62,10 @@ def _one_line_errors() -> Iterator[None]:
 
 def _load(**overrides: Any) -> Settings:
     """Settings from the environment; options of the command line win."""
-    loaded = configuration.load()
+    from nexmdm.app import settings_class, switched_on
+
+    loaded = configuration.load(settings_class())
+    switched_on(loaded)
     return loaded.model_copy(update={name: value for name, value in overrides.items() if value is not None})
 
 
@@ -75,24 +83,32 @@ def serve(
     background: Annotated[bool, typer.Option(help="Also run the dispatcher and the scheduler.")] = True,
 ) -> None:
     """Serve the API; with it, unless told otherwise, one background process."""
+    from nexmdm.server import processes
+
     with _one_line_errors():
         settings = _load(host=host, port=port, workers=workers)
         from nexmdm.app import create_app
-        from nexmdm.server import processes
 
         _open_log(settings)
-        raise typer.Exit(processes.serve(settings, create_app, background=background))
+        raise typer.Exit(processes.serve(settings, create_app, _work(settings) if background else None))
 
 
 @app.command()
 def worker() -> None:
     """Run the dispatcher and the scheduler alone, beside web processes that run elsewhere."""
+    from nexmdm.server import processes
+
     with _one_line_errors():
         settings = _load()
-        from nexmdm.server import processes
-
         _open_log(settings)
-        raise typer.Exit(processes.work(settings))
+        raise typer.Exit(processes.run_alone(_work(settings)))
+
+
+def _work(settings: Settings) -> Callable[[OnStop], Coroutine[Any, Any, None]]:
+    from nexmdm.app import switched_on
+    from nexmdm.jobs import worker
+
+    return partial(worker.run, settings, switched_on(settings))
 
 
 @app.command()
@@ -115,10 +131,11 @@ def grant(role: Annotated[str, typer.Argument(help="The role that the service co
     """Give a database role exactly the rights that the service needs. Run as the owner, after `migrate`."""
     with _one_line_errors():
         url = configuration.migration_url()
+        from nexmdm.app import rights
         from nexmdm.schema import grants
 
         try:
-            asyncio.run(grants.grant(url, role))
+            asyncio.run(grants.grant(url, role, rights()))
         except grants.GrantError as error:
             _complain(f"{error}")
             raise typer.Exit(FAILED) from None
@@ -130,13 +147,14 @@ def retention_run() -> None:
     with _one_line_errors():
         settings = _load()
         _open_log(settings)
+        from nexmdm.app import switched_on
         from nexmdm.jobs import retention
         from nexmdm.kernel.database import Database
 
         async def run() -> None:
-            origin.set(Origin(name="worker:retention"))
+            log.origin.set(log.Origin(name="worker:retention"))
             async with aclosing(Database(settings)) as db:
-                await retention.run(db.engine, settings, datetime.now(UTC))
+                await retention.run(db.engine, settings, switched_on(settings), datetime.now(UTC))
 
         asyncio.run(run())
 

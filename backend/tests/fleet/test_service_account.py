@@ -18,7 +18,7 @@ from firebase_admin import credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nexmdm.kernel.service_account import check
+from nexmdm.fleet.service_account import check
 
 KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 PEM = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()

@@ -12,15 +12,17 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from nexmdm.app import SERVICES
+from nexmdm.fleet.settings import FleetSettings
 from nexmdm.jobs import retention
 from nexmdm.jobs.retention import Cleanup
 from nexmdm.kernel.log import Event
-from nexmdm.kernel.settings import Limit, Settings
+from nexmdm.kernel.settings import Limit
 
 NOW = datetime(2030, 3, 10, 15, 30, tzinfo=UTC)
 DEVICE = UUID("01980000-0000-7000-8000-000000000001")
 TOKEN = UUID("01980000-0000-7000-8000-00000000000a")
-SETTINGS = Settings(
+SETTINGS = FleetSettings(
     database_url=SecretStr("postgresql://unused/unused"),
     admin_key=SecretStr("a" * 16),
     hmac_secret=SecretStr("b" * 16),
@@ -102,7 +104,7 @@ async def test_a_day_of_heartbeats_goes_when_its_last_second_is_past_the_period(
     gone = [datetime(2030, 3, 7, 23, 59, 59, tzinfo=UTC), datetime(2030, 3, 5, tzinfo=UTC)]
     for at in [*kept, *gone]:
         await heartbeat(db, at)
-    result = of(await retention.run(engine, SETTINGS, NOW), "device_heartbeats")
+    result = of(await retention.run(engine, SETTINGS, SERVICES, NOW), "device_heartbeats")
     assert await names(db, "SELECT ts FROM device_heartbeats ORDER BY ts") == kept
     assert (result.deleted, result.cutoff, result.complete) == (2, datetime(2030, 3, 8, tzinfo=UTC), True)
     assert not await db.fetchval("SELECT to_regclass('device_heartbeats_20300307') IS NOT NULL")
@@ -111,10 +113,10 @@ async def test_a_day_of_heartbeats_goes_when_its_last_second_is_past_the_period(
 async def test_the_days_to_come_are_made_and_a_second_run_finds_no_work(
     engine: AsyncEngine, db: asyncpg.Connection[Any]
 ) -> None:
-    await retention.run(engine, SETTINGS, NOW)
+    await retention.run(engine, SETTINGS, SERVICES, NOW)
     days = "SELECT relname FROM pg_class WHERE relname ~ '^device_heartbeats_2030[0-9]{4}$' ORDER BY 1"
     assert await names(db, days) == [f"device_heartbeats_203003{day:02}" for day in range(9, 14)]
-    assert [result.deleted for result in await retention.run(engine, SETTINGS, NOW)] == [0] * 5
+    assert [result.deleted for result in await retention.run(engine, SETTINGS, SERVICES, NOW)] == [0] * 5
 
 
 async def test_dispatches_go_after_their_days_with_transitions_and_commands(
@@ -126,7 +128,7 @@ async def test_dispatches_go_after_their_days_with_transitions_and_commands(
     await dispatch(db, "young", NOW)
     await dispatch(db, "unsent", edge - timedelta(days=1), "queued")
     await dispatch(db, "still-due", edge - timedelta(days=1), "queued", ttl_days=9)
-    results = await retention.run(engine, SETTINGS, NOW)
+    results = await retention.run(engine, SETTINGS, SERVICES, NOW)
     for table in ("fcm_dispatches", "commands", "dispatch_transitions"):
         kept = await names(db, f"SELECT request_id FROM {table} ORDER BY 1")
         assert kept == ["edge", "still-due", "young"], table
@@ -150,7 +152,7 @@ async def test_download_events_and_spent_limits_go_after_their_periods(
             subject,
             NOW - timedelta(seconds=age_s),
         )
-    await retention.run(engine, SETTINGS, NOW)
+    await retention.run(engine, SETTINGS, SERVICES, NOW)
     assert await db.fetchval("SELECT count(*) FROM apk_download_events") == 2
     assert await names(db, "SELECT subject FROM rate_limits ORDER BY 1") == ["current", "prior"]
 
@@ -162,7 +164,7 @@ async def test_more_rows_than_a_batch_are_all_deleted(engine: AsyncEngine, db: a
            FROM generate_series(1, 2500) AS n""",
         NOW - timedelta(days=3),
     )
-    assert of(await retention.run(engine, SETTINGS, NOW), "commands").deleted == 2500
+    assert of(await retention.run(engine, SETTINGS, SERVICES, NOW), "commands").deleted == 2500
     assert await db.fetchval("SELECT count(*) FROM commands") == 0
 
 
@@ -172,7 +174,7 @@ async def test_two_runs_beside_one_another_remove_each_row_once(
     for day in range(1, 7):
         await heartbeat(db, datetime(2030, 3, day, 12, tzinfo=UTC))
         await dispatch(db, f"d{day}", datetime(2030, 3, day, 12, tzinfo=UTC))
-    runs = await asyncio.gather(*(retention.run(engine, SETTINGS, NOW) for _ in range(3)))
+    runs = await asyncio.gather(*(retention.run(engine, SETTINGS, SERVICES, NOW) for _ in range(3)))
     assert sum(of(results, "device_heartbeats").deleted for results in runs) == 6
     assert sum(of(results, "fcm_dispatches").deleted for results in runs) == 6
 
@@ -184,25 +186,25 @@ async def test_a_table_in_use_is_left_for_the_next_run(
     lines: list[tuple[str, str, dict[str, Any]]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("nexmdm.jobs.retention._LOCK_TRIES", 3)
+    monkeypatch.setattr("nexmdm.fleet.retention._LOCK_TRIES", 3)
     await heartbeat(db, datetime(2030, 3, 5, tzinfo=UTC))
     reader = await asyncpg.connect(database_url)
     transaction = reader.transaction()
     await transaction.start()
     await reader.fetch("SELECT * FROM device_heartbeats")
-    result = of(await retention.run(engine, SETTINGS, NOW), "device_heartbeats")
+    result = of(await retention.run(engine, SETTINGS, SERVICES, NOW), "device_heartbeats")
     assert (result.deleted, result.complete) == (0, False)
     assert ("retention.cleanup", "warning") in [(event, level) for event, level, _ in lines]
     await transaction.rollback()
     await reader.close()
-    assert of(await retention.run(engine, SETTINGS, NOW), "device_heartbeats").deleted == 1
+    assert of(await retention.run(engine, SETTINGS, SERVICES, NOW), "device_heartbeats").deleted == 1
 
 
 async def test_every_table_gets_its_lines(
     engine: AsyncEngine, db: asyncpg.Connection[Any], lines: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     await dispatch(db, "old", datetime(2030, 3, 1, tzinfo=UTC))
-    await retention.run(engine, SETTINGS, NOW)
+    await retention.run(engine, SETTINGS, SERVICES, NOW)
     cleanups = {fields["entity"]: fields for event, _, fields in lines if event == "retention.cleanup"}
     operations = {fields["entity"]: fields for event, _, fields in lines if event == "db_operation"}
     assert set(cleanups) == {"device_heartbeats", "fcm_dispatches", "apk_download_events"}

@@ -12,10 +12,10 @@ from typing import Any, Final
 import pytest
 
 from nexmdm.fleet import events as fleet_events
-from nexmdm.http import events as http_events
-from nexmdm.kernel import events as kernel_events
 from nexmdm.fleet.events import HEARTBEAT_DEDUP_HIT, HEARTBEAT_INGEST, REGISTER_SUCCESS, TOKEN_CREATE
+from nexmdm.http import events as http_events
 from nexmdm.http.events import AUTH_FAIL, HTTP_REQUEST
+from nexmdm.kernel import events as kernel_events
 from nexmdm.kernel import log
 from nexmdm.kernel.events import DB_OPERATION, DEPENDENCY_AWAY
 from nexmdm.kernel.log import SERVICE_LOG, Event, emit

@@ -8,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from nexmdm.fleet.settings import FleetSettings
 from nexmdm.kernel import settings
 from nexmdm.kernel.settings import ConfigurationError, Limit
 
@@ -34,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def test_the_minimum_gives_the_documented_defaults() -> None:
-    loaded = settings.load()
+    loaded = settings.load(FleetSettings)
     assert (loaded.port, loaded.workers, loaded.command_ttl_s) == (8080, 1, 3600)
     assert loaded.limit_apk_token == Limit(30, 60)
 
@@ -63,7 +64,7 @@ def test_a_fault_is_one_line_without_the_value(
     else:
         environment.setenv(name, value)
     with pytest.raises(ConfigurationError) as refused:
-        settings.load()
+        settings.load(FleetSettings)
     assert str(refused.value).startswith(says)
     assert "\n" not in str(refused.value)
     assert value is None or "wrong" not in str(refused.value)
@@ -73,17 +74,17 @@ def test_several_faults_stand_on_one_line(environment: pytest.MonkeyPatch) -> No
     environment.delenv("NEXMDM_ADMIN_KEY")
     environment.setenv("NEXMDM_WORKERS", "0")
     with pytest.raises(ConfigurationError, match=r"NEXMDM_ADMIN_KEY: is missing; NEXMDM_WORKERS: "):
-        settings.load()
+        settings.load(FleetSettings)
 
 
 def test_the_fake_fcm_is_refused_beside_a_real_account(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("NEXMDM_FCM_BASE_URL", "http://127.0.0.1:1")
     environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(ACCOUNT))
-    assert settings.load().fcm_base_url == "http://127.0.0.1:1"
+    assert settings.load(FleetSettings).fcm_base_url == "http://127.0.0.1:1"
     real = {**ACCOUNT, "token_uri": "https://oauth2.googleapis.com/token"}
     environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(real))
     with pytest.raises(ConfigurationError, match="NEXMDM_FCM_BASE_URL: refused"):
-        settings.load()
+        settings.load(FleetSettings)
 
 
 @pytest.mark.parametrize(
@@ -93,15 +94,15 @@ def test_a_proxy_that_cannot_be_used_is_refused_where_fcm_is_configured(
     environment: pytest.MonkeyPatch, name: str, base_url: str | None
 ) -> None:
     environment.setenv(name, "socks5://wrong-value:1080")
-    settings.load()  # nothing is sent
+    settings.load(FleetSettings)  # nothing is sent
     environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", json.dumps(ACCOUNT))
     environment.setenv("NEXMDM_FCM_BASE_URL", base_url or "")
     with pytest.raises(ConfigurationError, match=rf"\A{name}: must be the http:// or https:// URL of a proxy\Z"):
-        settings.load()
+        settings.load(FleetSettings)
 
 
 def test_no_representation_shows_a_secret() -> None:
-    loaded = settings.load()
+    loaded = settings.load(FleetSettings)
     shown = f"{loaded!r} {loaded.model_dump_json()}"
     assert all(secret not in shown for secret in ("database-secret", *list(GOOD.values())[1:]))
 
@@ -111,7 +112,7 @@ def test_white_space_around_a_secret_is_no_part_of_it(environment: pytest.Monkey
     for name, value in GOOD.items():
         environment.setenv(name, f" {value}{end}")
     environment.setenv("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", f"{json.dumps(ACCOUNT)}{end}")
-    loaded = settings.load()
+    loaded = settings.load(FleetSettings)
     given = [loaded.database_url, loaded.admin_key, loaded.hmac_secret]
     assert [secret.get_secret_value() for secret in given] == list(GOOD.values())
     assert settings.migration_url() == GOOD["NEXMDM_DATABASE_URL"]

@@ -13,8 +13,11 @@ import pytest
 from conftest import Execute
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from nexmdm.schema import grants, metadata, migrations
+from nexmdm.app import rights
+from nexmdm.schema import grants, migrations
+from nexmdm.schema.metadata import METADATA
 
+RIGHTS = rights()
 TODAY = datetime.now(UTC).date()
 
 
@@ -62,8 +65,8 @@ async def listed(connection: asyncpg.Connection[Any], quoted: str) -> dict[str, 
 
 
 EXACTLY = {
-    **{table: set(rights) for table, rights in grants.RIGHTS.items()},
-    **{signature.partition("(")[0]: {"EXECUTE"} for signature in grants.FUNCTIONS},
+    **{table: set(held) for table, held in RIGHTS.tables.items()},
+    **{signature.partition("(")[0]: {"EXECUTE"} for signature in RIGHTS.functions},
     "schema public": {"USAGE"},
 }
 
@@ -71,34 +74,34 @@ EXACTLY = {
 async def test_the_catalogue_has_the_rights_and_no_other(url: str, role: str, quoted: str, connection: Any) -> None:
     await connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {quoted}")
     await connection.execute(f"GRANT ALL ON SCHEMA public TO {quoted}")
-    await grants.grant(url, role)
+    await grants.grant(url, role, RIGHTS)
     assert await listed(connection, quoted) == EXACTLY
-    await grants.grant(url, role)
+    await grants.grant(url, role, RIGHTS)
     assert await listed(connection, quoted) == EXACTLY
 
 
 async def test_many_at_once_end_as_one(url: str, role: str, quoted: str, connection: Any) -> None:
-    await asyncio.gather(*(grants.grant(url, role) for _ in range(6)))
+    await asyncio.gather(*(grants.grant(url, role, RIGHTS) for _ in range(6)))
     assert await listed(connection, quoted) == EXACTLY
 
 
 def test_every_table_is_spoken_of() -> None:
-    assert set(grants.RIGHTS) == {*metadata.metadata.tables, "alembic_version"}
+    assert set(RIGHTS.tables) == {*METADATA.tables, "alembic_version"}
 
 
 async def test_what_another_role_gives_is_refused(url: str, role: str, quoted: str, connection: Any) -> None:
     await connection.execute(f"GRANT pg_write_all_data TO {quoted}")
     with pytest.raises(grants.GrantError, match=r"can do more .*: .*devices DELETE"):
-        await grants.grant(url, role)
+        await grants.grant(url, role, RIGHTS)
     assert await listed(connection, quoted) == {}, "all or nothing"
     await connection.execute(f"REVOKE pg_write_all_data FROM {quoted}; GRANT TRUNCATE ON devices TO PUBLIC")
     with pytest.raises(grants.GrantError, match=r": devices TRUNCATE$"):
-        await grants.grant(url, role)
+        await grants.grant(url, role, RIGHTS)
 
 
 async def test_where_anybody_may_create_nobody_may_afterwards(url: str, role: str, connection: Any) -> None:
     await connection.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")  # the default up to PostgreSQL 14
-    await grants.grant(url, role)
+    await grants.grant(url, role, RIGHTS)
     assert not await connection.fetchval("SELECT has_schema_privilege($1::name, 'public', 'CREATE')", role)
 
 
@@ -107,27 +110,27 @@ async def test_a_role_that_nothing_can_be_kept_from_is_refused(
 ) -> None:
     owner = await connection.fetchval("SELECT current_user::text")
     with pytest.raises(grants.GrantError, match="nothing can be kept from it"):
-        await grants.grant(url, owner)
+        await grants.grant(url, owner, RIGHTS)
     await connection.execute(f"GRANT {owner} TO {quoted}")
     with pytest.raises(grants.GrantError, match="nothing can be kept from it"):
-        await grants.grant(url, role)
+        await grants.grant(url, role, RIGHTS)
 
 
 async def test_an_unknown_role_and_an_empty_database_are_told_apart(empty_database_url: str, role: str) -> None:
     with pytest.raises(grants.GrantError, match="there is no role nobody; make it first"):
-        await grants.grant(empty_database_url, "nobody")
+        await grants.grant(empty_database_url, "nobody", RIGHTS)
     with pytest.raises(grants.GrantError, match="no schema yet"):
-        await grants.grant(empty_database_url, role)
+        await grants.grant(empty_database_url, role, RIGHTS)
 
 
 async def test_what_is_missing_is_named(url: str, role: str, quoted: str, engine: AsyncEngine, connection: Any) -> None:
-    await grants.grant(url, role)
+    await grants.grant(url, role, RIGHTS)
     await connection.execute(f"REVOKE UPDATE ON devices FROM {quoted}")
     await connection.execute(f"REVOKE EXECUTE ON FUNCTION nexmdm_drop_heartbeat_partitions(date) FROM {quoted}")
     async with engine.connect() as session:
-        assert await grants.missing(session) == []  # the owner
+        assert await grants.missing(session, RIGHTS) == []  # the owner
         await session.exec_driver_sql(f"SET ROLE {quoted}")
-        assert await grants.missing(session) == [
+        assert await grants.missing(session, RIGHTS) == [
             "EXECUTE on nexmdm_drop_heartbeat_partitions(date)",
             "UPDATE on devices",
         ]

@@ -14,7 +14,8 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from nexmdm.schema import metadata, migrations
+from nexmdm.schema import migrations
+from nexmdm.schema.metadata import METADATA
 
 DEVICE = "01980000-0000-7000-8000-000000000001"
 BCRYPT = "$2b$10$" + "a" * 53
@@ -81,7 +82,7 @@ def test_the_schema_is_that_of_tables_py_checks_and_defaults_included(
             make_url(empty_database_url).set(drivername="postgresql+asyncpg"), poolclass=NullPool
         )
         async with engine.begin() as connection:
-            await connection.run_sync(metadata.metadata.create_all)
+            await connection.run_sync(METADATA.create_all)
         await engine.dispose()
 
     asyncio.run(create())

@@ -9,14 +9,14 @@ import asyncpg
 import bcrypt
 from pydantic import SecretStr
 
-from nexmdm.kernel.settings import Settings
+from nexmdm.fleet.settings import FleetSettings
 
 TOKEN_SECRET = "s" * 43
 
 
-def settings_for(url: str, **overrides: Any) -> Settings:
+def settings_for(url: str, **overrides: Any) -> FleetSettings:
     secret = SecretStr("0123456789abcdef")
-    return Settings(database_url=SecretStr(url), admin_key=secret, hmac_secret=secret, **overrides)
+    return FleetSettings(database_url=SecretStr(url), admin_key=secret, hmac_secret=secret, **overrides)
 
 
 async def store_device(connection: asyncpg.Connection[Any], **columns: Any) -> UUID:

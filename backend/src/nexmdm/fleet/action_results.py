@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy import select, text
 from sqlmodel import col
 
+from nexmdm.fleet import metrics
 from nexmdm.fleet.auth import CurrentDevice, DescribeDevice, stale_device
 from nexmdm.fleet.device_body import DeviceBody
 from nexmdm.fleet.device_tokens import DeviceIdentity
@@ -21,9 +22,9 @@ from nexmdm.fleet.tables.commands import Command, DispatchTransition, FcmDispatc
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import Page, Paging
 from nexmdm.http.problems import OF_A_BODY, OF_A_TOKEN, OF_AN_ADMIN
+from nexmdm.http.runtime import Session
 from nexmdm.http.types import FREE_TEXT, Id, Maybe, Moment, RequestId, Shape
-from nexmdm.kernel import metrics
-from nexmdm.kernel.database import Operation, Session
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 

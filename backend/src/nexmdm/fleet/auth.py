@@ -12,13 +12,14 @@ from fastapi.security import HTTPBearer
 from sqlalchemy import case, func
 from sqlmodel import col, select
 
-from nexmdm.fleet.device_tokens import DeviceIdentity, DeviceTokens
+from nexmdm.fleet.device_tokens import DeviceIdentity
 from nexmdm.fleet.events import TOKEN_EXPIRED
 from nexmdm.fleet.problems import NOT_ACTIVE
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import EnrollmentToken
 from nexmdm.http.credentials import bearer, refusal
 from nexmdm.http.problems import TOKEN_INVALID
-from nexmdm.kernel.database import database
+from nexmdm.http.runtime import database
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 
@@ -47,8 +48,7 @@ def hash_enrolment_token(token: str) -> str:
 async def current_device(request: Request) -> DeviceIdentity:
     """The device whose token the request carries; only its row says whether the token is still good."""
     token = await bearer(request)
-    tokens: DeviceTokens = request.app.state.device_tokens
-    identity = await tokens.identify(token)
+    identity = await fleet(request).tokens.identify(token)
     if identity is None:
         raise await refusal(request, TOKEN_INVALID)
     return identity
@@ -56,8 +56,7 @@ async def current_device(request: Request) -> DeviceIdentity:
 
 async def stale_device(request: Request, identity: DeviceIdentity) -> Problem:
     """For a device route whose statement found the token version gone."""
-    tokens: DeviceTokens = request.app.state.device_tokens
-    tokens.forget(identity)
+    fleet(request).tokens.forget(identity)
     return await refusal(request, TOKEN_INVALID)
 
 

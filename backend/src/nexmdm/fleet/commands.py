@@ -20,18 +20,19 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from nexmdm.fleet import outbox
+from nexmdm.fleet import metrics, outbox
 from nexmdm.fleet.events import DISPATCH_IDEMPOTENCY_HIT, DISPATCH_REQUEST
 from nexmdm.fleet.problems import DEVICE_NOT_FOUND, DEVICE_RETIRED, REQUEST_ID_CONFLICT
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.commands import Command, FcmDispatch
 from nexmdm.fleet.tables.devices import Device
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.hmac_signature import SIGNATURE_HEADERS, SignedRequest
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
+from nexmdm.http.runtime import Session
 from nexmdm.http.types import Id, Maybe, PackageName, RequestId, Shape, Unique
-from nexmdm.kernel import metrics
-from nexmdm.kernel.database import Operation, Session
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import emit, new_id, origin
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, Problem, answers
@@ -215,7 +216,7 @@ async def _first_answer(session: Session, prior: Command, content_hash: str) -> 
 
 
 def _require_fcm(request: Request) -> None:
-    if request.app.state.settings.service_account is None:
+    if fleet(request).settings.service_account is None:
         emit(DEPENDENCY_AWAY, "error", dependency="fcm", error="not configured")
         raise Problem(DEPENDENCY_UNAVAILABLE, "FCM is not configured.")
 
@@ -235,7 +236,7 @@ async def command(
 ) -> Accepted:
     """Send a command to one or many devices."""
     _require_fcm(request)
-    accepted, replay = await send_command(session, body, signed.replay_key, request.app.state.settings.command_ttl_s)
+    accepted, replay = await send_command(session, body, signed.replay_key, fleet(request).settings.command_ttl_s)
     if replay:
         response.headers["Idempotent-Replay"] = "true"
     return accepted

@@ -11,9 +11,9 @@ from uuid import UUID
 from fastapi import Request
 from pydantic import BaseModel
 
+from nexmdm.fleet import metrics
 from nexmdm.fleet.events import DEVICE_BODY_REFUSED
 from nexmdm.http.json_body import JsonBody
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 

@@ -18,8 +18,9 @@ from nexmdm.fleet.withdrawals import withdraw
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import Page, Paging
 from nexmdm.http.problems import OF_AN_ADMIN
+from nexmdm.http.runtime import Session
 from nexmdm.http.types import Alias, Id, Moment
-from nexmdm.kernel.database import Operation, Session
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 

@@ -19,16 +19,15 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import orjson
 
-from nexmdm.fleet import outbox
+from nexmdm.fleet import metrics, outbox
 from nexmdm.fleet.events import DISPATCH_EXPIRED, DISPATCH_FAIL, DISPATCH_RETRY, DISPATCH_SENT
 from nexmdm.fleet.fcm import Push
 from nexmdm.fleet.fcm_verdict import Verdict
 from nexmdm.fleet.outbox import Attempt, Due
+from nexmdm.fleet.settings import FleetSettings
 from nexmdm.http.events import UNHANDLED_EXCEPTION
-from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Database, report_outage
 from nexmdm.kernel.log import Origin, emit, origin
-from nexmdm.kernel.settings import Settings
 
 POLL_S: Final = 1.0
 OUTAGE_PAUSE_S: Final = 0.5
@@ -50,7 +49,7 @@ class _Stopped(Exception):
 class Dispatcher:
     """Sends until it is told to stop; `run` then waits for the attempts under way."""
 
-    def __init__(self, db: Database, push: Push, settings: Settings) -> None:
+    def __init__(self, db: Database, push: Push, settings: FleetSettings) -> None:
         self._db, self._push, self._settings = db, push, settings
         # An attempt takes at most two time-outs: the token endpoint's and FCM's. Then some, to record it.
         self._lease_s = 2 * settings.fcm_timeout_s + 5

@@ -11,17 +11,20 @@ from pydantic import BaseModel, Field, StringConstraints
 from sqlalchemy import func, select
 from sqlmodel import col
 
+from nexmdm.fleet import metrics
 from nexmdm.fleet.auth import TOKEN_STATUS, mint_enrolment_token
 from nexmdm.fleet.events import TOKEN_CREATE, TOKEN_REVOKE
 from nexmdm.fleet.problems import TOKEN_NOT_ACTIVE, TOKEN_NOT_FOUND
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import EnrollmentToken
 from nexmdm.http.admin_auth import ADMIN, ADMIN_ONLY
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import Page, Paging
 from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
+from nexmdm.http.runtime import Session, database
 from nexmdm.http.types import FREE_TEXT, Alias, Id, Maybe, Shape, Unique, Whole
-from nexmdm.kernel import metrics, rate_limits
-from nexmdm.kernel.database import Operation, Session, database
+from nexmdm.kernel import rate_limits
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit, new_id
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 
@@ -89,7 +92,7 @@ _batch = JsonBody[TokenBatch](TokenBatch)
 
 
 async def _creation_limit(request: Request) -> None:
-    await rate_limits.hit(database(request), "token_create", ADMIN, request.app.state.settings.limit_token_create)
+    await rate_limits.hit(database(request), "token_create", ADMIN, fleet(request).settings.limit_token_create)
 
 
 async def create_tokens(session: Session, batch: TokenBatch, issued_by: str) -> list[IssuedToken]:

@@ -25,9 +25,9 @@ from nexmdm.fleet import fcm_verdict
 from nexmdm.fleet.access_token import AccessError, AccessToken
 from nexmdm.fleet.fcm_verdict import Verdict
 from nexmdm.fleet.outbox import Attempt
+from nexmdm.fleet.settings import FleetSettings
 from nexmdm.kernel.egress import proxy_for
 from nexmdm.kernel.log import new_id
-from nexmdm.kernel.settings import Settings
 
 _MOST_BYTES: Final = 65_536  # of an answer; FCM's have a few hundred
 
@@ -78,7 +78,7 @@ class _Client:
 class Push:
     """A sender, for one event loop. Close it there."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: FleetSettings) -> None:
         account = settings.service_account
         if account is None:
             raise ValueError("no service account")

@@ -15,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from nexmdm.fleet import metrics
 from nexmdm.fleet.events import FCM_TOKEN_MOVED
 from nexmdm.fleet.tables.devices import ONE_OWNER, Device
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import OVERLOADED, Problem
 

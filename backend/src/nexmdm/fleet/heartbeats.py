@@ -16,19 +16,20 @@ from sqlalchemy import and_, func, select, update
 from sqlmodel import col
 from starlette.responses import Response
 
-from nexmdm.fleet import fcm_tokens
+from nexmdm.fleet import fcm_tokens, metrics
 from nexmdm.fleet.auth import DescribeDevice, current_device, stale_device
 from nexmdm.fleet.device_body import DeviceBody
 from nexmdm.fleet.device_tokens import DeviceIdentity, DeviceTokens
 from nexmdm.fleet.events import HEARTBEAT_DEDUP_HIT, HEARTBEAT_INGEST
 from nexmdm.fleet.heartbeat_writer import Beat, HeartbeatWriter, Stored
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import Device
 from nexmdm.http.credentials import client_ip
 from nexmdm.http.fast_path import Begun
 from nexmdm.http.problems import OF_A_BODY, OF_A_TOKEN
+from nexmdm.http.runtime import database
 from nexmdm.http.types import FcmToken, Maybe, Shape, Version, Whole
-from nexmdm.kernel import metrics
-from nexmdm.kernel.database import Operation, database
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, answers
 
@@ -159,9 +160,8 @@ async def record_heartbeat(request: Request) -> Response:
     """Store one heartbeat, at most one row per device and 10 s bucket, and the FCM token that it may bring."""
     device = await current_device(request)
     heartbeat = await _heartbeat.of(request, device_id=device.device_id)
-    state = request.app.state
-    stored = await state.heartbeats.submit(_beat(device, heartbeat, client_ip(request)))
-    answer = _acknowledge(device, heartbeat, state.settings.heartbeat_interval_s, stored)
+    stored = await fleet(request).writer.submit(_beat(device, heartbeat, client_ip(request)))
+    answer = _acknowledge(device, heartbeat, fleet(request).settings.heartbeat_interval_s, stored)
     if answer is None:
         raise await stale_device(request, device)
     if heartbeat.fcm_token is not None:

@@ -15,19 +15,19 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from nexmdm.fleet import fcm_tokens
+from nexmdm.fleet import fcm_tokens, metrics
 from nexmdm.fleet.auth import TOKEN_STATUS, CurrentEnrolment, DescribeEnrolment
 from nexmdm.fleet.device_body import DeviceBody
-from nexmdm.fleet.device_tokens import DeviceTokens
 from nexmdm.fleet.events import REGISTER_FAIL, REGISTER_SUCCESS, TOKEN_CONSUME
 from nexmdm.fleet.problems import ALIAS_MISMATCH, NOT_ACTIVE
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import Device, EnrollmentToken
 from nexmdm.fleet.withdrawals import withdraw
 from nexmdm.http.credentials import refusal
 from nexmdm.http.problems import INSUFFICIENT_SCOPE, OF_A_BODY, OF_A_TOKEN
+from nexmdm.http.runtime import Session, database
 from nexmdm.http.types import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
-from nexmdm.kernel import metrics
-from nexmdm.kernel.database import Operation, Session, database
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit, new_id
 from nexmdm.kernel.problems import Problem, answers
 
@@ -102,7 +102,7 @@ async def register(
         raise Problem(INSUFFICIENT_SCOPE)
     if registration.alias not in (None, token.alias):
         raise Problem(ALIAS_MISMATCH)
-    tokens: DeviceTokens = request.app.state.device_tokens
+    tokens = fleet(request).tokens
     async with _turns.of(token.token_id):
         await _refuse_unless_active(request, token)
         secret, token_hash = await tokens.draw()  # before the transaction: no row is locked for the 60 ms
@@ -127,7 +127,7 @@ async def register(
     )
     withdrawal.report()
     fcm_tokens.report_moved(device_id, loser)
-    interval = request.app.state.settings.heartbeat_interval_s
+    interval = fleet(request).settings.heartbeat_interval_s
     return Registered(device_id=device_id, device_token=device, heartbeat_interval_s=interval)
 
 

@@ -16,6 +16,7 @@ from nexmdm.fleet.events import SCRIPT_RENDER
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import OF_AN_ADMIN
+from nexmdm.http.runtime import runtime
 from nexmdm.http.types import Alias
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, answers, invalid
@@ -133,7 +134,7 @@ def public_url(request: Request) -> str:
     Raises:
         Problem: 422 where the Host header is no host.
     """
-    configured: str | None = request.app.state.settings.public_url
+    configured: str | None = runtime(request).settings.public_url
     if configured is not None:
         return configured
     authority = request.headers.get("host", "")

@@ -14,8 +14,8 @@ from uuid import UUID
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from nexmdm.fleet import metrics
 from nexmdm.fleet.events import DISPATCH_FAIL
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit
 
 Code = Literal["device_retired", "device_reenrolled"]

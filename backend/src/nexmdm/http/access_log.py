@@ -15,8 +15,8 @@ from prometheus_client import Counter, Histogram
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nexmdm.http import metrics
 from nexmdm.http.events import HTTP_REQUEST, UNHANDLED_EXCEPTION
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import Origin, emit, new_id, origin
 from nexmdm.kernel.problems import INTERNAL_ERROR, Problem
 

@@ -10,15 +10,15 @@ from fastapi.security import APIKeyHeader
 
 from nexmdm.http.credentials import refusal, single_header
 from nexmdm.http.problems import ADMIN_REQUIRED
+from nexmdm.http.runtime import database, runtime
 from nexmdm.kernel import rate_limits
-from nexmdm.kernel.database import database
 
 ADMIN: Final = "admin"  # there is one admin key (seed 001), so one subject and one `issued_by`
 
 
 async def require_admin(request: Request) -> None:
     """The right X-Admin, once, compared in constant time."""
-    expected: str = request.app.state.settings.admin_key.get_secret_value()
+    expected: str = runtime(request).settings.admin_key.get_secret_value()
     given = single_header(request, "x-admin") or ""
     if not hmac.compare_digest(given.encode(), expected.encode()):
         raise await refusal(request, ADMIN_REQUIRED)
@@ -26,7 +26,7 @@ async def require_admin(request: Request) -> None:
 
 async def _limited_admin(request: Request) -> None:
     await require_admin(request)
-    await rate_limits.hit(database(request), "admin", ADMIN, request.app.state.settings.limit_admin)
+    await rate_limits.hit(database(request), "admin", ADMIN, runtime(request).settings.limit_admin)
 
 
 # The scheme only describes: the dependency beside it judges, and refuses what FastAPI's own would let pass.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from fastapi import Request
 
+from nexmdm.http import metrics
 from nexmdm.http.events import AUTH_FAIL
-from nexmdm.http.failed_auth import RULE, LimitedSources
+from nexmdm.http.failed_auth import RULE
 from nexmdm.http.problems import TOKEN_INVALID, TOKEN_MISSING
-from nexmdm.kernel import metrics, rate_limits
-from nexmdm.kernel.database import database, is_unavailable
+from nexmdm.http.runtime import database, runtime
+from nexmdm.kernel import rate_limits
+from nexmdm.kernel.database import is_unavailable
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, ProblemType
 
@@ -28,10 +30,10 @@ async def refusal(request: Request, kind: ProblemType) -> Problem:
     metrics.auth_failures.labels(kind.code).inc()
     emit(AUTH_FAIL, "warning", code=kind.code, ip=ip)
     source = ip or "unknown"
-    sources: LimitedSources = request.app.state.limited_sources
+    sources = runtime(request).limited_sources
     if (wait_s := sources.wait_s(source)) is not None:
         return rate_limits.refusal(RULE, wait_s)
-    limit = request.app.state.settings.limit_auth_fail
+    limit = runtime(request).settings.limit_auth_fail
     try:
         await rate_limits.hit(database(request), RULE, source, limit)
     except Problem as limited:

@@ -18,6 +18,7 @@ from fastapi import Depends, Request
 from nexmdm.http.credentials import refusal
 from nexmdm.http.json_body import read_limited
 from nexmdm.http.problems import SIGNATURE_EXPIRED, SIGNATURE_INVALID, SIGNATURE_MISSING
+from nexmdm.http.runtime import runtime
 
 WINDOW_S: Final = 300
 
@@ -36,7 +37,7 @@ async def _signed(request: Request) -> Signed:
     if not given or not stamps:
         raise await refusal(request, SIGNATURE_MISSING)
     raw = await read_limited(request)
-    secret: str = request.app.state.settings.hmac_secret.get_secret_value()
+    secret: str = runtime(request).settings.hmac_secret.get_secret_value()
     expected = hmac.new(secret.encode(), stamps[0].encode("latin-1") + b"." + raw, sha256).hexdigest()
     right = hmac.compare_digest(given[0].encode(), f"sha256={expected}".encode())
     if not right or len(given) > 1 or len(stamps) > 1 or not re.fullmatch("[0-9]{1,12}", stamps[0], re.ASCII):

@@ -16,8 +16,8 @@ from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Mapped
 
+from nexmdm.http.runtime import Session
 from nexmdm.kernel import times
-from nexmdm.kernel.database import Session
 from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, invalid
 
 Item = TypeVar("Item")

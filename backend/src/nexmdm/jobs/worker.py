@@ -1,25 +1,23 @@
-"""The background process: dispatcher and scheduler beside one another, until a signal. It serves no HTTP.
+"""The worker process: the jobs of the services and the retention schedule, side by side, until a signal.
 
-A job that fails is logged, counted and begun again with backoff; the other goes on.
+A job that fails is logged, counted and begun again with backoff; the others go on.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import text
 
-from nexmdm.fleet.dispatcher import Dispatcher
-from nexmdm.fleet.fcm import Push
-from nexmdm.jobs import retention
+from nexmdm.http.service import Service
+from nexmdm.jobs import metrics, retention
 from nexmdm.jobs.events import JOB_FAIL
-from nexmdm.kernel import metrics
 from nexmdm.kernel.database import Database, report_outage
-from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import Origin, emit, origin
 from nexmdm.kernel.settings import Settings
 
@@ -38,7 +36,7 @@ _DUE: Final = text(
 )
 
 
-async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+async def _schedule(db: Database, settings: Settings, services: Sequence[Service], stop: asyncio.Event) -> None:
     while not stop.is_set():
         origin.set(Origin(name="worker:schedule"))
         try:
@@ -46,18 +44,13 @@ async def _schedule(db: Database, settings: Settings, stop: asyncio.Event) -> No
                 due = (await connection.execute(_DUE, {"every_s": settings.retention_every_s})).first()
             if due is not None:
                 origin.set(Origin(name="worker:retention"))
-                await retention.run(db.engine, settings, datetime.now(UTC))
+                await retention.run(db.engine, settings, services, datetime.now(UTC))
         except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
             report_outage(error)
         try:
             await asyncio.wait_for(stop.wait(), min(_TICK_S, settings.retention_every_s))
         except TimeoutError:
             continue
-
-
-async def _dispatch(db: Database, settings: Settings, stop: asyncio.Event) -> None:
-    async with aclosing(Push(settings)) as push:
-        await Dispatcher(db, push, settings).run(stop)
 
 
 async def _keep(name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Event) -> None:
@@ -79,14 +72,12 @@ async def _keep(name: str, job: Callable[[], Awaitable[None]], stop: asyncio.Eve
         pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
 
-async def run(settings: Settings, on_stop: Callable[[Callable[[], None]], Any]) -> None:
-    """Work until `on_stop`'s callback is called; then finish what is under way."""
+async def run(settings: Settings, services: Sequence[Service], on_stop: Callable[[Callable[[], None]], Any]) -> None:
+    """Run the jobs of the services until `on_stop`'s callback is called; then finish what has begun."""
     stop = asyncio.Event()
     on_stop(stop.set)
     db = Database(settings)
     async with aclosing(db), asyncio.TaskGroup() as tasks:
-        tasks.create_task(_keep("scheduler", lambda: _schedule(db, settings, stop), stop))
-        if settings.service_account is None:
-            emit(DEPENDENCY_AWAY, "warning", dependency="fcm", error="not configured")
-        else:
-            tasks.create_task(_keep("dispatcher", lambda: _dispatch(db, settings, stop), stop))
+        tasks.create_task(_keep("scheduler", partial(_schedule, db, settings, services, stop), stop))
+        for name, job in ((name, job) for service in services for name, job in service.jobs.items()):
+            tasks.create_task(_keep(name, partial(job, db, settings, stop), stop))

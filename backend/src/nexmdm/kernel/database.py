@@ -1,20 +1,16 @@
-"""The database of one process: engine, sessions, and what counts as "unavailable". It holds no table and no rule.
+"""The database of one process: engine, raw connections, and what counts as "unavailable".
 
-A session commits before the answer is sent (`scope="function"`), so a client that has its answer reads its own writes.
-A rule that logs or counts what it wrote commits first, so that no line speaks of what never was; `commands` says why
-it logs the request itself before.
+A rule that logs or counts what it wrote commits first, so that no line speaks of what never was.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from time import perf_counter
-from typing import Annotated, Any, Final, Self
+from typing import Any, Final, Self
 
 import asyncpg
-from fastapi import Depends, Request
 from sqlalchemy import event, exc
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from nexmdm.kernel import metrics, sessions
 from nexmdm.kernel.events import DB_OPERATION, DEPENDENCY_AWAY
@@ -93,21 +89,6 @@ class Database:
     async def aclose(self) -> None:
         """Give every pooled connection back to the server."""
         await self.engine.dispose()
-
-
-def database(request: Request) -> Database:
-    """The Database of the running application."""
-    db: Database = request.app.state.db
-    return db
-
-
-async def _session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with database(request).sessions() as session:
-        yield session
-        await session.commit()
-
-
-Session = Annotated[AsyncSession, Depends(_session, scope="function")]
 
 
 class Operation:

@@ -13,6 +13,7 @@ from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any, Final, Self
 
 import orjson
@@ -36,6 +37,11 @@ class Event(str):
         made = super().__new__(cls, name)
         made.kind = kind or ("reserved" if name.startswith("sec.") else None)
         return made
+
+
+def declared(module: ModuleType) -> tuple[Event, ...]:
+    """The events that an `events` module defines."""
+    return tuple(value for value in vars(module).values() if isinstance(value, Event))
 
 
 SERVICE_LOG: Final = Event("service.log")  # a warning or error of a library, such as uvicorn

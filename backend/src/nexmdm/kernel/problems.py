@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from types import ModuleType
 from typing import Any, Final, NamedTuple, TypedDict
 
 import orjson
@@ -29,6 +30,11 @@ OVERLOADED: Final = ProblemType("overloaded", 503, "Server overloaded")
 
 
 RETRY_AFTER_S: Final = 2  # what a 503 asks a caller to wait: about the time a database takes to restart
+
+
+def declared(module: ModuleType) -> tuple[ProblemType, ...]:
+    """The problem types that a `problems` module defines or imports."""
+    return tuple(value for value in vars(module).values() if isinstance(value, ProblemType))
 
 
 class FieldError(TypedDict):

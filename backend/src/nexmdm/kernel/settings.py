@@ -1,4 +1,4 @@
-"""Every setting of the backend, read once from `NEXMDM_*` environment variables. It opens, connects and starts nothing.
+"""The settings that every process needs, read once from `NEXMDM_*` environment variables. It opens and starts nothing.
 
 README.md lists them with their defaults. Secrets are `SecretStr`, so that no repr, log line or error shows them.
 """
@@ -8,27 +8,20 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, TypeVar
 
-import orjson
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
     SecretStr,
     ValidationError,
-    field_validator,
-    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from nexmdm.kernel import database_url
-from nexmdm.kernel.egress import proxy_for
-from nexmdm.kernel.service_account import check as check_account
 
 PREFIX = "NEXMDM_"
-FCM_URL = "https://fcm.googleapis.com"
 
 
 class ConfigurationError(Exception):
@@ -58,6 +51,10 @@ def _printable(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
 def _postgresql(url: SecretStr) -> SecretStr:
     database_url.check(url.get_secret_value(), os.environ)
     return url
@@ -75,9 +72,11 @@ HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 
+S = TypeVar("S", bound="Settings")
+
 
 class Settings(BaseSettings):
-    """The whole configuration, validated. Build it with `load()`, which turns every fault into one line."""
+    """What every process needs. Each service adds fields in a subclass; `load()` turns every fault into one line."""
 
     # Stripped: files, editors and secret stores add a newline to the end of a secret.
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, str_strip_whitespace=True)
@@ -86,16 +85,12 @@ class Settings(BaseSettings):
     admin_key: Secret
     hmac_secret: Secret
 
-    firebase_service_account_json: SecretStr | None = None
-    fcm_base_url: HttpUrl | None = None
-    fcm_timeout_s: Seconds = 10
-
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: HttpUrl | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 512
-    max_waiting_heartbeats: Annotated[int, Field(ge=1, le=100_000)] = 2_000
+    services: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()  # none named: all
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_buffer_bytes: Annotated[int, Field(ge=2**16, le=2**26)] = 2**20
 
@@ -105,77 +100,25 @@ class Settings(BaseSettings):
 
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
     bcrypt_cost: Annotated[int, Field(ge=10, le=14)] = 10
-    token_cache_size: Annotated[int, Field(ge=1, le=10_000_000)] = 200_000
-    heartbeat_interval_s: Annotated[int, Field(ge=1, le=86_400)] = 120
-
-    storage_url: str = "./var/apk"
-    apk_max_bytes: Annotated[int, Field(ge=1024, le=8 * 2**30)] = 256 * 2**20
-
-    command_ttl_s: Annotated[int, Field(ge=1, le=86_400)] = 3600
-    dispatch_concurrency: Annotated[int, Field(ge=1, le=1000)] = 32
-    dispatch_backoff_base_s: Seconds = 1
-    dispatch_backoff_cap_s: Seconds = 60
 
     healthz_database: bool = True
     healthz_admin: bool = False
 
-    retention_heartbeats_days: Days = 2
-    retention_dispatches_days: Days = 2
-    retention_downloads_days: Days = 7
     retention_every_s: Seconds = 3600
 
     limit_admin: Rate = Limit(6000, 60)
-    limit_token_create: Rate = Limit(60, 60)
-    limit_apk_token: Rate = Limit(30, 60)
-    limit_apk_ip: Rate = Limit(300, 60)
     limit_auth_fail: Rate = Limit(600, 60)
 
-    @field_validator("firebase_service_account_json")
-    @classmethod
-    def _service_account(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            check_account(value.get_secret_value())
-        return value
 
-    @model_validator(mode="after")
-    def _fake_fcm_never_meets_a_real_account(self) -> Self:
-        account = self.service_account
-        if self.fcm_base_url is not None and account is not None:
-            host = urlsplit(account["token_uri"]).hostname or ""
-            if host == "googleapis.com" or host.endswith(".googleapis.com"):
-                raise ValueError(f"{PREFIX}FCM_BASE_URL: refused, the service account is a real one of Google's")
-        return self
-
-    @model_validator(mode="after")
-    def _egress_is_possible(self) -> Self:
-        if (account := self.service_account) is not None:
-            for url in (self.fcm_url, account["token_uri"]):
-                proxy_for(url)
-        return self
-
-    @property
-    def service_account(self) -> dict[str, Any] | None:
-        """The parsed service account, or None where FCM is not configured."""
-        if self.firebase_service_account_json is None:
-            return None
-        account: dict[str, Any] = orjson.loads(self.firebase_service_account_json.get_secret_value())
-        return account
-
-    @property
-    def fcm_url(self) -> str:
-        """Where messages are sent, without the path."""
-        return self.fcm_base_url or FCM_URL
-
-
-def load() -> Settings:
-    """Read the environment.
+def load(kind: type[S]) -> S:
+    """Read the environment into settings of this class.
 
     Raises:
         ConfigurationError: one line that names each faulty variable and what is wrong with it, never its value.
     """
     _leave_closed_home()
     try:
-        return Settings()  # type: ignore[call-arg]  # the environment fills them
+        return kind()  # type: ignore[call-arg]  # the environment fills them
     except ValidationError as error:
         faults = []
         for item in error.errors(include_input=False, include_url=False):
@@ -184,6 +127,13 @@ def load() -> Settings:
             reason = "is missing" if item["type"] == "missing" else reason
             faults.append(f"{name}: {reason}" if name else reason)
         raise ConfigurationError("; ".join(faults)) from None
+
+
+def narrow(settings: Settings, kind: type[S]) -> S:
+    """The settings as a service sees them. TypeError where they lack its fields."""
+    if not isinstance(settings, kind):
+        raise TypeError(f"these settings are no {kind.__name__}")
+    return settings
 
 
 def migration_url() -> str:

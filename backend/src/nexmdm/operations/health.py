@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
 from typing import Literal
 
@@ -11,17 +12,17 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import BaseModel
 
 from nexmdm import __version__
-from nexmdm.fleet.heartbeat_writer import HeartbeatWriter
 from nexmdm.http.admin_auth import ADMIN_ONLY, require_admin
 from nexmdm.http.problems import OF_AN_ADMIN
+from nexmdm.http.runtime import Session, runtime
 from nexmdm.kernel import metrics
-from nexmdm.kernel.database import Session
 from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, Problem, answers
 from nexmdm.kernel.settings import Settings
 from nexmdm.operations.events import METRICS_SCRAPE
 from nexmdm.operations.problems import MIGRATIONS_PENDING
+from nexmdm.operations.state import operations
 from nexmdm.schema import grants, migrations
 
 router = APIRouter(tags=["operations"])
@@ -59,39 +60,39 @@ async def scrape() -> Response:
 
 
 class HealthAtOnce:
-    """The probe of the fast lane: liveness while heartbeats show that the database answers. It says nothing else."""
+    """The probe of the fast path: liveness while a service shows that the database answers."""
 
     path = "/healthz"
 
-    def __init__(self, settings: Settings, writer: HeartbeatWriter) -> None:
-        self._writer = writer
+    def __init__(self, settings: Settings, database_answers: Callable[[], bool]) -> None:
+        self._database_answers = database_answers
         self._asked = settings.healthz_database and not settings.healthz_admin
         self._body = Health(database="ok").model_dump_json().encode()
 
     def body(self) -> bytes | None:
         """The body of the 200; None: the route has to ask."""
-        return self._body if self._asked and self._writer.is_alive() else None
+        return self._body if self._asked and self._database_answers() else None
 
 
 @router.get("/healthz", operation_id="getHealth", responses=answers(*OF_AN_ADMIN))
 async def health(request: Request) -> Health:
     """Liveness, with a database ping where the settings say so."""
-    settings = request.app.state.settings
+    settings = runtime(request).settings
     if settings.healthz_admin:
         await require_admin(request)
     if not settings.healthz_database:
         return Health(database="not_checked")
-    await request.app.state.pulse.take()
+    await operations(request).pulse.take()
     return Health(database="ok")
 
 
 @router.get("/readyz", operation_id="getReadiness", responses=answers(MIGRATIONS_PENDING, DEPENDENCY_UNAVAILABLE))
-async def readiness(session: Session) -> Readiness:
+async def readiness(request: Request, session: Session) -> Readiness:
     """Readiness to serve."""
     revision = await migrations.current(session)
     if migrations.pending(revision):
         raise Problem(MIGRATIONS_PENDING, "Run `nexmdm migrate`.")
-    if lacking := await grants.missing(session):
+    if lacking := await grants.missing(session, runtime(request).rights):
         error = f"no right to {', '.join(lacking[:9])}"
         emit(DEPENDENCY_AWAY, "error", dependency="database", error=error)
         raise Problem(DEPENDENCY_UNAVAILABLE, "The database role lacks rights: run `nexmdm grant`.")

@@ -6,7 +6,6 @@ made and dropped for the service by two functions that run with the owner's righ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import asyncpg
@@ -14,36 +13,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from nexmdm.kernel import sessions
+from nexmdm.kernel.rights import Rights
 from nexmdm.schema import migrations
 
-# Whoever locks rows needs UPDATE, so the tables that retention empties have it beside DELETE. What hangs on a row by
-# ON DELETE CASCADE goes with the rights of the owner, and so does the number of a row (identity columns).
-RIGHTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "alembic_version": ("SELECT",),
-    "apk_download_events": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "apk_versions": ("SELECT", "INSERT"),
-    "commands": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "device_heartbeats": ("SELECT", "INSERT"),
-    "device_status": ("SELECT", "INSERT", "UPDATE"),
-    "devices": ("SELECT", "INSERT", "UPDATE"),
-    "dispatch_transitions": ("SELECT", "INSERT"),
-    "enrollment_tokens": ("SELECT", "INSERT", "UPDATE"),
-    "fcm_dispatches": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "rate_limits": ("SELECT", "INSERT", "UPDATE", "DELETE"),
-    "scheduled_jobs": ("SELECT", "INSERT", "UPDATE"),
-    "signing_keys": ("SELECT",),
-}
-FUNCTIONS: Final = (
-    "nexmdm_ensure_heartbeat_partitions(date, date)",
-    "nexmdm_drop_heartbeat_partitions(date)",
-)
-_OF_THE_OWNER: Final = (
-    "nexmdm_ensure_heartbeat_partitions_unbounded(date, date)",
-    "nexmdm_drop_heartbeat_partitions_unbounded(date)",
-)
-
-_TABLES: Final = [table for table, rights in RIGHTS.items() for _ in rights]
-_RIGHTS: Final = [right for rights in RIGHTS.values() for right in rights]
 _MISSING: Final = text(
     """
     SELECT right_name || ' on ' || table_name AS missing
@@ -75,14 +47,19 @@ class GrantError(Exception):
     """The role cannot be held to its rights. The text is one line, for the operator."""
 
 
-async def missing(connection: AsyncConnection | AsyncSession) -> list[str]:
+async def missing(connection: AsyncConnection | AsyncSession, rights: Rights) -> list[str]:
     """The rights that we need and that our role has not, such as `INSERT on devices`. Wants the schema at head."""
-    names = {"tables": _TABLES, "rights": _RIGHTS, "functions": list(FUNCTIONS)}
+    pairs = [(table, right) for table, held in rights.tables.items() for right in held]
+    names = {
+        "tables": [table for table, _ in pairs],
+        "rights": [right for _, right in pairs],
+        "functions": list(rights.functions),
+    }
     return list((await connection.execute(_MISSING, names)).scalars())
 
 
-async def grant(url: str, role: str) -> None:
-    """Give the role what RIGHTS says and take away everything else, in one transaction. Run as the owner.
+async def grant(url: str, role: str, rights: Rights) -> None:
+    """Give the role these rights and take away everything else, in one transaction. Run as the owner.
 
     Raises:
         GrantError: there is no such role or no schema, or the role would still be able to do more.
@@ -93,8 +70,8 @@ async def grant(url: str, role: str) -> None:
             # Two at once would trip over one another's changes of the catalogue.
             await connection.execute(f"SELECT pg_advisory_xact_lock({migrations.LOCK})")
             await _check_role(connection, role)
-            await _replace(connection, role)
-            if extra := {row["held"] for row in await connection.fetch(_HELD, role)} - _wanted():
+            await _replace(connection, role, rights)
+            if extra := {row["held"] for row in await connection.fetch(_HELD, role)} - _wanted(rights):
                 raise GrantError(f"{role} can do more than it was given here: {', '.join(sorted(extra))}")
     finally:
         await connection.close()
@@ -109,20 +86,20 @@ async def _check_role(connection: asyncpg.Connection[Any], role: str) -> None:
         raise GrantError(f"{role} is a superuser, or has the rights of the owner: nothing can be kept from it")
 
 
-async def _replace(connection: asyncpg.Connection[Any], role: str) -> None:
+async def _replace(connection: asyncpg.Connection[Any], role: str, rights: Rights) -> None:
     for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
         await _execute(connection, f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM %I", role)
     await _execute(connection, "REVOKE ALL ON SCHEMA public FROM %I", role)
     # Anybody may call a new function, and one that was restored from a backup without its rights is new.
-    for function in (*FUNCTIONS, *_OF_THE_OWNER):
+    for function in (*rights.functions, *rights.owner_functions):
         await connection.execute(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC")
     # Up to PostgreSQL 14 anybody may create tables there.
     if await connection.fetchval("SELECT has_schema_privilege($1::name, 'public', 'CREATE')", role):
         await connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     await _execute(connection, "GRANT USAGE ON SCHEMA public TO %I", role)
-    for table, rights in RIGHTS.items():
-        await _execute(connection, f"GRANT {', '.join(rights)} ON {table} TO %I", role)
-    for function in FUNCTIONS:
+    for table, held in rights.tables.items():
+        await _execute(connection, f"GRANT {', '.join(held)} ON {table} TO %I", role)
+    for function in rights.functions:
         await _execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO %I", role)
 
 
@@ -131,5 +108,5 @@ async def _execute(connection: asyncpg.Connection[Any], statement: str, role: st
     await connection.execute(await connection.fetchval("SELECT format($1, $2::text)", statement, role))
 
 
-def _wanted() -> set[str]:
-    return {f"{table} {right}" for table, rights in RIGHTS.items() for right in rights}
+def _wanted(rights: Rights) -> set[str]:
+    return {f"{table} {right}" for table, held in rights.tables.items() for right in held}

@@ -12,9 +12,9 @@ from collections import Counter
 from enum import Enum, auto
 from typing import Final, Protocol, Self
 
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings
+from nexmdm.server import metrics
 from nexmdm.server.events import CONNECTION_REFUSED
 
 STATE: Final = "connections"  # where the lifespan puts the `Connections` of the process

@@ -14,9 +14,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from nexmdm.http.access_log import DEFAULT_HEADERS, request_id
 from nexmdm.http.problems import MALFORMED_REQUEST
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, ProblemType
+from nexmdm.server import metrics
 from nexmdm.server.connections import STATE, Connections, Stage
 from nexmdm.server.events import CONNECTION_REFUSED
 from nexmdm.server.problems import HEAD_TOO_LARGE, REQUEST_TIMEOUT

@@ -15,18 +15,19 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from nexmdm import __version__
 from nexmdm.http.events import UNHANDLED_EXCEPTION
-from nexmdm.kernel import metrics
 from nexmdm.kernel.log import emit, flush
+from nexmdm.kernel.metrics import clear_slot, share, take_slot
 from nexmdm.kernel.settings import Settings
+from nexmdm.server import metrics
 from nexmdm.server.events import SERVICE_START, SERVICE_STOP
 
 DRAIN_S: Final = 8  # what a worker gets to answer what it has begun
@@ -37,16 +38,20 @@ _SIGNALS: Final = {signal.SIGINT, signal.SIGTERM, signal.SIGCHLD}
 
 CreateApp = Callable[[Settings], ASGIApp]  # imported by the caller, so that every worker is forked with it
 OnStop = Callable[[Callable[[], None]], None]  # calls its argument once, in the running loop, when the worker is to end
+Work = Callable[[OnStop], Coroutine[Any, Any, None]]  # of the background process
 Role = tuple[str, Callable[[OnStop], None]]
 
 
-def serve(settings: Settings, create_app: CreateApp, *, background: bool) -> int:
-    """Run until SIGINT or SIGTERM. Returns the exit code: 0 if every worker has drained and ended in time."""
+def serve(settings: Settings, create_app: CreateApp, work: Work | None) -> int:
+    """Run the web processes, and `work` in a background process, until SIGINT or SIGTERM.
+
+    Returns the exit code: 0 if every worker has drained and ended in time.
+    """
     with _listener(settings.host, settings.port) as listener:
         roles: list[Role] = [("web", partial(_web, settings, create_app, listener)) for _ in range(settings.workers)]
         _settle()  # before the fork too: the collector would otherwise touch, and so copy, every shared page
-        if background:
-            roles.append(("background", partial(_background, settings)))
+        if work is not None:
+            roles.append(("background", partial(_background, work)))
         port = listener.getsockname()[1]
         emit(
             SERVICE_START,
@@ -59,9 +64,9 @@ def serve(settings: Settings, create_app: CreateApp, *, background: bool) -> int
         return _Supervisor(roles).run()
 
 
-def work(settings: Settings) -> int:
+def run_alone(work: Work) -> int:
     """Run the background process alone, under the same supervision."""
-    return _Supervisor([("background", partial(_background, settings))]).run()
+    return _Supervisor([("background", partial(_background, work))]).run()
 
 
 def _listener(host: str, port: int) -> socket.socket:
@@ -89,7 +94,7 @@ class _Supervisor:
         # Blocked, and waited for: no signal can arrive between a look and the wait.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._lifeline, self._grip = os.pipe()
-        metrics.share(len(self._roles))
+        share(len(self._roles))
         while True:
             self._reap()
             self._fork_due()
@@ -136,7 +141,7 @@ class _Supervisor:
             os.close(self._grip)  # else a worker would keep its own lifeline alive
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal signals the whole group; the parent decides
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            metrics.take_slot(_slot(place))
+            take_slot(_slot(place))
             emit(SERVICE_START, role=name, pid=os.getpid())
             run(partial(_call_on_stop, self._lifeline))
             emit(SERVICE_STOP, role=name, pid=os.getpid())
@@ -160,7 +165,7 @@ class _Supervisor:
                 self._replace(place, pid, status)
 
     def _replace(self, place: int, pid: int, status: int) -> None:
-        metrics.clear_slot(_slot(place))
+        clear_slot(_slot(place))
         if not self._stopping:
             role = self._roles[place][0]
             emit(SERVICE_STOP, "error", role=role, pid=pid)
@@ -231,8 +236,6 @@ def _web(settings: Settings, create_app: CreateApp, listener: socket.socket, on_
         runner.run(main())
 
 
-def _background(settings: Settings, on_stop: OnStop) -> None:
-    from nexmdm.jobs import worker
-
+def _background(work: Work, on_stop: OnStop) -> None:
     _settle()
-    asyncio.run(worker.run(settings, on_stop))
+    asyncio.run(work(on_stop))

@@ -17,13 +17,15 @@ from nexmdm.fleet.apk import storage
 from nexmdm.fleet.apk.archive import is_apk
 from nexmdm.fleet.events import APK_UPLOAD
 from nexmdm.fleet.problems import BUILD_EXISTS, CHECKSUM_MISMATCH, NOT_AN_APK
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.builds import ApkVersion
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.json_body import require_media_type
 from nexmdm.http.pagination import Page, Paging, refuse_repeated_parameters
 from nexmdm.http.problems import OF_AN_ADMIN, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from nexmdm.http.runtime import Session
 from nexmdm.http.types import PackageName, Version
-from nexmdm.kernel.database import Operation, Session
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers
 
@@ -127,7 +129,7 @@ def _refused(kind: ProblemType, pointer: str, message: str) -> Problem:
 )
 async def upload(request: Request, metadata: Annotated[BuildMetadata, Query()], session: Session) -> BuildView:
     """Upload a build: the body is the APK itself."""
-    settings = request.app.state.settings
+    settings = fleet(request).settings
     require_media_type(request, _UPLOADED_AS, MEDIA_TYPE)
     async with storage.receive(request, settings.apk_max_bytes) as received:
         return await store_build(session, settings.storage_url, metadata, received)

@@ -16,20 +16,22 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import select
 from sqlmodel import col
 
-from nexmdm.fleet import auth
+from nexmdm.fleet import auth, metrics
 from nexmdm.fleet.apk import storage
 from nexmdm.fleet.apk.builds import DEFAULT_PACKAGE, MEDIA_TYPE, BuildType
 from nexmdm.fleet.events import APK_DOWNLOAD
 from nexmdm.fleet.problems import NO_BUILD, RANGE_NOT_SATISFIABLE
+from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.builds import ApkDownloadEvent, ApkVersion
 from nexmdm.http import admin_auth, conditional, credentials
 from nexmdm.http.conditional import Validators
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import ADMIN_REQUIRED, PRECONDITION_FAILED, TOKEN_MISSING
+from nexmdm.http.runtime import Session, database
 from nexmdm.http.types import PackageName
-from nexmdm.kernel import metrics, rate_limits
+from nexmdm.kernel import rate_limits
 from nexmdm.kernel.columns import IpAddress
-from nexmdm.kernel.database import Operation, Session, database
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, RATE_LIMITED, VALIDATION_ERROR, Problem, answers
 
@@ -59,7 +61,7 @@ class Caller:
 
 async def _caller(request: Request) -> Caller:
     """Judge the credential, X-Admin first where there is one; then the burst limits."""
-    settings, db = request.app.state.settings, database(request)
+    settings, db = fleet(request).settings, database(request)
     host = credentials.client_ip(request)
     token_id: UUID | None = None
     if "x-admin" in request.headers:
@@ -204,7 +206,7 @@ async def download(
         return not_modified
     in_part = validators_of(build).allow_range(request.headers)
     part = wanted_range(conditional.field(request.headers, "range"), build.size_bytes) if in_part else None
-    url = request.app.state.settings.storage_url
+    url = fleet(request).settings.storage_url
     return await serve(session, url, build, caller, caller.source(wanted.source), part)
 
 

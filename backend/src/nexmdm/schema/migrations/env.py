@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from nexmdm.kernel import sessions, settings
-from nexmdm.schema import metadata, migrations
+from nexmdm.schema import migrations
+from nexmdm.schema.metadata import METADATA
 
 
 def _include(_object: Any, name: str | None, kind: str, _reflected: bool, _compared: Any) -> bool:
@@ -21,7 +22,7 @@ def _include(_object: Any, name: str | None, kind: str, _reflected: bool, _compa
 def _run(connection: Connection) -> None:
     context.configure(
         connection=connection,
-        target_metadata=metadata.metadata,
+        target_metadata=METADATA,
         include_object=_include,
         compare_type=True,
         compare_server_default=True,

@@ -1,0 +1,30 @@
+"""Rights of the service's database role, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """By table, the rights on it, such as ("SELECT", "INSERT"); functions by signature.
+
+    `owner_functions` are those that only the owner of the schema may call.
+    """
+
+    tables: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    functions: Sequence[str] = ()
+    owner_functions: Sequence[str] = ()
+
+
+# Of the kernel's own tables. Locking a row needs UPDATE, so tables that retention empties have it beside DELETE.
+KERNEL: Final = Rights(
+    {
+        "alembic_version": ("SELECT",),
+        "rate_limits": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "scheduled_jobs": ("SELECT", "INSERT", "UPDATE"),
+        "signing_keys": ("SELECT",),
+    }
+)
