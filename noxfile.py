@@ -238,12 +238,21 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Mutants: the suites against broken backends, each of which its named case has to catch."""
+    """The suites against deliberately broken backends, each of which its named case has to catch."""
+    if {"--check", "--list"} & {*session.posargs}:
+        python(session, "acceptance", "-m", "mutants", *session.posargs)
+        return
     pythons = {name: environments.ensure(group, say=session.log) for name, group in KILLERS.items()}
     inner = ["--", str(pythons["acceptance"]), "-m", "mutants", *(f"--python={n}={p}" for n, p in pythons.items())]
     env = backend_env(session)
     with reported(session, "mutants"):
         python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """The old name of `mutants`, for one release."""
+    session.error("`nox -s faults` is called `nox -s mutants` now; it takes the same arguments")
 
 
 @nox.session
@@ -300,6 +309,7 @@ def lint(session: nox.Session) -> None:
     run(session, tools / "shellcheck", ".ci/run")
     run(session, tools / "pre-commit", "validate-config")
     run(session, executable, "-m", "ci.cases", *([] if fix else ["--check"]))
+    python(session, "acceptance", "-m", "mutants", "--check")
     noop = "bench/noop.py"  # runs beside the backend, in its environment
     # Each part is checked against the very versions that it runs with.
     for python_of_part, *paths in (

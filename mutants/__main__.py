@@ -22,7 +22,7 @@ from harness.settings import HarnessError, artifacts, backend_command
 from harness.verdict.artifacts import git_sha
 from harness.verdict.thresholds import exit_code
 from mutants.artifacts import SUITE, write
-from mutants.mutant import CatalogueError, Mutant, read
+from mutants.mutant import SOURCES, CatalogueError, Mutant, misfits, read
 from mutants.runner import KILLED, Finding, Runner
 from mutants.suites import NAMES
 
@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     jobs = 2 * (os.cpu_count() or 1)
     parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
+    parser.add_argument(
+        "--check", action="store_true", help="see that each mutant fits the sources and compiles, and end"
+    )
     parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
     return parser
 
@@ -81,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for mutant in mutants:
                 print(f"{mutant.id:40} {mutant.caught_by:24} {mutant.breaks}")
             return 0
+        if given.check:
+            found = misfits(mutants, SOURCES)
+            print("\n".join(found) or f"{len(mutants)} mutants fit", file=sys.stderr if found else sys.stdout)
+            return int(bool(found))
         preflight.refuse_given(SUITE)
         return _hunt(mutants, len(catalogue), given, seed)
     except (CatalogueError, HarnessError) as error:

@@ -24,6 +24,7 @@ from typing import Any, Final
 
 from mutants.suites import NAMES
 
+SOURCES: Final = Path(__file__).resolve().parents[1] / "backend" / "src" / "nexmdm"
 CATALOGUE: Final = Path(__file__).with_name("catalogue")
 ROWS: Final = ("200", "401", "403", "404", "409", "422", "429", "5xx", "idempotency", "observability", "latency")
 _WANTED: Final = {"id", "breaks", "row", "caught_by", "file", "old", "new"}
@@ -48,21 +49,25 @@ class Mutant:
     operation: tuple[str, ...] = ()
     suite: str = "acceptance"
 
-    def apply(self, package: Path) -> None:
-        """Break a copy of the package. CatalogueError when the text does not stand there exactly once."""
+    def changed(self, package: Path) -> str:
+        """The text of its file with the mistake in it. CatalogueError where the mutant does not fit the package."""
         path = package / self.file
         if not path.is_file():
             raise CatalogueError(f"{self.id}: the backend has no {self.file}")
         text = path.read_text(encoding="utf-8")
         if text.count(self.old) != 1:
             raise CatalogueError(f"{self.id}: `old` stands {text.count(self.old)} times in {self.file}, not once")
-        broken = text.replace(self.old, self.new)
+        changed = text.replace(self.old, self.new)
         if path.suffix == ".py":
             try:
-                compile(broken, self.file, "exec")
+                compile(changed, self.file, "exec")
             except SyntaxError as error:
-                raise CatalogueError(f"{self.id}: the broken {self.file} is no Python: {error}") from None
-        path.write_text(broken, encoding="utf-8")
+                raise CatalogueError(f"{self.id}: the changed {self.file} is no Python: {error}") from None
+        return changed
+
+    def apply(self, package: Path) -> None:
+        """Change a copy of the package. CatalogueError where the mutant does not fit it."""
+        (package / self.file).write_text(self.changed(package), encoding="utf-8")
 
 
 def _mutant(entry: dict[str, Any], source: str) -> Mutant:
@@ -93,6 +98,17 @@ def read(folder: Path = CATALOGUE) -> list[Mutant]:
         raise CatalogueError("the catalogue is empty")
     _unique(mutants)
     return mutants
+
+
+def misfits(mutants: Iterable[Mutant], package: Path) -> list[str]:
+    """What is wrong with each mutant that does not fit the package."""
+    found: list[str] = []
+    for mutant in mutants:
+        try:
+            mutant.changed(package)
+        except CatalogueError as error:
+            found.append(str(error))
+    return found
 
 
 def _unique(mutants: Iterable[Mutant]) -> None:
