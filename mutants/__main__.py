@@ -36,9 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     jobs = 2 * (os.cpu_count() or 1)
     parser.add_argument("--jobs", type=int, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
-    parser.add_argument(
-        "--check", action="store_true", help="see that each mutant fits the sources and compiles, and end"
-    )
+    parser.add_argument("--check", action="store_true", help="see that each fits the sources and compiles, and end")
     parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
     return parser
 
