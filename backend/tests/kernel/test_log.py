@@ -120,7 +120,7 @@ def test_what_is_no_json_fails_nobody(taken: Taken, value: object) -> None:
 
 
 def run(program: str, *, shell: str = 'exec "$@"') -> subprocess.CompletedProcess[bytes]:
-    prelude = "import os, signal\nfrom nexmdm.logs import Event, configure, emit, flush\n"
+    prelude = "import os, signal\nfrom nexmdm.kernel.log import SERVICE_LOG, configure, emit, flush\n"
     configured = 'configure("info", 65536, lambda lost: None)\n'
     command = ["/bin/sh", "-c", shell, "sh", sys.executable, "-c", prelude + configured + program]
     return subprocess.run(command, capture_output=True, timeout=WITHIN_S, check=False)
