@@ -219,7 +219,9 @@ def test_what_stands_around_a_secret_is_no_part_of_it(fresh_backend: FreshBacken
     device = system.device()
     given = system.running.env
     secrets = ("ADMIN_KEY", "HMAC_SECRET", "DATABASE_URL", "FIREBASE_SERVICE_ACCOUNT_JSON")
-    system.running.backend.restart(env={f"NEXMDM_{name}": given[f"NEXMDM_{name}"] + "\r\n" for name in secrets})
+    padded = {f"NEXMDM_{name}": given[f"NEXMDM_{name}"] + "\r\n" for name in secrets}
+    assert system.running.run("check-config", env=padded)[0] == 0
+    system.running.backend.restart(env=padded)
     accepted(system.api.admin("GET", "/v1/devices"))
     request_id = accepted(system.api.command({"device_id": device.device_id, "action": "ping"}))["request_id"]
     system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
