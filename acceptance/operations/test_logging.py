@@ -72,7 +72,8 @@ class Heartbeats:
             one.result()
 
     def _send(self, device: Enrolled) -> None:
-        client = Client(HttpxTransport(self._target.base_url), keep=1)
+        transport = HttpxTransport(self._target.base_url)
+        client = Client(transport, keep=1)
         begun = time.monotonic()
         try:
             for number in itertools.count():
@@ -80,9 +81,9 @@ class Heartbeats:
                     return
                 answer = client.bearer(device.token, "POST", "/v1/heartbeat", json={"status": "ok"})
                 accepted(answer)
-                self.request_ids.append(answer.request_id)
+                self.request_ids.append(str(answer.request_id))
         finally:
-            client.transport.close()
+            transport.close()
 
 
 def lost(system: System, more_than: float = 0) -> float:

@@ -38,7 +38,7 @@ class Taken:
 
     def lost(self) -> Counter[Kind]:
         self.full = False
-        return Counter[Kind](bulk=3)
+        return Counter({"bulk": 3})
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def run(program: str, *, shell: str = 'exec "$@"') -> subprocess.CompletedProces
     return subprocess.run(command, capture_output=True, timeout=WITHIN_S, check=False)
 
 
-def said(ended: subprocess.CompletedProcess[bytes]) -> list[str]:
+def said(ended: subprocess.CompletedProcess[bytes]) -> list[Any]:
     assert ended.returncode == 0, ended.stderr.decode()
     return [json.loads(line)["number"] for line in ended.stdout.splitlines()]
 
