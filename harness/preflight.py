@@ -24,7 +24,7 @@ from harness.settings import HarnessError, SettingsError, Target
 CHECKED: Final = "NEXMDM_CHECKED"  # the base URL that the launcher has started or checked for its command
 PATIENCE_S: Final = 10.0
 _NONE_YET: Final = 2**53  # no message of an inbox has this number
-_PUBLIC: Final = "GET /readyz"
+_READINESS: Final = "GET /readyz"
 
 
 def given_target(environ: Mapping[str, str] | None = None) -> Target:
@@ -67,11 +67,11 @@ def _identity(client: Client, base_url: str) -> None:
     if answer.status == 200 and _member(answer, "status") == "ready":
         return
     if answer.status == 503 and (code := _member(answer, "code")):
-        raise SettingsError(f"NEXMDM_BASE_URL: {_PUBLIC} answered 503 {code}: the deployment is not ready")
+        raise SettingsError(f"NEXMDM_BASE_URL: {_READINESS} answered 503 {code}: the deployment is not ready")
     if base_url.startswith("http:") and _speaks_tls(base_url):
-        raise SettingsError(f"NEXMDM_BASE_URL: {_is_tls(base_url)}")
+        raise SettingsError(f"NEXMDM_BASE_URL: {_write_https(base_url)}")
     what = f"{answer.status}" if answer.status != 200 else "200, but not as NexMDM does"
-    raise SettingsError(f"NEXMDM_BASE_URL: {_PUBLIC} answered {what}: {base_url} is not the root of a NexMDM")
+    raise SettingsError(f"NEXMDM_BASE_URL: {_READINESS} answered {what}: {base_url} is not the root of a NexMDM")
 
 
 def _keys(client: Client) -> None:
@@ -122,13 +122,13 @@ def _unreachable(base_url: str, error: BaseException) -> str:
     if base_url.startswith("https:") and any(isinstance(cause, ssl.SSLError) for cause in causes):
         return f"no TLS at {base_url} ({_first_line(causes[-1])}); write http:// where it is plain"
     if base_url.startswith("http:") and _speaks_tls(base_url):
-        return _is_tls(base_url)
+        return _write_https(base_url)
     if any(isinstance(cause, TimeoutError) for cause in causes):
         return f"{base_url} does not answer within {PATIENCE_S:g} s"
     return f"{base_url} cannot be reached ({_first_line(causes[-1])})"
 
 
-def _is_tls(base_url: str) -> str:
+def _write_https(base_url: str) -> str:
     parts = urlsplit(base_url)
     return f"{parts.netloc} speaks TLS; write https://{parts.netloc}"
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import preflight
 from load.arrivals.options import seconds
 from load.tests.standin import ADMIN_KEY
 
@@ -30,7 +31,9 @@ def run(*command: str, artifacts: Path, **environ: str) -> subprocess.CompletedP
 
 
 def target(url: str) -> dict[str, str]:
-    return {"NEXMDM_BASE_URL": url, "NEXMDM_ADMIN_KEY": ADMIN_KEY, "NEXMDM_HMAC_SECRET": "secret-secret-secret"}
+    """As the launcher gives it, who has found the target well: what is none, or dies later, gets as far as the run."""
+    keys = {"NEXMDM_ADMIN_KEY": ADMIN_KEY, "NEXMDM_HMAC_SECRET": "secret-secret-secret"}
+    return {"NEXMDM_BASE_URL": url, **keys, preflight.CHECKED: url}
 
 
 RUNNER = (sys.executable, "-m", "load", "sim20")
@@ -72,7 +75,12 @@ def test_other_scenarios_run_as_locust_files_too(tmp_path: Path, scenario: str, 
 
 def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
     url = dead_url()
-    other = {**target("http://nowhere.test"), "DATABASE_URL": "postgresql://nowhere.test/x", "NEXMDM_BACKEND_PID": "1"}
+    other = {
+        **target("http://nowhere.test"),
+        preflight.CHECKED: url,
+        "DATABASE_URL": "postgresql://nowhere.test/x",
+        "NEXMDM_BACKEND_PID": "1",
+    }
     done = run(*LOCUST, "--host", url, artifacts=tmp_path, **other)
     assert done.returncode == 2
     document = json.loads((tmp_path / "sim20" / "result.json").read_text())
