@@ -53,7 +53,8 @@ def careless(tree: ast.AST) -> Iterator[int]:
 # A query's `==` becomes SQL over a SHA-256; the others compare what is no secret.
 ALLOWED = {
     "fleet/auth.py": "EnrollmentToken.token_hash == hash_enrolment_token(presented)",
-    "http/json_body.py": "essence.strip().lower() != expected",
+    "http/json_body.py": "essence.strip().lower() not in expected",
+    "kernel/settings.py": 're.fullmatch("[ -~]*", secret.get_secret_value())',  # which letters it has, at the start
 }
 
 
