@@ -288,6 +288,10 @@ def backend(session: nox.Session) -> None:
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
+    # Some tests run the real commands, without the settings by which a user reaches a registry: nothing is to be made.
+    for group in ("lint", "harness", "acceptance", "contracts", "load"):
+        environments.ensure(group, say=session.log)
+    environments.ensure_backend(say=session.log)
     own = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
     python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
     for group, suite in () if session.posargs else HELPERS:

@@ -52,7 +52,7 @@ def secured(plain: str, authority: tuple[Path, ssl.SSLContext]) -> Iterator[str]
         (("sim20",), f"harness: {NO_KEYS}"),
         (("load", "fanout"), f"harness: {NO_KEYS}"),
         (("bench", "--quick"), f"bench: {OWN.format('bench')}"),
-        (("faults", "--only", "heartbeat/*"), f"faults: {OWN.format('faults')}"),
+        (("mutants", "--only", "heartbeat/*"), f"mutants: {OWN.format('mutants')}"),
         (("up",), "harness: NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

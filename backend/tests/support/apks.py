@@ -16,8 +16,8 @@ def apk(filler: bytes = b"", names: tuple[str, ...] = ("AndroidManifest.xml",), 
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
-            archive.writestr(name, "<manifest/>")
-        archive.writestr("classes.dex", filler)
+            archive.writestr(zipfile.ZipInfo(name), "<manifest/>")  # without the time, which would change the bytes
+        archive.writestr(zipfile.ZipInfo("classes.dex"), filler)
         archive.comment = comment
     return file.getvalue()
 
