@@ -39,6 +39,13 @@ def test_what_the_guide_names_is_there(kind: str, pattern: str, least: int) -> N
     assert named - there(kind) == set()
 
 
+def test_every_case_that_the_page_of_field_faults_names_is_there() -> None:
+    page = (ROOT / "docs" / "field-faults.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b([a-z]+(?:-[a-z]+)*/[0-9]{3})\b", page))
+    assert len(named) >= 40
+    assert {case for case in named if not case.startswith("raw/")} - there("cases") == set()
+
+
 def test_every_setting_that_it_names_is_in_the_table_of_settings() -> None:
     table = (BACKEND / "README.md").read_text(encoding="utf-8")
     known = set(re.findall(r"`(NEXMDM_[A-Z_]+)`", table))
