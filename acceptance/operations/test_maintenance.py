@@ -120,6 +120,7 @@ GOOD = {
         ({"NEXMDM_DATABASE_URL": "mysql://u:hunter2@x/y"}, ["NEXMDM_DATABASE_URL"]),
         ({"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": "{hunter2"}, ["NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON"]),
         ({"NEXMDM_HMAC_SECRET": "short!", "NEXMDM_PORT": "99999"}, ["NEXMDM_HMAC_SECRET", "NEXMDM_PORT"]),
+        ({"NEXMDM_SERVICES": "fleet,hunter2"}, ["NEXMDM_SERVICES"]),
         ({"NEXMDM_LIMIT_ADMIN": "lots", "NEXMDM_WORKERS": "many"}, ["NEXMDM_LIMIT_ADMIN", "NEXMDM_WORKERS"]),
         ({"NEXMDM_ADMIN_KEY": "clef-d-été-de-quelque-longueur"}, ["NEXMDM_ADMIN_KEY"]),
         ({"NEXMDM_HMAC_SECRET": " \n" * 16}, ["NEXMDM_HMAC_SECRET"]),

@@ -50,16 +50,14 @@ def settings_class() -> type[Settings]:
 
 
 def switched_on(settings: Settings) -> tuple[Service, ...]:
-    """The services that `NEXMDM_SERVICES` names (none: all), and operations.
+    """The services that `NEXMDM_SERVICES` names (none: all), and operations in any case.
 
     Raises:
         ConfigurationError: there is no service of such a name.
     """
-    names = {service.name for service in SERVICES} - {OPERATIONS.name}
-    if unknown := sorted(set(settings.services) - names):
-        raise ConfigurationError(
-            f"NEXMDM_SERVICES: no service {', '.join(unknown)}; there is {', '.join(sorted(names))}"
-        )
+    names = {service.name for service in SERVICES}
+    if not names.issuperset(settings.services):
+        raise ConfigurationError(f"NEXMDM_SERVICES: names no service; there is {', '.join(sorted(names))}")
     wanted = {OPERATIONS.name, *(settings.services or names)}
     return tuple(service for service in SERVICES if service.name in wanted)
 

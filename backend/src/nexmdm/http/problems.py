@@ -18,7 +18,7 @@ METHOD_NOT_ALLOWED: Final = ProblemType("method_not_allowed", 405, "The method i
 PRECONDITION_FAILED: Final = ProblemType("precondition_failed", 412, "Precondition failed")
 PAYLOAD_TOO_LARGE: Final = ProblemType("payload_too_large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE: Final = ProblemType("unsupported_media_type", 415, "The media type is not supported")
-SERVICE_UNAVAILABLE: Final = ProblemType("service_unavailable", 503, "The service is switched off")
+SERVICE_UNAVAILABLE: Final = ProblemType("service_unavailable", 503, "Service unavailable")
 
 # What several operations have in common, for `answers`.
 OF_A_BODY: Final = (MALFORMED_JSON, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, VALIDATION_ERROR)
