@@ -161,3 +161,4 @@ def test_what_cannot_be_withdrawn_keeps_its_device(
     assert (row["retired_at"], row["token_version"], row["fcm_token"]) == (None, 1, one.fcm_token)
     assert db.value("select uses_consumed from enrollment_tokens where token_id = %s", token["token_id"]) == 0
     accepted(one.heartbeat())
+    accepted(retire(system, one))  # nothing is left to be sent

@@ -221,6 +221,7 @@ def test_workers_that_die_together_come_back_together(fresh_backend: FreshBacken
     )
     assert (stopped[-1] - stopped[0]).total_seconds() < 1.0, "all ends are noticed at once"
     assert (started[-1] - stopped[0]).total_seconds() < 4.0, "one pause for all"
+    eventually(system.logs.complete, 3.0)  # a kill may cost the lines of the last moment
     kill_all()
     assert system.running.backend.stop() == 0
 

@@ -64,6 +64,7 @@ def test_a_file_that_cannot_be_read_is_refused_and_one_that_is_not_there_is_not(
         ("postgresql://u:p@ss@[::1]:1/db", "PostgreSQL at [::1]:1"),
         ("postgresql://u@/db?host=/run/postgresql&port=5433", "PostgreSQL at /run/postgresql:5433"),
         ("postgresql:///db", "PostgreSQL at its default address"),
+        ("postgresql://hunter2/db", "PostgreSQL at the host of the URL"),
     ],
 )
 def test_the_server_has_a_name(url: str, name: str) -> None:

@@ -77,8 +77,13 @@ def closed_home() -> bool:
 
 
 def server(url: str) -> str:
-    """The server of a URL, such as `PostgreSQL at db.example:5432`; never a user or a password."""
+    """The server of a URL, such as `PostgreSQL at db.example:5432`; never a user or a password.
+
+    A name without a user before it may be a password that was put in the wrong place.
+    """
     parts = urlsplit(url)
+    if parts.netloc and "@" not in parts.netloc:
+        return "PostgreSQL at the host of the URL"
     query = dict(parse_qsl(parts.query))
     host = parts.netloc.rpartition("@")[2] or query.get("host", "its default address")
     return f"PostgreSQL at {host}" + (f":{query['port']}" if "port" in query else "")
