@@ -26,12 +26,13 @@ from nexmdm.fleet.problems import DEVICE_NOT_FOUND, DEVICE_RETIRED, REQUEST_ID_C
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.commands import Command, FcmDispatch
 from nexmdm.fleet.tables.devices import Device
+from nexmdm.fleet.types import PackageName
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.hmac_signature import SIGNATURE_HEADERS, SignedRequest
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
 from nexmdm.http.runtime import Session
-from nexmdm.http.types import Id, Maybe, PackageName, RequestId, Shape, Unique
+from nexmdm.http.types import Id, Maybe, RequestId, Shape, Unique
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import emit, new_id, origin

@@ -24,11 +24,12 @@ from nexmdm.fleet.events import HEARTBEAT_DEDUP_HIT, HEARTBEAT_INGEST
 from nexmdm.fleet.heartbeat_writer import Beat, HeartbeatWriter, Stored
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import Device
+from nexmdm.fleet.types import FcmToken
 from nexmdm.http.credentials import client_ip
 from nexmdm.http.fast_path import Begun
 from nexmdm.http.problems import OF_A_BODY, OF_A_TOKEN
 from nexmdm.http.runtime import database
-from nexmdm.http.types import FcmToken, Maybe, Shape, Version, Whole
+from nexmdm.http.types import Maybe, Shape, Version, Whole
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, answers

@@ -22,11 +22,12 @@ from nexmdm.fleet.events import REGISTER_FAIL, REGISTER_SUCCESS, TOKEN_CONSUME
 from nexmdm.fleet.problems import ALIAS_MISMATCH, NOT_ACTIVE
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import Device, EnrollmentToken
+from nexmdm.fleet.types import FcmToken
 from nexmdm.fleet.withdrawals import withdraw
 from nexmdm.http.credentials import refusal
 from nexmdm.http.problems import INSUFFICIENT_SCOPE, OF_A_BODY, OF_A_TOKEN
 from nexmdm.http.runtime import Session, database
-from nexmdm.http.types import Alias, FcmToken, Label, Maybe, Shape, Version, Whole
+from nexmdm.http.types import Alias, Label, Maybe, Shape, Version, Whole
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit, new_id
 from nexmdm.kernel.problems import Problem, answers

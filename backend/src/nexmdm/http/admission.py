@@ -19,7 +19,7 @@ FindRoute = Callable[[Scope], str | None]
 class Admission:
     """`Admission(app, most, find_route)`: at most so many requests between their arrival and their answer's first byte.
 
-    A download that streams is no longer counted: a thousand devices that fetch a build must not shut everybody out.
+    A download that streams is no longer counted: a thousand that fetch at once must not shut everybody out.
     Unknown paths and methods pass, to be told 404 and 405, which costs less than to count them.
     """
 

@@ -90,9 +90,5 @@ Moment = Annotated[
 Version = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,63}$")]
 Alias = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-FcmToken = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_:.-]{16,512}$")]
-PackageName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+$", max_length=255)
-]
 Label = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]  # free text on one line
 FREE_TEXT: Final = r"^[^\x00]*$"  # PostgreSQL has no NUL in text

@@ -23,7 +23,7 @@ _SESSION: Final = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "search_path": "public",
-    "timezone": "UTC",  # current_date of the heartbeats' days
+    "timezone": "UTC",  # current_date is a day of UTC
     "datestyle": "ISO",
     "intervalstyle": "postgres",
     "bytea_output": "hex",

@@ -1,6 +1,6 @@
 """What the processes share through the database: spent rate limits, the last run of periodic jobs, signing keys.
 
-No row here is about a device. Only the keys are worth a backup.
+No row here belongs to a service. Only the keys are worth a backup.
 """
 
 from datetime import datetime

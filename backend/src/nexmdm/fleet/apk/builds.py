@@ -19,12 +19,13 @@ from nexmdm.fleet.events import APK_UPLOAD
 from nexmdm.fleet.problems import BUILD_EXISTS, CHECKSUM_MISMATCH, NOT_AN_APK
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.builds import ApkVersion
+from nexmdm.fleet.types import PackageName
 from nexmdm.http.admin_auth import ADMIN_ONLY
 from nexmdm.http.json_body import require_media_type
 from nexmdm.http.pagination import Page, Paging, refuse_repeated_parameters
 from nexmdm.http.problems import OF_AN_ADMIN, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.http.runtime import Session
-from nexmdm.http.types import PackageName, Version
+from nexmdm.http.types import Version
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers

@@ -23,12 +23,12 @@ from nexmdm.fleet.events import APK_DOWNLOAD
 from nexmdm.fleet.problems import NO_BUILD, RANGE_NOT_SATISFIABLE
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.builds import ApkDownloadEvent, ApkVersion
+from nexmdm.fleet.types import PackageName
 from nexmdm.http import admin_auth, conditional, credentials
 from nexmdm.http.conditional import Validators
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import ADMIN_REQUIRED, PRECONDITION_FAILED, TOKEN_MISSING
 from nexmdm.http.runtime import Session, database
-from nexmdm.http.types import PackageName
 from nexmdm.kernel import rate_limits
 from nexmdm.kernel.columns import IpAddress
 from nexmdm.kernel.database import Operation
