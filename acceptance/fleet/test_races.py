@@ -271,3 +271,25 @@ def test_two_devices_exchange_their_fcm_tokens(two_workers: System) -> None:
     assert system.db.value(live, first.device_id) == second.fcm_token
     assert system.db.value(live, second.device_id) == first.fcm_token
     system.logs.expect(one.result(), "device.fcm_token_moved", device_id=second.device_id)
+
+
+@case("races/012", "completeAction 200", "getDispatch 200")
+def test_a_device_answers_while_its_attempt_is_recorded(two_workers: System) -> None:
+    """A result that is stored while FCM's answer waits to be recorded keeps the dispatch completed, with both (001)."""
+    system, device = two_workers, two_workers.device()
+    system.fcm.script([{"status": 200, "delay_s": 1.0}], token=device.fcm_token)
+    request_id = system.ping(device)
+    eventually(lambda: system.db.value(SENDING, request_id), within_s=5.0)
+    with ThreadPoolExecutor(1) as pool:
+        with unfinished(system, "select from fcm_dispatches where request_id = %s for update", request_id) as wait_for:
+            answer = pool.submit(device.complete, request_id)
+            wait_for(1)
+            wait_for(2)  # the dispatcher, with FCM's answer
+        accepted(answer.result())
+    system.logs.wait("dispatch.sent", dispatch_request_id=request_id)
+    shown = accepted(system.api.admin("GET", f"/admin/dispatches/{request_id}"))
+    assert (shown["status"], shown["outcome"], shown["http_code"], shown["fcm_code"]) == ("completed", "ok", 200, "OK")
+    assert shown["sent_at"]
+    assert Counter(step["status"] for step in shown["transitions"]) == Counter(
+        ["queued", "sending", "completed", "sent"]
+    )

@@ -66,21 +66,22 @@ _CLAIM: Final = text(
 )
 
 # The attempt is on record whatever has become of the dispatch; FCM's answer stands in its row while it is being sent,
-# and where the device was faster; its state moves only while it is being sent.
+# and where the device was faster; its state moves only while it is being sent. `found` waits for whoever changes the row
+# now. The update must not take its status from there: it is checked with the row as it was before, then done again.
 _RECORD: Final = text(
     """
     WITH found AS (
         SELECT request_id, status FROM fcm_dispatches WHERE request_id = :request_id FOR NO KEY UPDATE
     ), recorded AS (
         UPDATE fcm_dispatches AS d SET
-            status = CASE WHEN found.status = 'sending' THEN :status ELSE found.status END,
+            status = CASE WHEN d.status = 'sending' THEN :status ELSE d.status END,
             lease_until = NULL,
             sent_at = CASE WHEN :status = 'sent' THEN now() ELSE sent_at END,
             retries = retries + CASE WHEN :status = 'queued' THEN 1 ELSE 0 END,
             next_attempt_at = now() + make_interval(secs => :delay_s),
             http_code = :http_code, fcm_status = :fcm_code, fcm_message_id = :message_id,
             latency_ms = :latency_ms, error_msg = :error_msg, response_json = CAST(:response AS jsonb)
-        FROM found WHERE d.request_id = found.request_id AND found.status IN ('sending', 'completed')
+        FROM found WHERE d.request_id = found.request_id AND d.status IN ('sending', 'completed')
     ), step AS (
         INSERT INTO dispatch_transitions (request_id, status, http_code, fcm_status, latency_ms, error_msg)
         SELECT request_id, :status, :http_code, :fcm_code, :latency_ms, :error_msg FROM found
