@@ -50,7 +50,7 @@ class Histogram:
         self.errors += other.errors
 
     def percentile_ms(self, q: float) -> float | None:
-        """Nearest rank, as harness.budgets.percentile; None: there are no samples."""
+        """Nearest rank, as harness.verdict.thresholds.percentile; None: there are no samples."""
         rank = math.ceil(Fraction(str(q)) * self.n)
         for cell, count in sorted(self.cells.items()):
             rank -= count

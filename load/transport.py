@@ -24,7 +24,7 @@ def trusted(cafile: str | None = None) -> gevent.ssl.SSLContext:  # noqa: ARG001
 
 
 class LocustTransport:
-    """Implements harness.client.Transport. Every request also shows in Locust's own statistics, under its path."""
+    """Implements harness.http.client.Transport. Every request also shows in Locust's own statistics, under its path."""
 
     def __init__(self, session: FastHttpSession, base_url: str) -> None:
         self.base_url = base_url

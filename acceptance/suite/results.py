@@ -163,7 +163,7 @@ class Results:
             {
                 "ts": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
                 "level": "INFO",
-                "event": "acceptance.suite.case",
+                "event": "acceptance.case",
                 "request_id": str(uuid.uuid4()),
                 "route": "acceptance",
                 "case": one.case_id,

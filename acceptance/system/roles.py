@@ -1,6 +1,6 @@
 """The three roles of the database, as cases use them: a session of one of them, and what the service's one may do.
 
-Does not make any role: harness.postgres does, and `nexmdm grant` gives the rights.
+Does not make any role: harness.postgres.server does, and `nexmdm grant` gives the rights.
 """
 
 from collections.abc import Iterator

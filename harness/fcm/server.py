@@ -1,7 +1,7 @@
 """A fake Firebase Cloud Messaging as a process of its own, and the control that steers and reads it.
 
 It deliberately delivers to nobody: a simulated device reads its messages from the inbox.
-Run alone: `python -m harness.fcm --port 0` prints one JSON line {url, service_account} and serves until it is ended.
+Run alone: `python -m harness.fcm.server --port 0` prints one JSON line {url, service_account} and serves until SIGTERM.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ async def _serve(port: int, key: str, inbox: Path | None) -> None:
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m harness.fcm", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m harness.fcm.server", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("--key", type=Path, help="PEM private key of the service account (default: a fresh one)")
     parser.add_argument("--inbox", type=Path, help="file that keeps the inbox over a restart")

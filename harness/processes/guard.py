@@ -2,7 +2,7 @@
 
 It deliberately imports nothing but the standard library and never fails on purpose: it runs as a plain script
 (`python -I -S guard.py`), outlives the harness by a moment, and needs no co-operation from a harness that was
-killed with SIGKILL. The protocol is spoken by `harness.processes`:
+killed with SIGKILL. The protocol is spoken by `child.py`:
 
 - stdout, once: the path of the folder that the guard made. It holds the FIFO `announce` and all temporary files.
 - the FIFO: every child writes "KIND PID" about itself before it becomes what it is, so no child is ever unknown.
@@ -96,7 +96,7 @@ class Guard:
 
 
 def _mounts_below(folder: Path) -> list[str]:
-    """What harness.small_disk has mounted, the innermost first."""
+    """What chaos.small_disk has mounted, the innermost first."""
     with contextlib.suppress(OSError):
         places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         return sorted((place for place in places if place.startswith(f"{folder}/")), reverse=True)

@@ -2,7 +2,7 @@
 
 A replica that refuses the connection is passed over; with none left the client's connection is closed. It deliberately
 reads no HTTP, so a connection stays with its replica and ends with it, as behind a cloud's network balancer.
-Run alone: `python -m harness.balancer --port 0 HOST:PORT [HOST:PORT ...]` prints one JSON line {url}.
+Run alone: `python -m harness.stack.tcp_balancer --port 0 HOST:PORT [HOST:PORT ...]` prints one JSON line {url}.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Balancer:
     def _launch(self) -> None:
         said, words = self._folder / "stdout", self._folder / "stderr"
         with said.open("wb") as stdout, words.open("wb") as stderr:
-            command, env = python_module("harness.stack.stack.tcp_balancer")
+            command, env = python_module("harness.stack.tcp_balancer")
             child = self._child = Child(
                 [*command, "--port", "0", *self._replicas], env=bare_environment(env), stdout=stdout, stderr=stderr
             )
@@ -147,7 +147,9 @@ def _address(text: str) -> tuple[str, int]:
 
 def main() -> None:
     """Serve until SIGINT or SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m harness.balancer", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.stack.tcp_balancer", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (default: a free one)")
     parser.add_argument("replicas", nargs="+", type=_address, metavar="HOST:PORT", help="where connections go, in turn")
     given = parser.parse_args()

@@ -17,7 +17,7 @@ ADMIN_KEY = "admin-key-0123456789"
 
 
 class StandIn:
-    """Implements harness.transport.Transport; `faults` names what it does wrong."""
+    """Implements harness.http.transport.Transport; `faults` names what it does wrong."""
 
     base_url = "http://127.0.0.1:1"
 
@@ -57,7 +57,7 @@ class StandIn:
         return [message for message in self.messages if message["seq"] > after]
 
     def seed(self, _database_url: str, count: int) -> list[FleetDevice]:
-        """As harness.fleet has it."""
+        """As harness.devices.seeded_fleet has it."""
         fleet = [
             FleetDevice(f"0193a1b2-0000-7000-8000-{n:012d}", f"F{n}", f"nxd_f{n}".ljust(91, "y"), f"fleet:{n}")
             for n in range(count)

@@ -21,7 +21,7 @@ from gevent.server import StreamServer
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 from load.transport import LocustTransport
-from harness.transport import TransportError
+from harness.http.transport import TransportError
 
 seen = []
 def serve(sock, address):
@@ -104,7 +104,7 @@ import sys
 from locust.contrib.fasthttp import FastHttpSession
 from locust.event import EventHook
 from load.transport import LocustTransport, trusted
-from harness.transport import HttpxTransport, TransportError
+from harness.http.transport import HttpxTransport, TransportError
 
 url = sys.argv[1]
 options = dict(request_event=EventHook(), user=None, insecure=False, ssl_context_factory=trusted, max_retries=0)

@@ -58,7 +58,7 @@ def test_each_verdict(hunter: Runner) -> None:
         mutant("caught", "a/001 fail during call: AssertionError: 2 rows\nb/001 pass -\n"),
         mutant("caught elsewhere", "a/001 pass -\nb/001 fail during call: AssertionError: no line\n"),
         mutant("not caught", "a/001 pass -\nb/001 pass !\n"),
-        mutant("no start", "a/001 fail during call: harness.backend.BackendError: exit code 1\nb/001 pass -\n"),
+        mutant("no start", "a/001 fail during call: harness.stack.backend.BackendError: exit code 1\nb/001 pass -\n"),
         mutant("no fixture", "a/001 fail during setup: AssertionError: 500\nb/001 pass -\n"),
         mutant("no result", ""),
         mutant("not run", "b/001 pass -\n"),

@@ -16,7 +16,7 @@ from harness.waiting import eventually
 
 _HOLD = """
 import sys
-from harness.small_disk import mounted
+from harness.chaos.small_disk import mounted
 with mounted(1024) as disk:
     print(disk.folder, flush=True)
     sys.stdin.read()

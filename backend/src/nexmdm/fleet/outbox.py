@@ -66,8 +66,8 @@ _CLAIM: Final = text(
 )
 
 # The attempt is on record whatever has become of the dispatch; FCM's answer stands in its row while it is being sent,
-# and where the device was faster; its state moves only while it is being sent. `found` waits for whoever changes the row
-# now. The update must not take its status from there: it is checked with the row as it was before, then done again.
+# and where the device was faster; its state moves only while it is being sent. `found` waits for the row's lock. The
+# update must not take its status from there: PostgreSQL checks it with the row as it was before, then does it again.
 _RECORD: Final = text(
     """
     WITH found AS (
