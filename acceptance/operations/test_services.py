@@ -56,4 +56,5 @@ def test_the_rest_goes_on_while_a_service_is_off(without_fleet: System, fresh_ba
     eventually(cleaned, within_s=10.0)
     assert cleaned() == {"rate_limits"}
     assert dispatchers(system) == 0
-    eventually(lambda: dispatchers(fresh_backend()) == 1, within_s=10.0)  # what the line above would see
+    whole = fresh_backend()
+    eventually(lambda: dispatchers(whole) == 1, within_s=10.0)  # what the line above would have seen
