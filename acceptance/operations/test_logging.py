@@ -258,7 +258,7 @@ def test_lines_that_matter_are_lost_last(fresh_backend: FreshBackend) -> None:
     device, reader = system.device(), system.running.backend.reader
     with frozen(reader.pid), Heartbeats(system):
         lost(system, PER_S)
-        rejected = [system.api.bearer("nonsense", "POST", "/v1/heartbeat", json={"status": "ok"}) for _ in range(20)]
+        rejected = [system.api.bearer("nobody", "POST", "/v1/heartbeat", json={"status": "ok"}) for _ in range(20)]
         failed = system.api.command({"device_id": device.device_id, "action": "ping"})
         lost(system, system.metrics.total(BULK))
     for answer in rejected:

@@ -144,6 +144,7 @@ def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) ->
     assert system.metrics.total(restarts) == 0
     for victim, role in ((web_processes(system)[0], "web"), (background, "background")):
         with system.metrics.moves({f'{restarts}{{role="{role}"}}': 1}, within_s=8.0):
+            system.check_log()
             os.kill(victim, signal.SIGKILL)
             system.api.reconnect()
             system.logs.wait("service.stop", pid=victim, role=role, level="ERROR")
@@ -161,6 +162,7 @@ def test_a_scrape_while_a_process_starts_is_answered(fresh_backend: FreshBackend
             assert system.metrics.total("nexmdm_build_info") == 1
     counted = [0.0]
     whole = []
+    system.check_log()
     for victim in victims:
         os.kill(victim, signal.SIGKILL)
         system.logs.wait("service.stop", pid=victim)

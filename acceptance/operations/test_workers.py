@@ -190,6 +190,7 @@ def test_a_child_that_it_did_not_start_is_reaped_and_ignored(
     device = system.device()
     assert [answer.status for answer in beat_of_each(system, device)] == [200, 200]
     assert web_processes(system) == workers
+    system.check_log()
     os.kill(workers[0], signal.SIGKILL)
     system.api.reconnect()
     eventually(lambda: len(set(web_processes(system)) - set(workers)) == 1, within_s=5.0)
@@ -221,7 +222,7 @@ def test_workers_that_die_together_come_back_together(fresh_backend: FreshBacken
     )
     assert (stopped[-1] - stopped[0]).total_seconds() < 1.0, "all ends are noticed at once"
     assert (started[-1] - stopped[0]).total_seconds() < 4.0, "one pause for all"
-    eventually(system.logs.complete, 3.0)  # a kill may cost the lines of the last moment
+    system.check_log()
     kill_all()
     assert system.running.backend.stop() == 0
 
@@ -236,6 +237,7 @@ def test_a_tmp_cleaner_takes_no_metrics_away(fresh_backend: FreshBackend) -> Non
     eventually(lambda: system.metrics.total(heartbeats) == 1, within_s=3.0)
     shutil.rmtree(system.running.env["TMPDIR"])
     victim, _ = web_processes(system)
+    system.check_log()
     os.kill(victim, signal.SIGKILL)
     system.api.reconnect()
     eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)

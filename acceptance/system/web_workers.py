@@ -7,14 +7,19 @@ import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
+
+import httpx
+import psutil
 
 from acceptance.system.api import Api
 from acceptance.system.concurrency import at_once
 from acceptance.system.system import System
 from harness.http.client import Answer, HttpxTransport
+from harness.waiting import eventually
 
 T = TypeVar("T")
 
@@ -59,14 +64,29 @@ class _Alternating(HttpxTransport):
             lane.close()
 
 
+def _connections(system: System) -> int:
+    """How many connections of this process to the service are open."""
+    port = httpx.URL(system.target.base_url).port
+    mine = psutil.Process().net_connections("tcp")
+    return sum(bool(one.raddr) and one.raddr.port == port and one.status == "ESTABLISHED" for one in mine)
+
+
 @contextmanager
 def both(system: System) -> Iterator[None]:
     """The requests of the block go to the web workers in turn, on connections that each has accepted before."""
-    lanes = []
+    lanes: list[HttpxTransport] = []
     for pid in web_processes(system):
-        with only(system, pid):
-            lanes.append(HttpxTransport(system.target.base_url))
-            at_once([partial(lanes[-1].send, "GET", "/healthz")] * CONNECTIONS)
+        lane = HttpxTransport(system.target.base_url)
+        with only(system, pid), ThreadPoolExecutor(1) as pool:
+            # It answers when all are connected: a request on a connection that is free again would open none.
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                begun = pool.submit(at_once, [partial(lane.send, "GET", "/healthz")] * CONNECTIONS)
+                lanes.append(lane)
+                eventually(lambda: _connections(system) >= CONNECTIONS * len(lanes), 5.0, what="a connection for each")
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            begun.result()
     system.api.transport.close()
     system.api.transport = _Alternating(lanes)
     try:
