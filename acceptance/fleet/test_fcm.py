@@ -15,6 +15,7 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted
 from acceptance.system.metrics import Metrics
 from acceptance.system.system import FreshBackend, NewDevice, System
+from acceptance.system.web_workers import background_process
 from harness.fcm.server import FcmControl
 from harness.waiting import eventually
 
@@ -226,8 +227,7 @@ def test_who_dies_while_sending_loses_no_command(fresh_backend: FreshBackend) ->
     request_id = system.ping(one)
     sending = "select status = 'sending' from fcm_dispatches where request_id = %s"
     eventually(lambda: system.db.value(sending, request_id), within_s=5.0)
-    started = [line for line in system.logs.tap.since(0) if line["event"] == "service.start"]
-    [victim] = [line["pid"] for line in started if line["role"] == "background"]
+    victim = background_process(system)
     os.kill(victim, signal.SIGKILL)
     system.logs.wait("service.stop", pid=victim, role="background", level="ERROR")
     eventually(ended(system.api, request_id, "sent"), within_s=20.0)

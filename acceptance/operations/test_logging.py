@@ -6,13 +6,11 @@ lines are written: `nox -s bench` does.
 
 import itertools
 import os
-import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Self
@@ -23,6 +21,7 @@ import pytest
 from acceptance.suite.case import DISABLED, case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import Enrolled, FreshBackend, System
+from acceptance.system.web_workers import frozen
 from harness.chaos.small_disk import SmallDisk, SmallDiskError, mounted
 from harness.http.client import Client, HttpxTransport
 from harness.waiting import eventually
@@ -105,17 +104,6 @@ def processes(system: System) -> list[psutil.Process]:
 
 def resident_bytes(system: System) -> int:
     return max(process.memory_info().rss for process in processes(system))
-
-
-@contextmanager
-def frozen(pid: int) -> Iterator[None]:
-    """The process does nothing during the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def told(lines: list[dict[str, Any]]) -> Counter[str]:

@@ -18,7 +18,7 @@ from acceptance.system.metrics import total
 from acceptance.system.openapi import SPECIFICATION
 from acceptance.system.promql import faults, named_labels
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import only, web_processes
+from acceptance.system.web_workers import background_process, only, web_processes
 from harness.oracles.log_schemas import SCHEMAS
 from harness.waiting import eventually
 
@@ -138,11 +138,9 @@ def test_what_waits_for_fcm_shows_in_the_metrics(fresh_backend: FreshBackend) ->
 def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) -> None:
     """nexmdm_worker_restarts counts each process that ended by itself, by its role (operations.md)."""
     system: System = fresh_backend(workers=2)
-    lines = system.logs.tap.since(0)
-    [background] = [line["pid"] for line in lines if line["event"] == "service.start" and line["role"] == "background"]
     restarts = "nexmdm_worker_restarts_total"
     assert system.metrics.total(restarts) == 0
-    for victim, role in ((web_processes(system)[0], "web"), (background, "background")):
+    for victim, role in ((web_processes(system)[0], "web"), (background_process(system), "background")):
         with system.metrics.moves({f'{restarts}{{role="{role}"}}': 1}, within_s=8.0):
             system.check_log()
             os.kill(victim, signal.SIGKILL)

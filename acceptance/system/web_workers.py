@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -28,25 +28,42 @@ CONNECTIONS = 20  # as many as an httpx client keeps open
 
 def web_processes(system: System) -> list[int]:
     """The process ids of the live web workers, from their own log lines."""
+    return _live(system, "web")
+
+
+def background_process(system: System) -> int:
+    """The process id of the one that runs the jobs and sends the messages."""
+    [pid] = _live(system, "background")
+    return pid
+
+
+def _live(system: System, role: str) -> list[int]:
     lines = system.logs.tap.since(0)
     ended = {line["pid"] for line in lines if line["event"] == "service.stop"}
-    started = [line["pid"] for line in lines if line["event"] == "service.start" and line["role"] == "web"]
+    started = [line["pid"] for line in lines if line["event"] == "service.start" and line["role"] == role]
     return [pid for pid in started if pid not in ended]
+
+
+@contextmanager
+def frozen(pid: int) -> Iterator[None]:
+    """The process does nothing during the block."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
 def only(system: System, pid: int) -> Iterator[Api]:
     """The client on new connections while every web worker but one is frozen: that one has to answer."""
-    others = [one for one in web_processes(system) if one != pid]
-    for other in others:
-        os.kill(other, signal.SIGSTOP)
-    try:
+    with ExitStack() as others:
+        for other in web_processes(system):
+            if other != pid:
+                others.enter_context(frozen(other))
         system.api.reconnect()
         yield system.api
-    finally:
-        for other in others:
-            with suppress(ProcessLookupError):
-                os.kill(other, signal.SIGCONT)
 
 
 class _Alternating(HttpxTransport):
@@ -79,13 +96,10 @@ def both(system: System) -> Iterator[None]:
         lane = HttpxTransport(system.target.base_url)
         with only(system, pid), ThreadPoolExecutor(1) as pool:
             # It answers when all are connected: a request on a connection that is free again would open none.
-            os.kill(pid, signal.SIGSTOP)
-            try:
+            with frozen(pid):
                 begun = pool.submit(at_once, [partial(lane.send, "GET", "/healthz")] * CONNECTIONS)
                 lanes.append(lane)
                 eventually(lambda: _connections(system) >= CONNECTIONS * len(lanes), 5.0, what="a connection for each")
-            finally:
-                os.kill(pid, signal.SIGCONT)
             begun.result()
     system.api.transport.close()
     system.api.transport = _Alternating(lanes)
