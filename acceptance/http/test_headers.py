@@ -13,7 +13,7 @@ from acceptance.system.system import Enrolled, System, Tokens, Unchanged
 PADS = {"a space before": " {}", "a space behind": "{} ", "a tab behind": "{}\t", "both, many": " \t {}\t \t "}
 
 
-@case("headers/001", "* 200", "* 404")
+@case("headers/001")
 @pytest.mark.parametrize("pad", PADS)
 def test_white_space_around_a_header_s_value_changes_nothing(
     pad: str, system: System, sockets: Sockets, somebody: Enrolled, tokens: Tokens, logs: Logs
@@ -37,7 +37,7 @@ def test_white_space_around_a_header_s_value_changes_nothing(
     assert set(wanted.values()) <= {200, 201, 404}, wanted
 
 
-@case("headers/002", "downloadLatestApk 206", "downloadLatestApk 304", "recordHeartbeat 200")
+@case("headers/002")
 def test_white_space_around_what_a_body_is_read_by_changes_nothing(
     system: System, sockets: Sockets, somebody: Enrolled, logs: Logs
 ) -> None:
@@ -60,7 +60,7 @@ def test_white_space_around_what_a_body_is_read_by_changes_nothing(
     logs.wait("http.request", request_id=found[2].request_id, status=304)
 
 
-@case("headers/003", "recordHeartbeat 401", "listDevices 403")
+@case("headers/003")
 def test_a_trailer_is_no_header(
     system: System, sockets: Sockets, somebody: Enrolled, logs: Logs, unchanged: Unchanged
 ) -> None:
