@@ -24,6 +24,7 @@ from support.database import settings_for
 
 from nexmdm.app import create_api
 from nexmdm.http.access_log import Telemetry
+from nexmdm.kernel.database import Database
 from nexmdm.schema import migrations
 
 Execute = Callable[..., list[asyncpg.Record]]
@@ -105,6 +106,14 @@ async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     made = create_async_engine(make_url(database_url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
     yield made
     await made.dispose()
+
+
+@pytest.fixture
+async def db(database_url: str) -> AsyncIterator[Database]:
+    """The backend's own way to `database_url`."""
+    made = Database(settings_for(database_url))
+    yield made
+    await made.aclose()
 
 
 @pytest.fixture

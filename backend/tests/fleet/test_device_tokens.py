@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import asyncpg
 import bcrypt
 import pytest
-from support.database import TOKEN_SECRET, settings_for, store_device
+from support.database import TOKEN_SECRET, store_device
 
 from nexmdm.fleet.device_tokens import DeviceTokens, ticket
 from nexmdm.kernel.bcrypt_pool import Hashing
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.problems import Problem
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    made = Database(settings_for(database_url))
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-from support.database import settings_for, store_device
+from support.database import store_device
 
 from nexmdm.fleet.heartbeat_writer import Beat, HeartbeatWriter
 from nexmdm.kernel.database import Database, is_unavailable
@@ -20,13 +20,6 @@ MOST = 1_000
 
 def beat(device_id: UUID, status: str = "ok", version: int = 1, **fields: Any) -> Beat:
     return Beat(device_id, version, {"status": status, **fields}, "127.0.0.1")
-
-
-@pytest.fixture
-async def db(database_url: str) -> AsyncIterator[Database]:
-    made = Database(settings_for(database_url))
-    yield made
-    await made.aclose()
 
 
 @pytest.fixture
