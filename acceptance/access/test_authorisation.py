@@ -1,6 +1,6 @@
 """Who may do what: every operation with every credential, and one device with what is another's.
 
-The table itself is in authorisation.py. It does not vary how a header is written: each noun's own file does.
+The table itself is in matrix.py. It does not vary how a header is written: each noun's own file does.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """What a chaos case calls: do this fault so many times, and then no write may be amiss.
 
-Does not say how the traffic and the audit go (scene.py), nor what a run leaves (table.py).
+Does not say how the traffic and the audit go (experiment.py), nor what a run leaves (report.py).
 """
 
 import time

@@ -1,6 +1,6 @@
 """The scene of a chaos case: a live system under traffic, the faults that it suffers, and what became of its writes.
 
-Does not know any particular fault (faults/ does), and writes no artifact (table.py does).
+Does not know any particular fault (injections/ does), and writes no artifact (report.py does).
 """
 
 import time

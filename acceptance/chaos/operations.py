@@ -1,6 +1,6 @@
 """Every kind of write, sent so that the ledger knows of it first.
 
-Does not decide when or how often: traffic.py does, and a case that wants one of its own.
+Does not decide when or how often: workload.py does, and a case that wants one of its own.
 """
 
 import uuid

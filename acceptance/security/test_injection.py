@@ -1,6 +1,6 @@
 """Text that would be something else: SQL, log lines, terminal commands, paths. Stored as it is, or refused.
 
-Does not look for secrets or bad log lines at the end: the sweep does that for every case (stacks.py).
+Does not look for secrets or bad log lines at the end: the sweep does that for every case (suite/environments.py).
 """
 
 import json

@@ -1,6 +1,6 @@
 """Pure matchers over answers: what was accepted, what was refused and by which code.
 
-Does not know the contract (contract.py) or pytest.
+Does not know the contract (openapi.py) or pytest.
 """
 
 from typing import Any

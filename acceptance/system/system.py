@@ -1,6 +1,6 @@
 """One system under test with everything a case may look into: its API, log, database, metrics and FCM inbox.
 
-Does not start anything (stacks.py does) and holds no assertion about a particular endpoint.
+Does not start anything (suite/environments.py does) and holds no assertion about a particular endpoint.
 """
 
 import functools

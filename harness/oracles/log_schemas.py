@@ -1,6 +1,6 @@
 """Judges log lines against harness/schemas/log-events, one JSON Schema per event: every line that any suite causes.
 
-It deliberately neither waits for lines nor reads files (logs.py does), and looks for no secret (leaks.py does).
+It neither waits for lines nor reads files (log_tail.py does), and looks for no secret (secret_scan.py does).
 """
 
 from __future__ import annotations

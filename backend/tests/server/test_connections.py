@@ -1,4 +1,4 @@
-"""A connection costs a bounded place, head and wait; the fast lane's own tests are in test_lane.py."""
+"""A connection costs a bounded place, head and wait; the fast lane's own tests are in test_fast_lane.py."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The only module that knows Firebase: one attempt to send one message, its outcome as data. It decides no retry.
 
-firebase-admin is used as it is, but for two private seams, both pinned by tests/test_push.py:
+firebase-admin is used as it is, but for two private seams, both pinned by tests/fleet/test_fcm.py:
 - its endpoint is a class constant; NEXMDM_FCM_BASE_URL moves it, which `settings` refuses beside a real account;
 - its HTTP client is replaced by `_Client`. Its own one retries 500 and 503 four times, which would hide attempts that
   must be on record; fetches access tokens on the event loop; knows no proxy; and hands answers to a parser that raises
