@@ -28,10 +28,11 @@ from acceptance.system.api import Api
 from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.metrics import Metrics
-from acceptance.system.sockets import Sockets
+from acceptance.system.raw import Raw
 from acceptance.system.system import Enrolled, FreshBackend, NewDevice, Nexmdm, System, Tokens, Unchanged
 from harness import preflight, waiting
 from harness.fcm.server import FcmControl
+from harness.http.raw_http import Sockets
 from harness.postgres.server import READER_ROLE, Postgres
 from harness.processes.child import bare_environment, run_to_end
 from harness.settings import SECRETS, SettingsError, artifacts, backend_command
@@ -262,6 +263,12 @@ def somebody(system: System) -> Enrolled:
 def sockets(system: System) -> Sockets:
     """Bare connections to the shared system; only where nothing stands between it and us."""
     return Sockets(system.target.base_url)
+
+
+@pytest.fixture
+def raw(system: System) -> Raw:
+    """Single requests as exact bytes; also to a given deployment, where every proxy in between has to keep them."""
+    return Raw(system.api)
 
 
 @pytest.fixture

@@ -5,30 +5,20 @@ A step may run beside the others: it writes files of its own names only.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree as ET
 
-from contracts.coverage import Seen
 from contracts.drift import drift
 from contracts.fuzz import acceptance_rate, runner
-from contracts.fuzz.redact import scrub
 from contracts.fuzz.tally import Tally
 from contracts.lint import linters
-from contracts.spec import ROOT, Document
-from harness.settings import SECRETS, Target, backend_command
+from contracts.spec import Document
+from harness.settings import Target, backend_command
 from harness.verdict import artifacts
 from harness.verdict.thresholds import Check, Judgement, Status
 
-CURATED: Final = {
-    "raw": ("contracts/test_raw_bytes.py", "contracts/test_raw_targets.py"),
-    "signature": ("contracts/test_signature.py",),
-}
 SHOWN: Final = 20
 Say = Callable[[str], None]
 
@@ -53,13 +43,12 @@ class Order:
 
 @dataclass
 class Outcome:
-    """What a step found. `seen`: operation -> status -> how often, by curated cases; `tally`: by the fuzzer."""
+    """What a step found. `tally`: what the fuzzer counted."""
 
     checks: list[Check] = field(default_factory=list)
     judgements: list[Judgement] = field(default_factory=list)
     facts: dict[str, str | int | float | bool | None] = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
-    seen: Seen | None = None
     tally: Tally | None = None
 
     @classmethod
@@ -111,46 +100,6 @@ def _faults(order: Order, name: str, title: str, faults: Sequence[str], clean: s
     return Outcome([Check(name, title, Status.FAIL, shown)], files=[file])
 
 
-def run_raw(order: Order) -> Outcome:
-    return _pytest(order, "raw", "hostile bytes get their one right answer")
-
-
-def run_signature(order: Order) -> Outcome:
-    return _pytest(order, "signature", "the signature is compared and bound to timestamp and body")
-
-
-def _pytest(order: Order, name: str, title: str) -> Outcome:
-    """Curated cases in a pytest process of their own, judged by its report."""
-    environ = {**order.environ, **order.needs_target().as_env()}
-    junit, seen, output = (order.folder / f"{name}.{suffix}" for suffix in ("junit.xml", "seen.json", "txt"))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", *CURATED[name]]
-    with output.open("w", encoding="utf-8") as sink:
-        done = subprocess.run(command, cwd=ROOT, env=environ, stdout=sink, stderr=subprocess.STDOUT, check=False)
-    files = [path for path in (junit, output) if path.is_file()]
-    for path in files:
-        scrub(path, SECRETS)
-    if done.returncode not in (0, 1) or not junit.is_file():
-        tail = " ".join(output.read_text(encoding="utf-8").split())[-300:]
-        return Outcome.doubt(name, title, f"pytest exited with {done.returncode}: {tail}")
-    cases = list(ET.parse(junit).iter("testcase"))  # noqa: S314 - our own pytest wrote it
-    failed = [case.get("name", "?") for case in cases if case.find("failure") is not None]
-    # An error is a fixture that broke, a skip a case that did not run: neither says anything about the service.
-    void = [c.get("name", "?") for c in cases if c.find("error") is not None or c.find("skipped") is not None]
-    for case in failed[:SHOWN]:
-        order.say(f"  failed: {case}")
-    check = Check(name, title, Status.PASS, f"{len(cases)} cases")
-    if failed:
-        check = Check(name, title, Status.FAIL, f"{len(failed)} of {len(cases)} cases: {'; '.join(failed[:3])}"[:600])
-    elif void or not cases:
-        check = Check(name, title, Status.INCONCLUSIVE, f"{len(void)} did not run: {'; '.join(void[:3])}"[:600])
-    return Outcome(
-        [check],
-        facts={f"{name} cases": len(cases)},
-        files=[path.name for path in files],
-        seen=json.loads(seen.read_text(encoding="utf-8")) if seen.is_file() else None,
-    )
-
-
 def run_fuzz(order: Order) -> Outcome:
     title = "Schemathesis: all phases, all checks, no finding"
     try:
@@ -187,7 +136,5 @@ def run_fuzz(order: Order) -> Outcome:
 STEPS: Final[dict[str, Callable[[Order], Outcome]]] = {
     "lint": run_lint,
     "drift": run_drift,
-    "signature": run_signature,
-    "raw": run_raw,
     "fuzz": run_fuzz,
 }

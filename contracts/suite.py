@@ -17,7 +17,7 @@ from contracts import steps
 from contracts.coverage import matrix
 from contracts.lint import linters
 from contracts.spec import Document
-from contracts.steps import CURATED, Order, Outcome
+from contracts.steps import Order, Outcome
 from contracts.sweep import Sweep
 from harness.settings import SECRETS
 from harness.verdict import artifacts
@@ -82,10 +82,9 @@ def _run_step(order: Order, name: str) -> Outcome:
 
 
 def _write_coverage(order: Order, outcomes: dict[str, Outcome]) -> list[str]:
-    curated = {name: seen for name in CURATED if name in outcomes and (seen := outcomes[name].seen) is not None}
     tally = outcomes["fuzz"].tally if "fuzz" in outcomes else None
-    if tally is None and not curated:
+    if tally is None:
         return []
-    text = json.dumps(matrix(Document.read(), tally, curated), indent=2)
+    text = json.dumps(matrix(Document.read(), tally), indent=2)
     artifacts.write_text(order.folder / "coverage.json", text + "\n")
     return ["coverage.json"]

@@ -1,5 +1,7 @@
 """The HMAC signature of POST /admin/command: bound to the body and to the time."""
 
+import hashlib
+import hmac
 import json
 import time
 from collections.abc import Callable
@@ -13,24 +15,37 @@ from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.metrics import Metrics
-from acceptance.system.system import NewDevice, System, Unchanged, new_alias
+from acceptance.system.system import Enrolled, NewDevice, System, Unchanged, new_alias
 from harness.fcm.server import FcmControl
 from harness.waiting import eventually
+
+
+def is_json(raw: bytes) -> bool:
+    try:
+        json.loads(raw.decode())
+    except ValueError:
+        return False
+    return True
+
+
+def ping(device: Enrolled) -> bytes:
+    return json.dumps({"device_id": device.device_id, "action": "ping"}).encode()
+
+
+MALFORMED = ["soon", "abc", "1e9", "-1", "+1763632800", "1763632800.5", "0x10", "9" * 400, "\xb2"]
 
 
 @case("command/006", "sendCommand 403")
 @pytest.mark.parametrize(
     "forge,code",
     [
-        pytest.param({"without": "x-signature"}, "signature_missing", id="no signature"),
-        pytest.param({"without": "x-timestamp"}, "signature_missing", id="no timestamp"),
-        pytest.param({"signature": "sha256=" + "0" * 64}, "signature_invalid", id="another signature"),
-        pytest.param({"signature": "{bare}"}, "signature_invalid", id="no sha256= prefix"),
+        pytest.param({"without": ["X-Signature"]}, "signature_missing", id="no signature"),
+        pytest.param({"without": ["X-Timestamp"]}, "signature_missing", id="no timestamp"),
+        pytest.param({"without": ["X-Signature", "X-Timestamp"]}, "signature_missing", id="neither"),
         pytest.param({"sign": b'{"action": "ping"}'}, "signature_invalid", id="another body's signature"),
-        pytest.param({"sign_at": -1}, "signature_invalid", id="another timestamp's signature"),
-        pytest.param({"timestamp": "soon"}, "signature_invalid", id="a timestamp that is no number"),
-        pytest.param({"age": 400}, "signature_expired", id="an old timestamp"),
-        pytest.param({"age": -400}, "signature_expired", id="a timestamp of the future"),
+        *(pytest.param({"sign_at": s}, "signature_invalid", id=f"that of {s:+} s") for s in (-60, -1, 1)),
+        *(pytest.param({"timestamp": text}, "signature_invalid", id=f"timestamp {text[:12]}") for text in MALFORMED),
+        *(pytest.param({"age": s}, "signature_expired", id=f"{s} s old") for s in (-400, -310, 310, 400, 86_400)),
     ],
 )
 def test_a_command_without_a_good_signature_is_refused(
@@ -48,23 +63,19 @@ def test_a_command_without_a_good_signature_is_refused(
     raw = json.dumps({"device_id": one.device_id, "action": "ping"}).encode()
     stamp = forge.get("timestamp", int(time.time()) - forge.get("age", 0))
     signed_at = stamp + forge["sign_at"] if "sign_at" in forge else stamp
-    good = api.sign(signed_at, forge.get("sign", raw))
-    signature = forge.get("signature", good).format(bare=good.removeprefix("sha256="))
+    signature = api.sign(signed_at, forge.get("sign", raw))
+    headers = {"Content-Type": "application/json", "X-Timestamp": str(stamp), "X-Signature": signature}
+    for name in forge.get("without", ()):
+        del headers[name]
     with unchanged(), metrics.moves({f'nexmdm_auth_failures_total{{code="{code}"}}': 1}):
-        headers = {"Content-Type": "application/json", "X-Timestamp": str(stamp), "X-Signature": signature}
-        answer = api.admin(
-            "POST",
-            "/admin/command",
-            content=raw,
-            headers={name: value for name, value in headers.items() if name.lower() != forge.get("without")},
-        )
+        answer = api.admin("POST", "/admin/command", content=raw, headers=headers)
     refused(answer, 403, code)
     logs.expect(answer, "sec.auth.fail", code=code)
     assert fcm.inbox(one.fcm_token) == []
 
 
 @case("command/007", "sendCommand 200")
-@pytest.mark.parametrize("age_s", [-280, 280])
+@pytest.mark.parametrize("age_s", [-290, -280, 280, 290])
 def test_a_signature_is_good_for_five_minutes(age_s: int, api: Api, device: NewDevice, logs: Logs) -> None:
     """A timestamp may be up to 300 s away from the server's clock, either way (api.md: window)."""
     one = device()
@@ -101,16 +112,27 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
     "a list": lambda good: f"{good},{good}",
     "a parameter": lambda good: f"{good};v=1",
     "quotes": lambda good: f'"{good}"',
-    "cut short": lambda good: good[:-2],
-    "digits more": lambda good: good + "00",
+    "one digit less": lambda good: good[:-1],
+    "two digits less": lambda good: good[:-2],
+    "one digit more": lambda good: good + "0",
+    "two digits more": lambda good: good + "00",
+    "nothing": lambda _: "",
+    "no digits": lambda _: "sha256=",
+    "no prefix": lambda good: good.removeprefix("sha256="),
+    "the prefix of SHA-1": lambda good: good.replace("sha256", "sha1"),
+    "a letter that is no digit": lambda good: good[:-1] + "g",
+    "a letter that is none of ASCII": lambda good: good[:-1] + "\xe9",
+    "zeros": lambda _: "sha256=" + "0" * 64,
 }
 
 
 @case("command/011", "sendCommand 403")
 @pytest.mark.parametrize("name", SPELLINGS)
-def test_a_signature_has_one_spelling(name: str, api: Api, device: NewDevice, logs: Logs, unchanged: Unchanged) -> None:
+def test_a_signature_has_one_spelling(
+    name: str, api: Api, somebody: Enrolled, logs: Logs, unchanged: Unchanged
+) -> None:
     """The right digest in any other spelling is a 403 and queues nothing (security.md)."""
-    raw, stamp = json.dumps({"device_id": device().device_id, "action": "ping"}).encode(), int(time.time())
+    raw, stamp = ping(somebody), int(time.time())
     with unchanged():
         answer = api.command(raw=raw, timestamp=stamp, signature=SPELLINGS[name](api.sign(stamp, raw)))
     refused(answer, 403, "signature_invalid")
@@ -123,6 +145,8 @@ def test_a_signature_has_one_spelling(name: str, api: Api, device: NewDevice, lo
     [
         pytest.param(lambda raw: raw.replace(b": ", b":"), id="without spaces"),
         pytest.param(lambda raw: raw + b"\n", id="a line feed behind"),
+        pytest.param(lambda raw: raw + b" ", id="a space behind"),
+        pytest.param(lambda raw: raw[:-1], id="cut short"),
         pytest.param(lambda raw: raw.replace(b"ping", b"\\u0070ing"), id="an escape"),
         pytest.param(lambda raw: b"\xef\xbb\xbf" + raw, id="a byte order mark"),
         pytest.param(lambda raw: raw.decode().encode("utf-16"), id="UTF-16"),
@@ -142,7 +166,7 @@ def test_a_signature_is_of_bytes_not_of_json(
         answer = api.command(raw=other, timestamp=stamp, signature=good)
     refused(answer, 403, "signature_invalid")
     logs.expect(answer, "sec.auth.fail", code="signature_invalid")
-    if not other.startswith(b"{"):
+    if not is_json(other):
         with unchanged():
             signed = api.command(raw=other, timestamp=stamp)
         refused(signed, 400, "malformed_json")
@@ -172,3 +196,62 @@ def test_captured_commands_do_nothing_in_any_order(
     assert sent == 3
     assert len(fcm.inbox(one.fcm_token)) == sent
     assert db.value("select count(*) from fcm_dispatches") == before
+
+
+@case("signature/005", "sendCommand 403")
+@pytest.mark.parametrize("message", ["{stamp}{raw}", "{raw}", "{stamp}\n{raw}", "{raw}.{stamp}"])
+def test_timestamp_and_body_are_joined_by_a_dot(
+    message: str, api: Api, system: System, somebody: Enrolled, logs: Logs, unchanged: Unchanged
+) -> None:
+    """A digest over timestamp and body that are joined otherwise is a 403: no digit can move between them (api.md)."""
+    raw, stamp = ping(somebody), int(time.time())
+    signed = message.format(stamp=stamp, raw=raw.decode()).encode()
+    digest = hmac.new(system.target.hmac_secret.encode(), signed, hashlib.sha256).hexdigest()
+    with unchanged():
+        answer = api.command(raw=raw, timestamp=stamp, signature=f"sha256={digest}")
+    refused(answer, 403, "signature_invalid")
+    logs.expect(answer, "sec.auth.fail", code="signature_invalid")
+
+
+@case("signature/006", "sendCommand 403")
+@pytest.mark.parametrize("position", [0, 1, 31, 32, 62, 63])
+def test_every_digit_is_compared(position: int, api: Api, somebody: Enrolled, logs: Logs, unchanged: Unchanged) -> None:
+    """One wrong digit, wherever it stands, is a 403 (api.md)."""
+    raw, stamp = ping(somebody), int(time.time())
+    digits = api.sign(stamp, raw).removeprefix("sha256=")
+    wrong = "1" if digits[position] == "0" else "0"
+    forged = f"sha256={digits[:position]}{wrong}{digits[position + 1 :]}"
+    with unchanged():
+        answer = api.command(raw=raw, timestamp=stamp, signature=forged)
+    refused(answer, 403, "signature_invalid")
+    logs.expect(answer, "sec.auth.fail", code="signature_invalid")
+
+
+@case("signature/009", "sendCommand 403")
+def test_another_secret_signs_nothing(
+    api: Api, system: System, somebody: Enrolled, logs: Logs, unchanged: Unchanged
+) -> None:
+    """A signature made with another secret, part of the secret, the admin key or nothing is a 403 (001: HMAC)."""
+    raw, stamp, target = ping(somebody), int(time.time()), system.target
+    for secret in (target.hmac_secret + "x", target.hmac_secret[:-1], target.admin_key, ""):
+        digest = hmac.new(secret.encode(), f"{stamp}.".encode() + raw, hashlib.sha256).hexdigest()
+        with unchanged():
+            answer = api.command(raw=raw, timestamp=stamp, signature=f"sha256={digest}")
+        refused(answer, 403, "signature_invalid")
+        logs.expect(answer, "sec.auth.fail", code="signature_invalid")
+
+
+@case("signature/013", "sendCommand 403")
+@pytest.mark.parametrize("key", [None, "", "wrong"])
+def test_a_signature_does_not_replace_the_admin_key(
+    key: str | None, api: Api, somebody: Enrolled, logs: Logs, unchanged: Unchanged
+) -> None:
+    """A good signature without a good X-Admin is a 403 (api.md: callers)."""
+    raw, stamp = ping(somebody), int(time.time())
+    headers = {"Content-Type": "application/json", "X-Timestamp": str(stamp), "X-Signature": api.sign(stamp, raw)}
+    if key is not None:
+        headers["X-Admin"] = key
+    with unchanged():
+        answer = api.request("POST", "/admin/command", content=raw, headers=headers)
+    refused(answer, 403, "admin_required")
+    logs.expect(answer, "sec.auth.fail", code="admin_required")

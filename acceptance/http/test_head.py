@@ -14,9 +14,9 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted
 from acceptance.system.metrics import Metrics
 from acceptance.system.openapi import Contract
-from acceptance.system.sockets import Sockets, answers, drain, request
 from acceptance.system.system import System, Unchanged
 from harness.http.client import Answer
+from harness.http.raw_http import Sockets, answers, drain, request
 
 GETS = [name for name, one in CALLS.items() if one.method == "GET"]
 ITS_OWN = {"date", "connection", "x-request-id"}  # of one answer alone

@@ -7,8 +7,8 @@ from acceptance.fleet.apks import apk, new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
-from acceptance.system.sockets import Sockets, answers, request
 from acceptance.system.system import Enrolled, System, Tokens, Unchanged
+from harness.http.raw_http import Sockets, answers, request
 
 PADS = {"a space before": " {}", "a space behind": "{} ", "a tab behind": "{}\t", "both, many": " \t {}\t \t "}
 

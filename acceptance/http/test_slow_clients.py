@@ -18,9 +18,9 @@ from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.openapi import Contract
-from acceptance.system.sockets import Sockets, answers, drain, request
 from acceptance.system.system import FreshBackend, System
 from harness.http.client import Answer
+from harness.http.raw_http import Sockets, answers, drain, request
 from harness.waiting import eventually
 
 HEAD_S, STALL_S = 1, 2

@@ -13,8 +13,8 @@ from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.openapi import Contract
-from acceptance.system.sockets import Sockets, drain, request
 from acceptance.system.system import Enrolled, System, Unchanged, new_alias
+from harness.http.raw_http import Sockets, drain, request
 from harness.waiting import eventually
 
 BEAT = b'{"status": "ok"}'

@@ -15,8 +15,8 @@ from acceptance.system.api import Api
 from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
-from acceptance.system.sockets import Sockets, request
 from acceptance.system.system import Enrolled, NewDevice, System, Unchanged, new_alias
+from harness.http.raw_http import Sockets, request
 from harness.waiting import eventually
 
 HOSTILE = {

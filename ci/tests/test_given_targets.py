@@ -23,7 +23,7 @@ KEYS = {"NEXMDM_ADMIN_KEY": KEY, "NEXMDM_HMAC_SECRET": SECRET}
 NO_KEYS = "NEXMDM_ADMIN_KEY, NEXMDM_HMAC_SECRET: not set"
 OWN = "NEXMDM_BASE_URL: set, but {} starts stacks of its own; unset it"
 WRONG = "x" * 20
-CONTRACT, CASE, SIM20 = ("contract", "--only", "signature"), ("acceptance", "--case", "register/001"), ("sim20",)
+CONTRACT, CASE, SIM20 = ("contract", "--only", "drift"), ("acceptance", "--case", "register/001"), ("sim20",)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +131,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.mark.parametrize(
     "command, proofs",
     [
-        (("acceptance", "--case", "register/001", "--case", "command/001"), {"register/001", "command/001"}),
-        (("contract", "--only", "signature"), {"signature"}),  # contracts/tests/test_suite.py asks the fuzzer
+        (("acceptance", "--case", "register/001", "--case", "raw/011"), {"register/001", "raw/011"}),
+        (("contract", "--only", "drift"), {"drift"}),  # contracts/tests/test_suite.py asks the fuzzer
         (("sim20", "--duration", "15s"), {"preparation", "apk"}),
         (("load", "fleet-scale", "--devices", "50", "--duration", "5s", "--cadence", "5s"), {"preparation"}),
     ],

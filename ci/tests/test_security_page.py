@@ -13,10 +13,8 @@ NAMED = re.compile(r"`([a-z]+(?:-[a-z]+)*)/([0-9]{3})`((?:, `[0-9]{3}`)*)")
 
 def test_every_case_that_it_names_is_there() -> None:
     named = {f"{noun}/{n}" for noun, first, more in NAMED.findall(PAGE) for n in (first, *re.findall("[0-9]{3}", more))}
-    sources = [file.read_text(encoding="utf-8") for file in (ROOT / "contracts").glob("test_*.py")]
-    known = {*cases.ids(cases.page()), *re.findall(r'"""([a-z]+/[0-9]{3}):', "".join(sources))}
     assert len(named) > 50
-    assert named - known == set()
+    assert named - cases.ids(cases.page()) == set()
 
 
 def test_every_file_that_it_names_is_there() -> None:

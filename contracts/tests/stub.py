@@ -48,7 +48,7 @@ class Stub:
         return int(status), {**headers, "Content-Type": media_type}, text.encode()
 
 
-def _handler(stub: Stub, echoes_request_ids: bool) -> type[BaseHTTPRequestHandler]:
+def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -64,8 +64,6 @@ def _handler(stub: Stub, echoes_request_ids: bool) -> type[BaseHTTPRequestHandle
             operation = stub.operation(self.command, self.path.partition("?")[0])
             status, headers, body = stub.answer(operation) if operation else (404, dict[str, str](), b"")
             self.send_response(status)
-            if echoes_request_ids and "X-Request-ID" in self.headers:
-                headers["X-Request-ID"] = ", ".join(self.headers.get_all("X-Request-ID") or [])
             for name, value in headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))
@@ -80,9 +78,9 @@ def _handler(stub: Stub, echoes_request_ids: bool) -> type[BaseHTTPRequestHandle
 
 
 @contextmanager
-def running(document: Document | None = None, *, echoes_request_ids: bool = False) -> Iterator[Target]:
+def running(document: Document | None = None) -> Iterator[Target]:
     """The stub on a free port of 127.0.0.1, as a target."""
-    handler = _handler(Stub(document or Document.read()), echoes_request_ids)
+    handler = _handler(Stub(document or Document.read()))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -79,7 +79,11 @@ class HttpxTransport:
         begun = time.perf_counter()
         try:
             response = self._client.request(
-                method, self.base_url + path, headers=list(headers), content=content, params=query
+                method,
+                self.base_url + path,
+                headers=httpx.Headers(list(headers), encoding="latin-1"),
+                content=content,
+                params=query,
             )
         except httpx.TransportError as error:
             raise TransportError(f"{method} {path}: {error!r}") from error

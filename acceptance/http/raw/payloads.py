@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+JSON: Final = "application/json"
 JSON_LIMIT_BYTES: Final = 64 * 1024
 CANARY: Final = b"canary-7f3a"
 
@@ -17,7 +18,6 @@ CANARY: Final = b"canary-7f3a"
 class JsonOperation:
     """An operation that takes JSON. `body` is valid; `number` and `text` are bodies with a hole for a JSON value."""
 
-    path: str
     body: bytes
     number: bytes
     text: bytes
@@ -25,31 +25,26 @@ class JsonOperation:
 
 OPERATIONS: Final = {
     "createEnrollTokens": JsonOperation(
-        "/v1/enroll-tokens",
         b'{"aliases": ["raw-1"]}',
         b'{"aliases": ["raw-1"], "expires_in_s": %s}',
         b'{"aliases": ["raw-1"], "note": %s}',
     ),
     "registerDevice": JsonOperation(
-        "/v1/register",
         b'{"agent_version": "1.0.0"}',
         b'{"agent_version": "1.0.0", "sdk_int": %s}',
         b'{"agent_version": "1.0.0", "model": %s}',
     ),
     "recordHeartbeat": JsonOperation(
-        "/v1/heartbeat",
         b'{"status": "ok"}',
         b'{"status": "ok", "temp_c": %s}',
         b'{"status": "ok", "agent_version": %s}',
     ),
     "completeAction": JsonOperation(
-        "/v1/action-result",
         b'{"request_id": "raw-unknown", "outcome": "ok"}',
         b'{"request_id": "raw-unknown", "outcome": "ok", "data": {"n": %s}}',
         b'{"request_id": "raw-unknown", "outcome": "ok", "message": %s}',
     ),
     "sendCommand": JsonOperation(
-        "/admin/command",
         b'{"device_id": "00000000-0000-7000-8000-000000000000", "action": "ping"}',
         b'{"device_id": "00000000-0000-7000-8000-000000000000", "action": "ping", "request_id": %s}',
         b'{"device_id": "00000000-0000-7000-8000-000000000000", "action": "ping", "request_id": %s}',
@@ -69,10 +64,12 @@ NOT_JSON: Final[dict[str, Callable[[JsonOperation], bytes]]] = {
     "minus Infinity": lambda op: op.number % b"-Infinity",
     "leading zero": lambda op: op.number % b"012",
     "hexadecimal": lambda op: op.number % b"0x1f",
-    "raw NUL": lambda op: op.text % b'"' + CANARY + b'\x00"',
+    "half a word": lambda _: b"nul",
+    "raw NUL": lambda op: op.text % (b'"' + CANARY + b'\x00"'),
     "raw newline": lambda op: op.text % (b'"' + CANARY + b'\n"'),
     "lone high surrogate": lambda op: op.text % (b'"' + CANARY + b'\\ud800"'),
     "lone low surrogate": lambda op: op.text % (b'"' + CANARY + b'\\udc00"'),
+    "lone surrogate in a name": lambda op: op.body[:-1] + b', "\\udfff": 1}',
     "surrogates reversed": lambda op: op.text % (b'"' + CANARY + b'\\udc00\\ud800"'),
     "invalid UTF-8": lambda op: op.text % (b'"' + CANARY + b'\xff"'),
     "overlong UTF-8": lambda op: op.text % (b'"' + CANARY + b'\xc0\xaf"'),
@@ -82,6 +79,7 @@ NOT_JSON: Final[dict[str, Callable[[JsonOperation], bytes]]] = {
     "UTF-32": lambda op: op.body.decode().encode("utf-32"),
     "UTF-8 with BOM": lambda op: b"\xef\xbb\xbf" + op.body,
     "5,000-digit integer": lambda op: op.number % (b"9" * 5000),
+    "brackets without an end": lambda _: b"[" * 20_000,
     "nested 30,000 deep": lambda op: op.number % (b"[" * 30_000 + b"]" * 30_000),
 }
 NOT_VALID: Final[dict[str, Callable[[JsonOperation], bytes]]] = {
@@ -92,6 +90,7 @@ NOT_VALID: Final[dict[str, Callable[[JsonOperation], bytes]]] = {
     "empty object": lambda _: b"{}",
     "unknown member": lambda op: op.body[:-1] + b', "' + CANARY + b'": 1}',
     "escaped NUL": lambda op: op.text % (b'"' + CANARY + b'\\u0000"'),
+    "1e400": lambda op: op.number % b"1e400",
     "1e999": lambda op: op.number % b"1e999",
     "400-digit integer": lambda op: op.number % (b"9" * 400),
     "null for an optional member": lambda op: op.number % b"null",
