@@ -19,8 +19,7 @@ from pydantic import SecretStr
 from support.database import settings_for
 
 from nexmdm.fleet.fcm import Push
-from nexmdm.fleet.fcm_verdict import Verdict
-from nexmdm.fleet.outbox import Attempt
+from nexmdm.fleet.fcm_verdict import Attempt, Verdict
 
 # firebase-admin 7.7 wants installation ids; devices report registration tokens, which FCM takes as before.
 pytestmark = pytest.mark.filterwarnings("ignore:Message.token is deprecated:DeprecationWarning")

@@ -20,7 +20,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlmodel import col
 
-from nexmdm.fleet import metrics, outbox
+from nexmdm.fleet import dispatch_states, metrics
+from nexmdm.fleet.dispatch_states import DispatchStatus
 from nexmdm.fleet.events import DISPATCH_IDEMPOTENCY_HIT, DISPATCH_REQUEST
 from nexmdm.fleet.problems import DEVICE_NOT_FOUND, DEVICE_RETIRED, REQUEST_ID_CONFLICT
 from nexmdm.fleet.state import fleet
@@ -96,7 +97,7 @@ class DispatchRef(BaseModel):
 
     request_id: str
     device_id: UUID
-    status: Literal["queued", "sending", "sent", "failed", "completed", "expired"]
+    status: DispatchStatus
 
 
 class Accepted(BaseModel):
@@ -194,7 +195,7 @@ async def _insert_dispatches(
 ) -> list[DispatchRef]:
     devices = command.addressees
     ids = [request_id] if len(devices) == 1 else [new_id() for _ in devices]
-    await outbox.enqueue(session, request_id, dict(zip(ids, devices, strict=True)), payload_hash)
+    await dispatch_states.enqueue(session, request_id, dict(zip(ids, devices, strict=True)), payload_hash)
     return [
         DispatchRef(request_id=own, device_id=device, status="queued") for own, device in zip(ids, devices, strict=True)
     ]

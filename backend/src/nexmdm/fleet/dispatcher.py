@@ -1,8 +1,7 @@
 """The dispatcher: takes due dispatches from the outbox, sends each, has every attempt recorded. It accepts no command.
 
-States: queued -> sending -> sent -> completed, with queued again for a retry, and failed or expired as other ends. A
-dispatch may end while its attempt is under way: its device answers early, is retired or enrols again. The attempt is
-then added without moving it back.
+A dispatch may end during its attempt: its device answers early, is retired or enrols again. The attempt is then added
+without moving it back.
 
 Delivery is at least once: a dispatcher that dies between FCM's answer and its own record leaves a lease that runs out,
 and the message is sent once more. The payload carries the request_id, by which a device drops the second.
@@ -19,11 +18,11 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import orjson
 
-from nexmdm.fleet import metrics, outbox
+from nexmdm.fleet import dispatch_states, fcm_tokens, metrics, outbox
+from nexmdm.fleet.dispatch_states import DispatchStatus, Due
 from nexmdm.fleet.events import DISPATCH_EXPIRED, DISPATCH_FAIL, DISPATCH_RETRY, DISPATCH_SENT
 from nexmdm.fleet.fcm import Push
-from nexmdm.fleet.fcm_verdict import Verdict
-from nexmdm.fleet.outbox import Attempt, Due
+from nexmdm.fleet.fcm_verdict import Attempt, Verdict
 from nexmdm.fleet.settings import FleetSettings
 from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.kernel.database import Database, report_outage
@@ -32,7 +31,7 @@ from nexmdm.kernel.log import Origin, emit, origin
 POLL_S: Final = 1.0
 OUTAGE_PAUSE_S: Final = 0.5
 
-_STATUS: Final = {
+_STATUS: Final[dict[Verdict, DispatchStatus]] = {
     Verdict.SENT: "sent",
     Verdict.RETRY: "queued",
     Verdict.FINAL: "failed",
@@ -95,7 +94,7 @@ class Dispatcher:
         free = self._settings.dispatch_concurrency - len(self._sending)
         if free <= 0:
             return  # an attempt that ends will wake us
-        for due in await outbox.claim(self._db, free, self._lease_s):
+        for due in await dispatch_states.claim(self._db, free, self._lease_s):
             task = asyncio.create_task(self._deliver(due), name=f"dispatch-{due.request_id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
@@ -108,7 +107,7 @@ class Dispatcher:
             emit(UNHANDLED_EXCEPTION, "error", error=type(error).__name__)
 
     async def _expire(self) -> None:
-        for row in await outbox.expire(self._db):
+        for row in await dispatch_states.expire(self._db):
             metrics.dispatches.labels("expired").inc()
             emit(
                 DISPATCH_EXPIRED,
@@ -124,7 +123,7 @@ class Dispatcher:
         attempt = await self._attempt(due)
         status = _STATUS[attempt.verdict]
         delay_s = self._backoff_s(due, attempt) if status == "queued" else 0.0
-        moved = await self._through_outages(lambda: outbox.record(self._db, due, attempt, status, delay_s))
+        moved = await self._through_outages(lambda: self._record(due, attempt, status, delay_s))
         metrics.fcm_duration.observe(attempt.latency_ms / 1000)
         if moved and status != "queued":
             metrics.dispatches.labels(status).inc()
@@ -142,6 +141,12 @@ class Dispatcher:
         data = {"request_id": due.request_id, "action": due.action, "params": params}
         return await self._push.send(due.fcm_token, data, due.ttl_s)
 
+    async def _record(self, due: Due, attempt: Attempt, status: DispatchStatus, delay_s: float) -> bool:
+        if attempt.verdict is Verdict.TOKEN_DEAD and due.fcm_token:
+            # First, and in a transaction of its own: a withdrawal holds the device and waits for its dispatches.
+            await fcm_tokens.mark_dead(self._db, due.device_id, due.fcm_token)
+        return await dispatch_states.record(self._db, due.request_id, attempt, status, delay_s)
+
     def _backoff_s(self, due: Due, attempt: Attempt) -> float:
         settings = self._settings
         ceiling = min(settings.dispatch_backoff_cap_s, settings.dispatch_backoff_base_s * 2.0 ** min(due.retries, 32))
@@ -149,7 +154,7 @@ class Dispatcher:
         # A pause that outlasts the command is as good as none: it expires first.
         return max(jittered, min(attempt.retry_after_s, due.ttl_s))
 
-    def _report(self, due: Due, attempt: Attempt, status: str, delay_s: float) -> None:
+    def _report(self, due: Due, attempt: Attempt, status: DispatchStatus, delay_s: float) -> None:
         common: dict[str, Any] = {
             "dispatch_request_id": due.request_id,
             "device_id": str(due.device_id),

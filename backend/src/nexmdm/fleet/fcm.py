@@ -23,8 +23,7 @@ from firebase_admin import credentials, messaging
 
 from nexmdm.fleet import fcm_verdict
 from nexmdm.fleet.access_token import AccessError, AccessToken
-from nexmdm.fleet.fcm_verdict import Verdict
-from nexmdm.fleet.outbox import Attempt
+from nexmdm.fleet.fcm_verdict import Attempt, Verdict
 from nexmdm.fleet.settings import FleetSettings
 from nexmdm.kernel.egress import proxy_for
 from nexmdm.kernel.log import new_id

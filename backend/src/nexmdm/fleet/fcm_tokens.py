@@ -18,10 +18,12 @@ from sqlmodel import col
 from nexmdm.fleet import metrics
 from nexmdm.fleet.events import FCM_TOKEN_MOVED
 from nexmdm.fleet.tables.devices import ONE_OWNER, Device
+from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import OVERLOADED, Problem
 
 _MOST_RIVALS: Final = 50  # each lost race is one that another has won
+_DEAD: Final = {"fcm_token_dead_at": func.now(), "updated_at": func.greatest(func.now(), col(Device.registered_at))}
 
 T = TypeVar("T")
 
@@ -40,12 +42,7 @@ async def give(
         return await store(), None
     has_it = and_(col(Device.fcm_token) == token, col(Device.fcm_token_dead_at).is_(None))
     locked = select(col(Device.device_id)).where(or_(device, has_it)).order_by(col(Device.device_id))
-    loss = (
-        update(Device)
-        .where(has_it, not_(device))
-        .values(fcm_token_dead_at=func.now(), updated_at=func.greatest(func.now(), Device.registered_at))
-        .returning(col(Device.device_id))
-    )
+    loss = update(Device).where(has_it, not_(device)).values(**_DEAD).returning(col(Device.device_id))
     for _ in range(_MOST_RIVALS):
         try:
             async with session.begin_nested():
@@ -63,3 +60,15 @@ def report_moved(device_id: UUID, loser: UUID | None) -> None:
     if loser is not None:
         metrics.fcm_tokens_moved.inc()
         emit(FCM_TOKEN_MOVED, "warning", device_id=str(device_id), from_device_id=str(loser))
+
+
+async def mark_dead(db: Database, device_id: UUID, token: str) -> None:
+    """Record that FCM knows the token no more, unless the device has another by now."""
+    death = (
+        update(Device)
+        .where(col(Device.device_id) == device_id, col(Device.fcm_token) == token)
+        .where(col(Device.fcm_token_dead_at).is_(None))
+        .values(**_DEAD)
+    )
+    async with db.engine.begin() as connection:
+        await connection.execute(death)

@@ -63,6 +63,19 @@ class Judgement:
     text: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What one attempt gave. `fcm_code` is FCM's errorCode, or OK; `http_code` is None where no answer came."""
+
+    verdict: Verdict
+    fcm_code: str
+    http_code: int | None
+    latency_ms: float
+    message_id: str | None = None
+    error_msg: str | None = None
+    retry_after_s: float = 0.0
+
+
 def judge(status: int, body: bytes) -> Judgement:
     """Judge an answer by its status and the beginning of its body."""
     try:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from nexmdm.fleet.dispatch_states import STATUSES
 from nexmdm.kernel.metrics import BUCKETS_S, Counter, Gauge, Histogram
 
 registrations = Counter("nexmdm_registrations", "Devices registered or re-enrolled.")
@@ -22,7 +23,7 @@ device_bodies_refused = Counter(
 
 LABELS: Final = {  # series that exist with 0 from the start
     heartbeats: (("ingested", "deduplicated"),),
-    dispatches: (("queued", "sent", "failed", "completed", "expired"),),
+    dispatches: (tuple(status for status in STATUSES if status != "sending"),),
     action_results: (("ok", "error"), ("true", "false")),
     apk_downloads: (("debug", "release"), ("enrollment", "manual", "ci")),
 }

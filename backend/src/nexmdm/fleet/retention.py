@@ -14,8 +14,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from nexmdm.fleet.dispatch_states import UNSENT
 from nexmdm.fleet.settings import FleetSettings
 from nexmdm.http.service import RetentionPolicy
+from nexmdm.kernel.columns import sql_list
 from nexmdm.kernel.deletion import deletion
 from nexmdm.kernel.settings import Settings, narrow
 
@@ -35,12 +37,12 @@ _OLDEST_DAY: Final = text(
 )
 # A command that may still be sent is not history, whatever its age.
 _OLD_DISPATCHES: Final = text(
-    """
+    f"""
     DELETE FROM fcm_dispatches WHERE request_id IN (
         SELECT request_id FROM fcm_dispatches
-        WHERE created_at < :cutoff AND (status NOT IN ('queued', 'sending') OR expires_at < :now)
+        WHERE created_at < :cutoff AND (status NOT IN {sql_list(UNSENT)} OR expires_at < :now)
         ORDER BY created_at LIMIT :batch FOR UPDATE SKIP LOCKED)
-    """
+    """  # noqa: S608 - composed of the constants above
 )
 _OLD_COMMANDS: Final = text(
     """

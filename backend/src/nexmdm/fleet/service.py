@@ -11,6 +11,7 @@ from nexmdm.fleet import (
     apk,
     commands,
     devices,
+    dispatches,
     enrollment,
     events,
     heartbeats,
@@ -75,10 +76,10 @@ SERVICE: Final = Service(
     routers=(
         heartbeats.router,  # first: the router looks from the top, and most requests are these
         registration.router,
-        action_results.device_router,
+        action_results.router,
         devices.router,
         commands.router,
-        action_results.admin_router,
+        dispatches.router,
         enrollment.router,
         apk.router,
         scripts.router,

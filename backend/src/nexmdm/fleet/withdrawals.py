@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nexmdm.fleet import metrics
+from nexmdm.fleet import dispatch_states, metrics
 from nexmdm.fleet.events import DISPATCH_FAIL
 from nexmdm.kernel.log import emit
 
@@ -24,22 +24,6 @@ _REASONS: Final[Mapping[Code, str]] = {
     "device_retired": "the device was retired before the command was sent",
     "device_reenrolled": "the device was enrolled again before the command was sent",
 }
-# A claim that is being made is waited for, and withdrawn: the attempt goes on, and `outbox.record` moves nothing.
-_WITHDRAW: Final = text(
-    """
-    WITH withdrawn AS (
-        UPDATE fcm_dispatches SET
-            status = 'failed', lease_until = NULL,
-            http_code = NULL, fcm_status = :code, latency_ms = NULL, error_msg = :reason
-        WHERE device_id = :device_id AND status IN ('queued', 'sending')
-        RETURNING request_id, action, attempts
-    ), step AS (
-        INSERT INTO dispatch_transitions (request_id, status, fcm_status, error_msg)
-        SELECT request_id, 'failed', :code, :reason FROM withdrawn
-    )
-    SELECT * FROM withdrawn
-    """
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,5 +53,4 @@ class Withdrawal:
 
 async def withdraw(session: AsyncSession, device_id: UUID, code: Code) -> Withdrawal:
     """Fail what the device was not yet sent. The session's transaction has changed the device's row."""
-    parameters = {"device_id": device_id, "code": code, "reason": _REASONS[code]}
-    return Withdrawal(device_id, code, list((await session.execute(_WITHDRAW, parameters)).mappings()))
+    return Withdrawal(device_id, code, await dispatch_states.withdraw(session, device_id, code, _REASONS[code]))

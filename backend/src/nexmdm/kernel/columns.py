@@ -19,10 +19,14 @@ SQLModel.metadata.naming_convention = {
 IpAddress = IPv4Address | IPv6Address
 
 
+def sql_list(values: tuple[str, ...]) -> str:
+    """`('one', 'other')`, of words of the code."""
+    return "({})".format(", ".join(f"'{value}'" for value in values))
+
+
 def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     """`column IN (...)`. A null column passes, as with every CHECK."""
-    quoted = ", ".join(f"'{value}'" for value in values)
-    return CheckConstraint(f"{column} IN ({quoted})", name=column)
+    return CheckConstraint(f"{column} IN {sql_list(values)}", name=column)
 
 
 def moment(*, default: str | None = None) -> Any:

@@ -1,6 +1,6 @@
 """Commands, their way to each device, and every step on that way.
 
-It does not hold the transitions that are allowed, only those that can never be true.
+The transitions that are allowed stand in `dispatch_states`; here stands what can never be true.
 """
 
 from datetime import datetime
@@ -11,9 +11,9 @@ from sqlalchemy import CheckConstraint, Column, Double, Index, PrimaryKeyConstra
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import count, identity, maybe_moment, maybe_words, moment, one_of, refers_to, words
+from nexmdm.fleet.dispatch_states import OPEN, STATUSES
+from nexmdm.kernel.columns import count, identity, maybe_moment, maybe_words, moment, one_of, refers_to, sql_list, words
 
-DISPATCH_STATUSES: Final = ("queued", "sending", "sent", "failed", "completed", "expired")
 ACTIONS: Final = ("ping", "launch_app")
 OUTCOMES: Final = ("ok", "error")
 
@@ -45,7 +45,7 @@ class FcmDispatch(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("command_request_id", "device_id", name="uq_fcm_dispatches_command_device"),
         UniqueConstraint("command_request_id", "ordinal", name="uq_fcm_dispatches_command_ordinal"),
-        one_of("status", DISPATCH_STATUSES),
+        one_of("status", STATUSES),
         one_of("action", ACTIONS),
         one_of("outcome", OUTCOMES),
         CheckConstraint("payload_hash ~ '^[0-9a-f]{64}$'", name="payload_hash"),
@@ -66,7 +66,7 @@ class FcmDispatch(SQLModel, table=True):
         Index("ix_fcm_dispatches_device_id", "device_id", "created_at"),
         # What the worker asks for: work that is due, and leases whose owner died.
         Index("ix_fcm_dispatches_due", "next_attempt_at", postgresql_where=text("status = 'queued'")),
-        Index("ix_fcm_dispatches_open", "expires_at", postgresql_where=text("status IN ('queued', 'sending', 'sent')")),
+        Index("ix_fcm_dispatches_open", "expires_at", postgresql_where=text(f"status IN {sql_list(OPEN)}")),
         Index("ix_fcm_dispatches_leased", "lease_until", postgresql_where=text("status = 'sending'")),
     )
     request_id: str = Field(primary_key=True, sa_type=Text)
@@ -103,7 +103,7 @@ class DispatchTransition(SQLModel, table=True):
     __tablename__ = "dispatch_transitions"
     __table_args__ = (
         PrimaryKeyConstraint("id"),
-        one_of("status", DISPATCH_STATUSES),
+        one_of("status", STATUSES),
         CheckConstraint("http_code BETWEEN 100 AND 599", name="http_code"),
         CheckConstraint("latency_ms >= 0", name="latency_ms"),
         Index("ix_dispatch_transitions_request_id", "request_id", "id"),
