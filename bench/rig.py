@@ -23,6 +23,7 @@ from bench.cpu import Meter
 from bench.wrk import Wrk
 from harness.devices.seeded_fleet import seed
 from harness.http.client import Client, TransportError
+from harness.http.prometheus import parse, total
 from harness.processes.child import workspace
 from harness.settings import HarnessError
 from harness.stack.backend import Backend
@@ -31,7 +32,6 @@ from harness.waiting import WaitTimeout
 
 HEARTBEAT = "/v1/heartbeat"
 STRANGERS_SHARE: Final = 0.25  # of the CPUs, taken by other programs: from here on a ratio proves nothing
-_SERIES = re.compile(r"^(\w+)\{([^}]*)\} (\S+)$", re.MULTILINE)
 
 Facts = dict[str, str | int | float | bool | None]
 
@@ -220,12 +220,13 @@ def counted(admin: Client) -> Counted:
 
 def parse_counted(page: str) -> Counted:
     """The heartbeats of a page of /metrics."""
-    results: dict[str, float] = {}
+    samples = parse(page)
+    ingested, deduplicated = (
+        total(samples, f'nexmdm_heartbeats_total{{result="{result}"}}') for result in ("ingested", "deduplicated")
+    )
     answers: dict[str, float] = {}
-    for name, text, value in _SERIES.findall(page):
-        labels = dict(re.findall(r'(\w+)="([^"]*)"', text))
-        if name == "nexmdm_heartbeats_total":
-            results[labels["result"]] = float(value)
-        elif name == "nexmdm_http_requests_total" and labels["route"] == HEARTBEAT:
-            answers[labels["status"]] = answers.get(labels["status"], 0.0) + float(value)
-    return Counted(results.get("ingested", 0.0), results.get("deduplicated", 0.0), answers)
+    for (name, labels), value in samples.items():
+        if name == "nexmdm_http_requests_total" and ("route", HEARTBEAT) in labels:
+            status = dict(labels)["status"]
+            answers[status] = answers.get(status, 0.0) + value
+    return Counted(ingested, deduplicated, answers)

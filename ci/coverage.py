@@ -16,15 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from ci import cases
+from harness.http.openapi import Document
 from harness.settings import artifacts
 from harness.verdict.artifacts import ROOT, Envelope, write_result
 from harness.verdict.thresholds import Check, Status, exit_code, judge
 
 SUITE: Final = "coverage"
-_METHODS: Final = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
 
 
 @dataclass(frozen=True)
@@ -47,15 +45,14 @@ class Pair:
         return f"{self.status}: no case" + (f" (the fuzzer saw it {self.fuzzed} times)" if self.fuzzed else "")
 
 
-def documented(spec: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def documented(spec: Document) -> Iterator[tuple[str, str, str]]:
     """operationId, status, reason (mostly empty)."""
-    for item in spec["paths"].values():
-        for method in _METHODS:
-            for status, response in item.get(method, {}).get("responses", {}).items():
-                yield item[method]["operationId"], str(status), str(response.get("x-no-case", ""))
+    for operation in spec.operations():
+        for status, response in spec.responses(operation).items():
+            yield operation.id, status, str(response.get("x-no-case", ""))
 
 
-def pairs(spec: Mapping[str, Any], matrix: Mapping[str, Any], contract: Mapping[str, Any]) -> list[Pair]:
+def pairs(spec: Document, matrix: Mapping[str, Any], contract: Mapping[str, Any]) -> list[Pair]:
     """Every documented pair with what matrix.json and coverage.json say of it."""
     return [
         Pair(
@@ -99,7 +96,7 @@ def main() -> int:
         return 2
     passed = [one for one in matrix["cases"] if one["outcome"] == "passed"]
     run = {one["case"] for one in passed}
-    found = pairs(yaml.safe_load((ROOT / "openapi.yaml").read_text(encoding="utf-8")), matrix, contract)
+    found = pairs(Document.read(ROOT / "openapi.yaml"), matrix, contract)
     checks = [_check(name, [pair for pair in found if pair.operation == name]) for name in _names(found)]
     checks += [
         Check(one["case"], "sees every answer that it declares", Status.FAIL, ", ".join(one["unseen"]))

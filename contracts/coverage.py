@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from contracts.fuzz.tally import Tally
-from contracts.spec import Document
+from harness.http.openapi import Document
 
 
 def matrix(document: Document, tally: Tally) -> dict[str, Any]:

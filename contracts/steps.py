@@ -14,7 +14,7 @@ from contracts.drift import drift
 from contracts.fuzz import acceptance_rate, runner
 from contracts.fuzz.tally import Tally
 from contracts.lint import linters
-from contracts.spec import Document
+from harness.http.openapi import Document
 from harness.settings import Target, backend_command
 from harness.verdict import artifacts
 from harness.verdict.thresholds import Check, Judgement, Status

@@ -16,9 +16,9 @@ from typing import Final
 from contracts import steps
 from contracts.coverage import matrix
 from contracts.lint import linters
-from contracts.spec import Document
 from contracts.steps import Order, Outcome
 from contracts.sweep import Sweep
+from harness.http.openapi import Document
 from harness.settings import SECRETS
 from harness.verdict import artifacts
 from harness.verdict.thresholds import Check, Status, Verdict, judge

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-from prometheus_client.parser import text_string_to_metric_families
 
 from harness.fcm.server import FcmControl
 from harness.http.client import Client
+from harness.http.prometheus import parse
 from harness.oracles.log_tail import LogTap
 from harness.oracles.secret_scan import Search
 from harness.settings import Target
@@ -82,8 +82,7 @@ def read_metrics(client: Client, request_id: str) -> Numbers:
     answer = client.admin("GET", "/metrics", request_id=request_id)
     if answer.status != 200:
         raise ValueError(f"/metrics answered {answer.status}")
-    families = text_string_to_metric_families(answer.body.decode())
-    return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
+    return parse(answer.body.decode())
 
 
 class Collector:

@@ -14,16 +14,16 @@ import yaml
 from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.match import accepted
-from acceptance.system.metrics import total
-from acceptance.system.openapi import SPECIFICATION
 from acceptance.system.promql import faults, named_labels
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import background_process, only, web_processes
+from harness.http.prometheus import total
 from harness.oracles.log_schemas import SCHEMAS
+from harness.verdict.artifacts import ROOT
 from harness.waiting import eventually
 
 LEVELS = ("INFO", "WARNING", "ERROR")
-OPS = SPECIFICATION.parent / "backend" / "ops"
+OPS = ROOT / "backend" / "ops"
 
 
 def rules(file: Path) -> list[dict[str, Any]]:

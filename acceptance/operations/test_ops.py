@@ -12,8 +12,8 @@ from acceptance.system.api import Api
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.metrics import Metrics
-from acceptance.system.openapi import SPECIFICATION
 from acceptance.system.system import FreshBackend, System, Unchanged
+from harness.http.openapi import OPENAPI
 from harness.waiting import eventually
 
 FAMILIES = {
@@ -108,8 +108,8 @@ def test_the_contract_is_served_as_written(api: Api, logs: Logs) -> None:
     """/openapi.yaml is the hand-written file, /openapi.json the same document as JSON (api.md)."""
     as_yaml, as_json = api.request("GET", "/openapi.yaml"), api.request("GET", "/openapi.json")
     assert (as_yaml.status, as_json.status) == (200, 200)
-    assert as_yaml.body == SPECIFICATION.read_bytes()
-    assert json.loads(as_json.body) == yaml.safe_load(SPECIFICATION.read_text(encoding="utf-8"))
+    assert as_yaml.body == OPENAPI.read_bytes()
+    assert json.loads(as_json.body) == yaml.safe_load(OPENAPI.read_text(encoding="utf-8"))
     logs.expect(as_yaml, "http.request", status=200)
 
 
@@ -121,7 +121,7 @@ def test_the_docs_page_works_offline(api: Api, logs: Logs) -> None:
     assert answer.status == 200
     assert answer.headers["content-type"].startswith("text/html")
     for operation in api.contract.operations:
-        assert f'id="{operation.operation_id}"' in page, operation.operation_id
+        assert f'id="{operation.id}"' in page, operation.id
     assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//|@import|url\(\s*["']?(?:https?:)?//""", page)
     logs.expect(answer, "http.request", status=200)
 

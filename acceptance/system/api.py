@@ -54,7 +54,7 @@ class Api(Client):
         found = self.contract.judge(method, path, answer.status, answer.headers, answer.body)
         route = self.contract.route(path) or UNMATCHED
         with self._lock:
-            self.judged.append(Judged(found.operation_id if found else None, method, route, answer))
+            self.judged.append(Judged(found.id if found else None, method, route, answer))
         return answer
 
     def scrape(self) -> str:

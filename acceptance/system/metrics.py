@@ -6,26 +6,8 @@ Does not judge absolute values: other cases count in the same process.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from prometheus_client.parser import text_string_to_metric_families
-
+from harness.http.prometheus import Sample, parse, total
 from harness.waiting import eventually
-
-Sample = tuple[str, frozenset[tuple[str, str]]]
-
-
-def parse(page: str) -> dict[Sample, float]:
-    """Every sample of a Prometheus text page."""
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(page)
-        for sample in family.samples
-    }
-
-
-def total(samples: Mapping[Sample, float], selector: str) -> float:
-    """The sum over the samples that a selector such as name{label="value"} picks; 0.0 when it picks none."""
-    [(name, wanted)] = parse(f"{selector} 0\n")
-    return sum(value for (found, labels), value in samples.items() if found == name and wanted <= labels)
 
 
 class Metrics:

@@ -6,17 +6,14 @@ Does not judge requests: cases send wrong ones on purpose.
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 import jsonschema_rs
-import yaml
 
-SPECIFICATION = Path(__file__).resolve().parents[2] / "openapi.yaml"
-METHODS = ("get", "head", "post", "put", "patch", "delete", "options", "trace")
+from harness.http.openapi import Document, Operation, escape
+
 PROBLEM = "application/problem+json"
 # Browsers that are led here get nothing to work with (openapi.yaml: info.description).
 _ALWAYS = {
@@ -34,69 +31,45 @@ class ContractError(AssertionError):
     """The answer is not one that the contract documents."""
 
 
-@dataclass(frozen=True)
-class Operation:
-    operation_id: str
-    method: str
-    template: str
-    pointer: str
-    pattern: re.Pattern[str]
-
-
 class Contract:
     """The hand-written contract, indexed for judging answers."""
 
-    def __init__(self, document: dict[str, Any]) -> None:
+    def __init__(self, document: Document) -> None:
         self.document = document
-        self._registry = jsonschema_rs.Registry([("nexmdm:openapi", document)])
+        self._registry = jsonschema_rs.Registry([("nexmdm:openapi", document.content)])
         self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
-        self.operations = list(self._read_operations())
+        self.operations = list(document.operations())
 
     @classmethod
     @functools.cache
     def load(cls) -> "Contract":
-        return cls(yaml.safe_load(SPECIFICATION.read_text(encoding="utf-8")))
-
-    def _read_operations(self) -> Iterator[Operation]:
-        for template, item in self.document["paths"].items():
-            pattern = re.compile(
-                "".join(
-                    "[^/]+" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{[^}]+\})", template)
-                )
-            )
-            for method in METHODS:
-                if method in item:
-                    pointer = f"/paths/{_escape(template)}/{method}"
-                    yield Operation(item[method]["operationId"], method.upper(), template, pointer, pattern)
+        return cls(Document.read())
 
     def find(self, method: str, path: str) -> Operation | None:
         """The documented operation of a request; None when the contract knows no such path or method.
 
         A HEAD that is not documented itself is that of the path's GET (info.description).
         """
-        methods = (method, "GET") if method == "HEAD" else (method,)
+        methods = ("head", "get") if method == "HEAD" else (method.lower(),)
         return next((one for name in methods for one in self._at(path) if one.method == name), None)
 
     def route(self, path: str) -> str | None:
         """The path template, as log lines and metrics name it; None for a path outside the contract."""
-        return next((one.template for one in self._at(path)), None)
+        return next((one.path for one in self._at(path)), None)
 
     def allowed(self, path: str) -> set[str]:
         """The methods of a path; HEAD is one of them wherever GET is."""
-        documented = {one.method for one in self._at(path)}
+        documented = {one.method.upper() for one in self._at(path)}
         return documented | ({"HEAD"} if "GET" in documented else set())
 
     def _at(self, path: str) -> list[Operation]:
         bare = path.partition("?")[0]
         found = [one for one in self.operations if one.pattern.fullmatch(bare)]
-        return [one for one in found if one.template == bare] or found
+        return [one for one in found if one.path == bare] or found
 
     def documented(self) -> dict[str, list[int]]:
         """Every documented (operation, status): what a complete run must have seen."""
-        return {
-            one.operation_id: sorted(int(status) for status in self._lookup(one.pointer)["responses"])
-            for one in self.operations
-        }
+        return {one.id: sorted(int(status) for status in one.statuses) for one in self.operations}
 
     def judge(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Operation | None:
         """Raises ContractError unless the answer is documented; returns the operation that gave it."""
@@ -105,11 +78,11 @@ class Contract:
         if operation is None:
             self._judge_framework(method, path, status, headers, body)
             return None
-        where = f"{operation.operation_id} -> {status}"
-        responses = self._lookup(operation.pointer)["responses"]
-        if str(status) not in responses:
-            raise ContractError(f"{where}: not documented (documented: {', '.join(responses)}); body {body[:300]!r}")
-        pointer, response = self._follow(f"{operation.pointer}/responses/{status}")
+        where = f"{operation.id} -> {status}"
+        if str(status) not in operation.statuses:
+            listed = ", ".join(sorted(operation.statuses))
+            raise ContractError(f"{where}: not documented (documented: {listed}); body {body[:300]!r}")
+        pointer, response = self.document.follow(f"{operation.pointer}/responses/{status}")
         self._judge_headers(where, pointer, response.get("headers", {}), headers)
         self._judge_body(where, pointer, response.get("content"), method, status, headers, body)
         return operation
@@ -134,13 +107,13 @@ class Contract:
 
     def _judge_headers(self, where: str, at: str, documented: Mapping[str, Any], headers: Mapping[str, str]) -> None:
         for name in documented:
-            pointer, header = self._follow(f"{at}/headers/{_escape(name)}")
+            pointer, header = self.document.follow(f"{at}/headers/{escape(name)}")
             value = headers.get(name.lower())
             if value is None:
                 if header.get("required"):
                     raise ContractError(f"{where}: header {name} is missing")
             elif "schema" in header:
-                schema = self._follow(f"{pointer}/schema")[1]
+                schema = self.document.follow(f"{pointer}/schema")[1]
                 typed = int(value) if schema.get("type") == "integer" and value.isdigit() else value
                 self._validate(f"{where}, header {name}", f"{pointer}/schema", typed)
 
@@ -165,7 +138,7 @@ class Contract:
             name = next(name for name in content if name.partition(";")[0].lower() == media_type)
             value = _parse(where, body)
             if "schema" in content[name]:
-                self._validate(where, f"{at}/content/{_escape(name)}/schema", value)
+                self._validate(where, f"{at}/content/{escape(name)}/schema", value)
             if media_type == PROBLEM:
                 _judge_problem(where, value, status, headers)
 
@@ -180,19 +153,6 @@ class Contract:
         ]
         if errors:
             raise ContractError(f"{where}: not as the contract says\n  " + "\n  ".join(errors[:5]))
-
-    def _lookup(self, pointer: str) -> Any:
-        node: Any = self.document
-        for part in pointer.lstrip("/").split("/"):
-            node = node[part.replace("~1", "/").replace("~0", "~")]
-        return node
-
-    def _follow(self, pointer: str) -> tuple[str, Any]:
-        node = self._lookup(pointer)
-        while "$ref" in node:
-            pointer = node["$ref"].removeprefix("#")
-            node = self._lookup(pointer)
-        return pointer, node
 
 
 def _judge_common_headers(where: str, headers: Mapping[str, str]) -> None:
@@ -220,7 +180,3 @@ def _parse(where: str, body: bytes) -> Any:
         return json.loads(body, parse_constant=refuse)
     except ValueError as error:
         raise ContractError(f"{where}: the body is not JSON: {error}; {body[:300]!r}") from error
-
-
-def _escape(part: str) -> str:
-    return part.replace("~", "~0").replace("/", "~1")

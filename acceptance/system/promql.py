@@ -10,7 +10,7 @@ from typing import Any
 import promql_parser
 from promql_parser import AggModifierType, MatchOp
 
-from acceptance.system.metrics import Sample
+from harness.http.prometheus import Sample
 
 ADDED_BY_PROMETHEUS = frozenset({"instance", "job"})
 _GRAFANAS = {"$__rate_interval": "5m"}

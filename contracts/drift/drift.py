@@ -18,8 +18,8 @@ from typing import Any, Final
 import yaml
 
 from contracts.drift.schema_diff import differences, normal
-from contracts.spec import OPENAPI, Document, Operation
 from harness.http.client import Client, TransportError
+from harness.http.openapi import OPENAPI, Document, Operation
 from harness.http.transport import HttpxTransport
 from harness.settings import Target
 

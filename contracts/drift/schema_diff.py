@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from contracts.spec import Document, Json
+from harness.http.openapi import Document, Json
 
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "example", "examples", "deprecated", "discriminator", "readOnly", "writeOnly", "$defs"}

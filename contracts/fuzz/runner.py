@@ -18,9 +18,10 @@ from typing import Final
 
 from contracts.fuzz.redact import scrub
 from contracts.fuzz.tally import Tally
-from contracts.spec import OPENAPI, ROOT, Document
 from harness.http import tls
+from harness.http.openapi import OPENAPI, Document
 from harness.settings import SECRETS, Target, without_proxies
+from harness.verdict.artifacts import ROOT
 
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 # The phases that take one operation at a time, halved by tag so that no operation falls between; the stateful one.

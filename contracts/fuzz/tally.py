@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from contracts.spec import Document
+from harness.http.openapi import Document
 
 
 @dataclass

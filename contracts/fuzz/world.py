@@ -90,10 +90,9 @@ class World:
 
     def _made(self, answer: Answer) -> dict[str, Any]:
         if not 200 <= answer.status < 300:
-            sent = self.client.exchanges[-1].operation if self.client.exchanges else "a request"
-            raise WorldBroken(
-                f"{sent} answered {answer.status}: {SECRETS.mask(answer.body[:200].decode('utf-8', 'replace'))}"
-            )
+            sent = self.client.exchanges[-1]
+            said = SECRETS.mask(answer.body[:200].decode("utf-8", "replace"))
+            raise WorldBroken(f"{sent.method} {sent.path} answered {answer.status}: {said}")
         made: dict[str, Any] = answer.json()
         return made
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Final
 
-from contracts.spec import Document
+from harness.http.openapi import Document
 
 GENERATE_TIMEOUT_S: Final = 180  # takes 2 s where nobody else runs
 # By default it formats what it has written with ruff, which says nothing about the specification.

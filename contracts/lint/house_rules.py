@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from contracts.spec import Document, Json, Operation
+from harness.http.openapi import Document, Json, Operation
 
 _CONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
 EXCEPTIONS: Final = {

@@ -19,7 +19,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from referencing.exceptions import Unresolvable
 
 from contracts.lint import clients, house_rules
-from contracts.spec import OPENAPI, Document
+from harness.http.openapi import OPENAPI, Document
 
 REDOCLY_VERSION: Final = "2.77.0"
 CONFIG: Final = Path(__file__).with_name("redocly.yaml")

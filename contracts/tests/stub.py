@@ -6,14 +6,13 @@ It is what the gates must turn red on. It deliberately keeps no state.
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from contracts.spec import Document, Operation
+from harness.http.openapi import Document, Operation
 from harness.settings import Target
 
 LARGEST_BODY_BYTES = 10_000_000
@@ -24,17 +23,15 @@ class Stub:
 
     def __init__(self, document: Document) -> None:
         self.document = document
-        self.routes = [(re.compile(re.sub(r"\{\w+\}", "[^/]*", op.path) + r"\Z"), op) for op in document.operations()]
+        self.operations = list(document.operations())
 
     def operation(self, method: str, path: str) -> Operation | None:
-        for pattern, operation in self.routes:
-            if operation.method == method.lower() and pattern.match(path):
-                return operation
-        return None
+        known = (one for one in self.operations if one.method == method.lower() and one.pattern.fullmatch(path))
+        return next(known, None)
 
     def answer(self, operation: Operation) -> tuple[int, dict[str, str], bytes]:
         status = min(status for status in operation.statuses if status.startswith("2"))
-        response = self.document.resolve(operation.definition["responses"][status])
+        response = self.document.responses(operation)[status]
         headers = {
             name: str(header["example"])
             for name, header in ((n, self.document.resolve(h)) for n, h in response.get("headers", {}).items())

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.lint import clients
-from contracts.spec import OPENAPI
+from harness.http.openapi import OPENAPI
 
 BODY = "          application/octet-stream:\n            schema: {type: string, format: binary}\n"
 ANSWER = "            application/octet-stream:\n              schema: {type: string, format: binary}\n"

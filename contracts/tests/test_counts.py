@@ -8,7 +8,7 @@ import pytest
 from contracts.coverage import matrix
 from contracts.fuzz.acceptance_rate import checks, luck_of, read_limits, valid_rates
 from contracts.fuzz.tally import Tally
-from contracts.spec import Document
+from harness.http.openapi import Document
 from harness.verdict.thresholds import Judgement, Status
 
 DOCUMENT = Document.read()

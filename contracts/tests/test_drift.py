@@ -8,8 +8,8 @@ import pytest
 
 from contracts.drift import drift
 from contracts.drift.schema_diff import differences, normal
-from contracts.spec import Document, Json
 from contracts.tests.stub import running
+from harness.http.openapi import Document, Json
 
 SPEC = Document.read()
 

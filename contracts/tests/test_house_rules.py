@@ -8,7 +8,7 @@ import pytest
 
 from contracts.lint import house_rules
 from contracts.lint.house_rules import breaches
-from contracts.spec import Document, Json
+from harness.http.openapi import Document, Json
 
 CONTENT = Document.read().content
 

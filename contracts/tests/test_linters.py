@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.lint import linters
-from contracts.spec import OPENAPI
+from harness.http.openapi import OPENAPI
 
 
 def test_clean() -> None:

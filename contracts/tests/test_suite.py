@@ -10,9 +10,9 @@ from contracts import __main__ as command
 from contracts import steps, suite
 from contracts.fuzz import runner
 from contracts.lint import linters
-from contracts.spec import Json
 from contracts.steps import Order, Outcome
 from contracts.tests.stub import running
+from harness.http.openapi import Json
 from harness.settings import Target
 from harness.tests.fronts import make_authority, recording_proxy, tls_before
 from harness.verdict.thresholds import Check, Status

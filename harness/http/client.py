@@ -1,4 +1,4 @@
-"""An HTTP client for the NexMDM API: credentials, signing, curl lines for failures, a record of what was seen.
+"""An HTTP client for the NexMDM API: credentials, signing, curl lines for failures.
 
 It deliberately judges no answer: a refused request is an Answer like any other, and asserting is the caller's.
 Safe under gevent and threads when its transport is.
@@ -16,12 +16,11 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from harness.http.coverage_recorder import Recorder
 from harness.http.curl import Exchange, curl_line
 from harness.http.transport import Answer, Headers, HttpxTransport, Params, Transport, TransportError
 from harness.settings import SECRETS
 
-__all__ = ["Answer", "Client", "Exchange", "HttpxTransport", "Recorder", "Transport", "TransportError"]
+__all__ = ["Answer", "Client", "Exchange", "HttpxTransport", "Transport", "TransportError"]
 
 COMMAND_PATH = "/admin/command"
 
@@ -35,13 +34,11 @@ class Client:
         admin_key: str = "",
         hmac_secret: str = "",
         *,
-        recorder: Recorder | None = None,
         keep: int = 20,
     ) -> None:
-        """transport: one, or a base URL; recorder: shared between clients; keep: how many exchanges to remember."""
+        """transport: one, or a base URL; keep: how many exchanges to remember."""
         self.base_url = transport if isinstance(transport, str) else getattr(transport, "base_url", "")
         self.transport = HttpxTransport(transport) if isinstance(transport, str) else transport
-        self.recorder = recorder if recorder is not None else Recorder()
         self._admin_key = admin_key
         self._hmac_secret = hmac_secret
         self._exchanges: deque[Exchange] = deque(maxlen=keep)
@@ -78,9 +75,7 @@ class Client:
         finally:
             sent_id = next(value for name, value in given if name.lower() == "x-request-id")
             line = partial(curl_line, self.base_url, method, path, given, content, params)
-            operation = self.recorder.operation(method, path)
-            self._exchanges.append(Exchange(method, path, operation, sent_id, answer, line))
-        self.recorder.record(method, path, answer.status)
+            self._exchanges.append(Exchange(method, path, sent_id, answer, line))
         return answer
 
     def admin(self, method: str, path: str, *, headers: Headers = (), **request: Any) -> Answer:

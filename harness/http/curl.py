@@ -23,7 +23,6 @@ class Exchange:
 
     method: str
     path: str
-    operation: str
     request_id: str
     answer: Answer | None
     render: Callable[[], str]  # only a failing case shows it, and to mask all that a run knows takes its time

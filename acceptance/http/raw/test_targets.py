@@ -19,7 +19,7 @@ from acceptance.system.match import pointers, refused
 from acceptance.system.openapi import Contract
 from acceptance.system.system import Unchanged
 
-TIME: str = Contract.load().document["components"]["schemas"]["ClientTime"]["pattern"]
+TIME: str = Contract.load().document.content["components"]["schemas"]["ClientTime"]["pattern"]
 # In a second or two, the same in each run; the fixtures that the examples share hold nothing of one example.
 fuzzed = settings(
     max_examples=100,

@@ -9,7 +9,7 @@ TOKEN = "nxe_" + "A" * 43
 
 def exchange(number: int, path: str, body: bytes | None = b"{}") -> Exchange:
     answer = None if body is None else Answer(200, {}, body, 1.0, f"r-{number}")
-    return Exchange("GET", path, "op", f"r-{number}", answer, lambda: f"curl {path}")
+    return Exchange("GET", path, f"r-{number}", answer, lambda: f"curl {path}")
 
 
 def test_waiting_does_not_push_the_requests_out_that_matter() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from acceptance.system.openapi import Contract, ContractError
+from harness.http.openapi import Document
 
 DOCUMENT: dict[str, Any] = {
     "paths": {
@@ -41,7 +42,7 @@ DOCUMENT: dict[str, Any] = {
         },
     },
 }
-CONTRACT = Contract(DOCUMENT)
+CONTRACT = Contract(Document(DOCUMENT))
 PATH = "/v1/things/7"
 
 
@@ -138,6 +139,6 @@ def test_the_real_contract_can_be_read() -> None:
     contract = Contract.load()
     found = contract.find("GET", "/v1/devices/01890000-0000-7000-8000-000000000000")
     assert found is not None
-    assert found.operation_id == "getDevice"
+    assert found.id == "getDevice"
     assert contract.allowed("/v1/apk/download-latest") == {"GET", "HEAD"}
     assert 503 in contract.documented()["recordHeartbeat"]

@@ -16,19 +16,11 @@ from typing import Any
 
 import pytest
 
-from harness.http.client import Answer, Client, HttpxTransport, Recorder, TransportError, encode
+from harness.http.client import Answer, Client, HttpxTransport, TransportError, encode
 from harness.http.transport import Params
 
 ADMIN_KEY, HMAC_SECRET = "the-admin-key-0123456789", "the-hmac-secret-0123456789"
 DEVICE_TOKEN = "a-device-token-of-no-known-shape"
-OPENAPI = {
-    "paths": {
-        "/v1/devices/{device_id}": {"parameters": [], "get": {"operationId": "getDevice"}, "delete": {}},
-        "/v1/devices/special": {"get": {"operationId": "getSpecial"}},
-        "/v1/heartbeat": {"post": {"operationId": "recordHeartbeat"}},
-        "/admin/command": {"post": {"operationId": "sendCommand"}},
-    }
-}
 
 
 class Recording:
@@ -66,7 +58,7 @@ def wire() -> Recording:
 
 @pytest.fixture
 def client(wire: Recording) -> Client:
-    return Client(wire, ADMIN_KEY, HMAC_SECRET, recorder=Recorder(OPENAPI))
+    return Client(wire, ADMIN_KEY, HMAC_SECRET)
 
 
 def test_every_request_has_a_request_id_of_its_own(client: Client, wire: Recording) -> None:
@@ -167,24 +159,6 @@ def test_exchanges_are_the_last_ones_and_failures_are_among_them() -> None:
             broken.request("GET", path)
     assert [exchange.path for exchange in broken.exchanges] == ["/b", "/c"]
     assert broken.exchanges[0].answer is None
-    assert broken.recorder.seen() == {}
-
-
-def test_the_recorder_knows_operations_by_their_templates(client: Client, wire: Recording) -> None:
-    client.request("GET", "/v1/devices/0190-abc")
-    client.request("get", "/v1/devices/special?x=1")
-    client.request("DELETE", "/v1/devices/0190-abc")
-    wire.status = 404
-    client.request("GET", "/v1/devices/0190-abc")
-    client.request("GET", "/v1/devices/0190-abc/more")
-    client.request("PUT", "/v1/heartbeat")
-    assert client.recorder.seen() == {
-        "getDevice": {200: 1, 404: 1},
-        "getSpecial": {200: 1},
-        "DELETE /v1/devices/{device_id}": {200: 1},
-        "GET /v1/devices/0190-abc/more": {404: 1},
-        "PUT /v1/heartbeat": {404: 1},
-    }
 
 
 class _Echo(BaseHTTPRequestHandler):

@@ -1,7 +1,9 @@
-"""openapi.yaml as data: the document, its operations, references resolved. It judges nothing and fetches nothing."""
+"""openapi.yaml as data: the document, its operations, every local reference resolved. It judges and fetches nothing."""
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,22 +11,28 @@ from typing import Any, Final
 
 import yaml
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+from harness.verdict.artifacts import ROOT
+
 OPENAPI: Final = ROOT / "openapi.yaml"
 METHODS: Final = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+_VARIABLE: Final = re.compile(r"\{[^{}]+\}")
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Operation:
-    """One method of one path. `definition` is the Operation Object as written, `parameters` the path's and its own."""
+    """One method of one path. `definition` is the Operation Object as written, `parameters` the path's and its own.
+
+    `pointer` is where it stands in the document.
+    """
 
     id: str
     method: str
     path: str
     definition: Json
     parameters: tuple[Json, ...]
+    pointer: str
 
     @property
     def label(self) -> str:
@@ -33,6 +41,11 @@ class Operation:
     @property
     def statuses(self) -> frozenset[str]:
         return frozenset(str(status) for status in self.definition.get("responses", {}))
+
+    @functools.cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """What a concrete path has to match, whole."""
+        return re.compile("[^/]+".join(map(re.escape, _VARIABLE.split(self.path))))
 
 
 class Document:
@@ -58,6 +71,7 @@ class Document:
         return node
 
     def at(self, reference: str) -> Json:
+        """What stands at `#/components/...`."""
         if not reference.startswith("#/"):
             raise ValueError(f"{reference} leads out of the document")
         node: Any = self.content
@@ -68,8 +82,18 @@ class Document:
                 raise ValueError(f"{reference} leads nowhere") from None
         return dict(node)
 
+    def follow(self, pointer: str) -> tuple[str, Json]:
+        """Where the object at `/paths/...` stands in the end, by all its references, and what it says with them."""
+        written = node = self.at(f"#{pointer}")
+        resolved = self.resolve(written)
+        while "$ref" in node:
+            pointer = node["$ref"].removeprefix("#")
+            node = self.at(f"#{pointer}")
+        return pointer, resolved
+
     def operations(self) -> Iterator[Operation]:
-        for path, item in self.content.get("paths", {}).items():
+        for path in self.content.get("paths", {}):
+            pointer, item = self.follow(f"/paths/{escape(path)}")
             shared = item.get("parameters", [])
             for method in METHODS:
                 if method not in item:
@@ -77,7 +101,7 @@ class Document:
                 definition = item[method]
                 parameters = tuple(self.resolve(p) for p in [*shared, *definition.get("parameters", [])])
                 name = definition.get("operationId") or f"{method.upper()} {path}"
-                yield Operation(name, method, path, definition, parameters)
+                yield Operation(name, method, path, definition, parameters, f"{pointer}/{method}")
 
     def operation(self, operation_id: str) -> Operation:
         """KeyError: there is no such operation."""
@@ -86,10 +110,19 @@ class Document:
                 return operation
         raise KeyError(operation_id)
 
+    def responses(self, operation: Operation) -> dict[str, Json]:
+        """Status -> Response Object."""
+        return {str(status): self.resolve(one) for status, one in operation.definition.get("responses", {}).items()}
+
     def example(self, operation_id: str, status: str) -> tuple[str, Any] | None:
         """Media type and value of the first example of one answer; None where the answer has no body."""
-        response = self.resolve(self.operation(operation_id).definition["responses"][status])
+        response = self.responses(self.operation(operation_id))[status]
         for media_type, content in response.get("content", {}).items():
             for example in content.get("examples", {}).values():
                 return media_type, self.resolve(example)["value"]
         return None
+
+
+def escape(part: str) -> str:
+    """One part of a JSON pointer."""
+    return part.replace("~", "~0").replace("/", "~1")
