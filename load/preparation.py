@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.verdict.thresholds import Status
-from load.apk import make_apk
 from load.profiles import Profile
 from load.seats import Run, Seat
 
@@ -44,12 +44,12 @@ def prepare(run: Run, profile: Profile, client: Client) -> None:
         raise NotReady("enroll.sh is no script, or holds a secret", Status.FAIL)
 
     run.package_name = f"com.example.sim{run.id}"
-    run.apk = make_apk(run.package_name)
+    run.apk = apk(name=run.package_name)
     uploaded = client.admin(
         "POST",
         "/v1/apk/builds",
         params={"package_name": run.package_name, "version_code": 1, "version_name": "1.0.0"},
-        headers={"Content-Type": "application/vnd.android.package-archive"},
+        headers={"Content-Type": MEDIA_TYPE},
         content=run.apk,
         request_id=f"{run.tag}-upload",
     )

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package
+from acceptance.fleet.apks import new_package
 from acceptance.system.api import Api
 from acceptance.system.system import System
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, encode
 from harness.settings import SECRETS
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from acceptance.fleet.apks import MEDIA_TYPE, apk
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.devices.seeded_fleet import FleetDevice
 from harness.http.client import Answer, Client
 from harness.oracles.history import Ledger

@@ -1,29 +1,18 @@
-"""Builds for cases: the smallest file that is an APK for the service, and its upload.
+"""Builds for cases: packages, versions and uploads that are new.
 
 Does not know what the service should answer.
 """
 
-import io
 import itertools
 import time
-import zipfile
 from typing import Any
 
 from acceptance.system.api import Api
 from acceptance.system.system import new_alias
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer
 
-MEDIA_TYPE = "application/vnd.android.package-archive"
 _codes = itertools.count(int(time.time()))  # higher than those of any run before
-
-
-def apk(filler: int = 0, manifest: str = "AndroidManifest.xml") -> bytes:
-    """A ZIP archive with a manifest and `filler` incompressible bytes; no two are equal."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(manifest, f"<manifest n='{new_alias()}'/>")
-        archive.writestr("classes.dex", bytes(number * 31 % 251 for number in range(filler)))
-    return file.getvalue()
 
 
 def new_package() -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.api import Api
 from acceptance.system.database import Database
@@ -12,6 +12,7 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.metrics import Metrics
 from acceptance.system.system import FreshBackend, System, Tokens, Unchanged
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer
 
 PATH = "/v1/apk/download-latest"

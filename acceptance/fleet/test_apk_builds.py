@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.api import Api
 from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, pointers, refused
 from acceptance.system.system import Unchanged
+from harness.devices.apk import MEDIA_TYPE, apk
 
 PATH = "/v1/apk/download-latest"
 METADATA = {

@@ -3,11 +3,12 @@
 Does not look at rows, logs or FCM; every other file does.
 """
 
-from acceptance.fleet.apks import apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.api import Api
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import NewDevice, System, Tokens
+from harness.devices.apk import apk
 
 
 @case("loop/001")

@@ -9,13 +9,14 @@ from functools import partial
 
 import pytest
 
-from acceptance.fleet.apks import apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.concurrency import at_once
 from acceptance.system.locks import held_back, race_after, unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import System, new_alias
 from acceptance.system.web_workers import background_process, both, frozen, race
+from harness.devices.apk import apk
 from harness.http.client import Answer
 from harness.waiting import eventually
 

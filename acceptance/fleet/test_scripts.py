@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.fleet.apks import apk, upload
+from acceptance.fleet.apks import upload
 from acceptance.suite.case import case
 from acceptance.system.api import Api
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, pointers, refused
 from acceptance.system.system import FreshBackend, System, Tokens, Unchanged, new_alias
+from harness.devices.apk import apk
 
 SCRIPTS = {"/v1/scripts/enroll.sh": "text/x-shellscript", "/v1/scripts/enroll.cmd": "application/x-bat"}
 

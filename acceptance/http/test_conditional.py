@@ -11,7 +11,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from acceptance.fleet.apks import apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.api import Api
 from acceptance.system.database import Database
@@ -19,6 +19,7 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.metrics import Metrics
 from acceptance.system.system import Tokens, Unchanged
+from harness.devices.apk import apk
 from harness.http.client import Answer
 
 PATH = "/v1/apk/download-latest"

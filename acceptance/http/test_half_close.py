@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from acceptance.access.requests import admin
-from acceptance.fleet.apks import apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.http.test_slow_clients import CROWD, SETTINGS, STALL_S, SWEEP_S, all_over, crowd
 from acceptance.suite.case import case
 from acceptance.system.database import Database
@@ -16,6 +16,7 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.openapi import Contract
 from acceptance.system.system import Enrolled, FreshBackend, NewDevice, System, Unchanged
+from harness.devices.apk import apk
 from harness.http.raw_http import Sockets, answers, drain, request
 from harness.waiting import eventually
 

@@ -3,11 +3,12 @@
 import pytest
 
 from acceptance.access.requests import CALLS, NOTHING, admin, own
-from acceptance.fleet.apks import apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import Enrolled, System, Tokens, Unchanged
+from harness.devices.apk import apk
 from harness.http.raw_http import Sockets, answers, request
 
 PADS = {"a space before": " {}", "a space behind": "{} ", "a tab behind": "{}\t", "both, many": " \t {}\t \t "}

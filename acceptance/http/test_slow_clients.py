@@ -14,11 +14,12 @@ import psutil
 import pytest
 
 from acceptance.access.requests import admin
-from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.openapi import Contract
 from acceptance.system.system import FreshBackend, System
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer
 from harness.http.raw_http import Sockets, answers, drain, request
 from harness.waiting import eventually

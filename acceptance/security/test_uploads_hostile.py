@@ -15,11 +15,12 @@ from urllib.parse import quote
 import psutil
 import pytest
 
-from acceptance.fleet.apks import MEDIA_TYPE, apk, new_package, upload
+from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.suite.environments import Stacks
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
+from harness.devices.apk import MEDIA_TYPE, apk
 
 END = struct.Struct("<4s4H2LH")
 MEMORY_BYTES = 64_000_000  # what a process may grow by over an upload, whatever it unpacks to

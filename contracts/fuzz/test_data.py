@@ -18,7 +18,8 @@ from typing import Any, Final
 from schemathesis.core.transport import Response
 
 from contracts.fuzz.cases import Sent, body_bytes, in_scenario, kept, members, spoils_the_signature
-from contracts.fuzz.world import PACKAGE_NAME, Enrolled, World, apk, sha256
+from contracts.fuzz.world import PACKAGE_NAME, Enrolled, World, sha256
+from harness.devices.apk import apk
 from harness.settings import Target
 
 DEVICES: Final = 3

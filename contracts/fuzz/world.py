@@ -7,13 +7,12 @@ is inconclusive. It deletes nothing.
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 import secrets
-import zipfile
 from dataclasses import dataclass
 from typing import Any, Final
 
+from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.http.transport import HttpxTransport
 from harness.settings import SECRETS, Target
@@ -78,7 +77,7 @@ class World:
             "version_code": 1 + secrets.randbelow(2_100_000_000),
             "version_name": "1.0.0",
         }
-        headers = {"Content-Type": "application/vnd.android.package-archive"}
+        headers = {"Content-Type": MEDIA_TYPE}
         answer = self.client.admin("POST", "/v1/apk/builds", params=query, content=apk(), headers=headers)
         return self._made(answer)
 
@@ -95,15 +94,6 @@ class World:
             raise WorldBroken(f"{sent.method} {sent.path} answered {answer.status}: {said}")
         made: dict[str, Any] = answer.json()
         return made
-
-
-def apk(filler: bytes = b"") -> bytes:
-    """The smallest archive that counts as an APK: a ZIP with an AndroidManifest.xml. Each is another."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as files:
-        files.writestr("AndroidManifest.xml", b"\x03\x00\x08\x00" + secrets.token_bytes(16))
-        files.writestr("classes.dex", b"dex\n035\x00" + filler)
-    return archive.getvalue()
 
 
 def sha256(content: bytes) -> str:
