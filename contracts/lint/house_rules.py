@@ -1,13 +1,15 @@
-"""The house rules of openapi.yaml that no linter knows: what api.md asks of every operation. It reads no code.
+"""The house rules of openapi.yaml that no linter knows: what api.md asks of every operation, and the file's own order.
 
-Each rule yields one line per breach. EXCEPTIONS is data, with a reason each, and an exception that excepts nothing is a
-breach itself.
+They read no code. Each rule yields one line per breach. EXCEPTIONS is data, with a reason each, and an exception that
+excepts nothing is a breach itself.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 from harness.http.openapi import Document, Json, Operation
@@ -34,13 +36,16 @@ EVERYWHERE: Final = {
     "internal_error",
 }
 _HEADERS: Final = {"401": "WWW-Authenticate", "416": "Content-Range", "429": "Retry-After", "503": "Retry-After"}
+_SHAREABLE: Final = frozenset({"responses", "headers", "parameters", "examples"})
+# JSON of any shape: a member that has one of those names is none of them.
+_OPAQUE: Final = frozenset({"schema", "schemas", "value", "links"})
 _CHARACTER_CLASS: Final = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]")
 
 
 def breaches(document: Document) -> list[str]:
     """One line per breach, exceptions left out."""
     found = [line for rule in RULES for operation in document.operations() for line in rule(document, operation)]
-    found += _problem_codes(document)
+    found += [line for rule in RULES_OF_THE_WHOLE for line in rule(document)]
     idle = [f"house_rules.py: the exception for `{line}` excepts nothing" for line in EXCEPTIONS if line not in found]
     return [line for line in found if line not in EXCEPTIONS] + idle
 
@@ -151,4 +156,44 @@ def _problem_codes(document: Document) -> Iterator[str]:
         yield f"problem code {status} {code}: not in both the table and the answers"
 
 
+def _repetitions(document: Document) -> Iterator[str]:
+    """No response, header, parameter or example stands twice word for word: the second one is a $ref."""
+    first: dict[tuple[str, str], str] = {}
+    for part in ("components", "paths"):
+        for kind, place, node in _written_out(document.content.get(part, {}), f"#/{part}"):
+            words = json.dumps(node, sort_keys=True)
+            if first.setdefault((kind, words), place) != place:
+                yield f"{place}: the same as {first[kind, words]}: refer to one component"
+
+
+def _written_out(node: Any, place: str) -> Iterator[tuple[str, str, Json]]:
+    """Kind, place and content of everything of a kind that may be shared, references left out."""
+    for name, child in _children(node):
+        here = f"{place}/{name.replace('/', '~1')}"
+        if name in _SHAREABLE:
+            for key, one in _children(child):
+                if "$ref" not in one:
+                    yield name, f"{here}/{key}", one
+        if name not in _OPAQUE:
+            yield from _written_out(child, here)
+
+
+def _children(node: Any) -> Iterator[tuple[str, Any]]:
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return ((str(key), child) for key, child in pairs)
+
+
+def _order(document: Document) -> Iterator[str]:
+    """x-tagGroups names the declared tags in their order, each once, and the operations stand in this order."""
+    declared = [tag["name"] for tag in document.content.get("tags", [])]
+    grouped = [tag for group in document.content.get("x-tagGroups", []) for tag in group["tags"]]
+    if grouped != declared:
+        yield f"x-tagGroups: {', '.join(grouped)}; the tags are {', '.join(declared)}"
+    tagged = [(op.id, tag) for op in document.operations() for tag in op.definition.get("tags", []) if tag in declared]
+    for (_, before), (name, tag) in pairwise(tagged):
+        if declared.index(tag) < declared.index(before):
+            yield f"{name}: tag {tag} stands behind tag {before}"
+
+
 RULES: Final[tuple[Callable[[Document, Operation], Iterator[str]], ...]] = (_texts, _statuses, _answers, _requests)
+RULES_OF_THE_WHOLE: Final[tuple[Callable[[Document], Iterator[str]], ...]] = (_problem_codes, _repetitions, _order)

@@ -112,6 +112,41 @@ BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
         lambda c: responses(c, "NoBuild")["content"]["application/problem+json"]["schema"]["properties"].pop("code"),
         "problem code 404 no_build: not in both the table and the answers",
     ),
+    "answer twice": (
+        lambda c: [
+            operation(c, "get", path)["responses"].update({"404": {"description": "There is nothing."}})
+            for path in ("/healthz", "/readyz")
+        ],
+        "#/paths/~1readyz/get/responses/404: the same as #/paths/~1healthz/get/responses/404",
+    ),
+    "copy of a shared answer": (
+        lambda c: operation(c, "get", "/metrics")["responses"].update({"429": responses(c, "RateLimited")}),
+        "#/paths/~1metrics/get/responses/429: the same as #/components/responses/RateLimited",
+    ),
+    "shared answer twice": (
+        lambda c: c["components"]["responses"].update(Busy=responses(c, "Overloaded")),
+        "#/components/responses/Busy: the same as #/components/responses/Overloaded",
+    ),
+    "header twice": (
+        lambda c: responses(c, "RateLimited")["headers"].update(Wait=c["components"]["headers"]["RetryAfter"]),
+        "#/components/responses/RateLimited/headers/Wait: the same as #/components/headers/RetryAfter",
+    ),
+    "parameter twice": (
+        lambda c: operation(c, "get", "/v1/devices")["parameters"].append(c["components"]["parameters"]["Limit"]),
+        "#/paths/~1v1~1devices/get/parameters/6: the same as #/components/parameters/Limit",
+    ),
+    "example twice": (
+        lambda c: responses(c, "Unavailable")["content"]["application/problem+json"]["examples"].update(
+            overloaded=c["components"]["examples"]["Overloaded"]
+        ),
+        "application~1problem+json/examples/overloaded: the same as #/components/examples/Overloaded",
+    ),
+    "tag without a group": (lambda c: c["x-tagGroups"][0]["tags"].pop(), "x-tagGroups: enrolment, device, commands,"),
+    "groups out of order": (lambda c: c["x-tagGroups"].reverse(), "x-tagGroups: operations, enrolment,"),
+    "operation out of order": (
+        lambda c: c["paths"].update({"/v1/register": c["paths"].pop("/v1/register")}),
+        "registerDevice: tag enrolment stands behind tag operations",
+    ),
 }
 
 
