@@ -6,17 +6,21 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, dist, a sample of chaos, ten mutants, sim20
+                        coverage, sim20 at 30 s; 8 minutes
+    nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
+                        browser, slow
+    nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`
     nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`, and
                         before and after: `-- --against REV` measures that revision's backend and today's in pairs
-    nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- acceptance/fleet/test_register.py -n 0`
+    nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- --case heartbeat/002`
     nox -s chaos        kills, outages, full disks under load: no write lost; `-- --sample`, `-- --case chaos/004`
     nox -s mutants      broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
-    nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs
+    nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs;
+                        `-- --slow`: over the last run of the slow cases too
     nox -s spec         the lint of openapi.yaml alone
     nox -s backend      the backend's own tests; e.g. `-- backend/tests/fleet/test_heartbeat_writer.py`
     nox -s harness      the tests of the harness: every helper must fail when it should
@@ -31,6 +35,9 @@
 nox ends with 1 whatever failed. `python noxfile.py -s NAME -- ARGUMENTS` takes the same arguments and ends with the
 worst code of what the sessions ran: 0 pass, 1 the product failed, 2 inconclusive, 130 after Ctrl-C. It needs nox beside
 it; `uv run noxfile.py ...` and `pipx run noxfile.py ...` bring it along.
+
+A plain acceptance, harness or backend leaves out what is marked slow; one that is told what to run (a path, -k, -m,
+--case) runs that, slow or not. A plain run has a budget (ci/budgets.py): beyond it it fails in CI.
 
 Environments live in .nox/<group>, one per lock, and are made again only when their lock changed; those of other
 revisions' backends live in .nox/revisions. The backend is built as a wheel into .nox/backend-runtime and started as a
@@ -54,7 +61,7 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
 
-from ci import environments, exit_codes
+from ci import budgets, environments, exit_codes
 from ci.environments import ROOT
 
 nox.needs_version = ">=2026.10"  # tells the code of a program that failed
@@ -63,9 +70,11 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
+QUICK_FLEET = ("--compress", "10")
 SOME_MUTANTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
 HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "acceptance"), ("acceptance", "bench"))
+SELECTING = ("-k", "-m", "--case")
 KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
@@ -150,25 +159,60 @@ def baseline_of(session: nox.Session) -> list[str]:
     return ["--against", commit, "--baseline", str(command)]
 
 
-def pytest(session: nox.Session, report: str, *default: str) -> list[str]:
+@contextlib.contextmanager
+def within_budget(session: nox.Session, suite: str) -> Iterator[None]:
+    """Hold a plain run of a suite to its time. One that was told what to run has no budget."""
+    if session.posargs or os.environ.get("NEXMDM_BASE_URL"):
+        yield
+        return
+    try:
+        with budgets.within(suite, artifacts(), fail=IN_CI, say=session.log):
+            yield
+    except budgets.OverBudgetError as error:
+        exit_codes.NOTED.append(exit_codes.FAILED)
+        session.error(str(error))
+
+
+def pytest(session: nox.Session, report: str, *default: str, slow: bool = False) -> list[str]:
     """`-m pytest` with a report, the given arguments, and the default paths unless a path was given.
 
+    What is marked slow runs with slow=True, and where the arguments select: a path, -k, -m, --case.
     In CI a skipped test is a failure (ci/no_skips.py).
     """
-    folder = artifacts() / report
+    folder = artifacts() / (f"{report}-slow" if slow else report)
     named = any(Path(argument.partition("::")[0]).exists() for argument in session.posargs)
-    options = [f"--junitxml={folder / 'junit.xml'}", *(["-p", "ci.no_skips"] if IN_CI else [])]
-    return ["-m", "pytest", *options, *(() if named else default), *session.posargs]
+    selects = named or any(argument.startswith(SELECTING) for argument in session.posargs)
+    marks = ["-m", "slow"] if slow else [] if selects else ["-m", "not slow"]
+    options = [f"--junitxml={folder / 'junit.xml'}", "--durations=10", *(["-p", "ci.no_skips"] if IN_CI else [])]
+    return ["-m", "pytest", *options, *marks, *(() if named else default), *session.posargs]
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
-    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage", "dist"):
+    for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage"):
         session.notify(name, posargs=[])
+    session.notify("sim20", posargs=QUICK_SIM)
+
+
+@nox.session
+def full(session: nox.Session) -> None:
+    """What `tests` leaves out. Run it after `tests`: the coverage gate reads what both have left."""
     session.notify("chaos", posargs=["--sample"])
     session.notify("mutants", posargs=SOME_MUTANTS)
-    session.notify("sim20", posargs=QUICK_SIM)
+    session.notify("dist", posargs=[])
+    session.notify("fleet100", posargs=QUICK_FLEET)
+    session.notify("browser", posargs=[])
+    session.notify("slow", posargs=[])
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """The tests and cases marked slow, then the coverage gate over these and the last plain run."""
+    run_helpers(session, slow=True)
+    run_backend(session, slow=True)
+    run_acceptance(session, slow=True)
+    run_coverage(session, "--slow")
 
 
 @nox.session
@@ -218,11 +262,19 @@ def browser(session: nox.Session) -> None:
 @nox.session
 def acceptance(session: nox.Session) -> None:
     """The curated acceptance cases, on workers with a database each."""
-    arguments = pytest(session, "acceptance", "acceptance", "--ignore=acceptance/tests", "--ignore=acceptance/chaos")
-    # One more than there are CPUs: a good part of a case is waiting.
-    workers = str((os.cpu_count() or 1) + 1)
-    with reported(session, "acceptance"):
-        python(session, "acceptance", *arguments[:2], "-n", workers, *arguments[2:], env=backend_env(session))
+    run_acceptance(session)
+
+
+def run_acceptance(session: nox.Session, *, slow: bool = False) -> None:
+    suite = "acceptance-slow" if slow else "acceptance"
+    left_out = ("--ignore=acceptance/tests", "--ignore=acceptance/chaos")
+    arguments = pytest(session, "acceptance", "acceptance", *left_out, slow=slow)
+    # One more than there are CPUs: a good part of a case is waiting. A single case has no use for workers.
+    workers = 0 if "--case" in session.posargs else (os.cpu_count() or 1) + 1
+    options = ["-n", str(workers), "--suite", suite]
+    executable, env = environments.ensure("acceptance", say=session.log), backend_env(session)
+    with reported(session, suite), within_budget(session, suite):
+        run(session, executable, *arguments[:2], *options, *arguments[2:], env=env)
 
 
 @nox.session
@@ -260,15 +312,20 @@ def contract(session: nox.Session) -> None:
     """Fuzz every operation of openapi.yaml, compare the code with it, gate on coverage."""
     contracts = environments.ensure("contracts", say=session.log)
     inner = ["--", str(contracts), "-m", "contracts", *session.posargs]
-    with reported(session, "contract"):
-        run(session, contracts, "-m", "harness", "run", *inner, env=backend_env(session))
+    env = backend_env(session)
+    with reported(session, "contract"), within_budget(session, "contract"):
+        run(session, contracts, "-m", "harness", "run", *inner, env=env)
 
 
 @nox.session
 def coverage(session: nox.Session) -> None:
     """The coverage gate, over what the last runs of acceptance and contract have seen."""
+    run_coverage(session, *session.posargs)
+
+
+def run_coverage(session: nox.Session, *arguments: str) -> None:
     with reported(session, "coverage"):
-        python(session, "contracts", "-m", "ci.coverage", *session.posargs)
+        python(session, "contracts", "-m", "ci.coverage", *arguments)
 
 
 @nox.session
@@ -280,22 +337,34 @@ def spec(session: nox.Session) -> None:
 @nox.session
 def backend(session: nox.Session) -> None:
     """The backend's own tests, beside a PostgreSQL of their own."""
+    run_backend(session)
+
+
+def run_backend(session: nox.Session, *, slow: bool = False) -> None:
     tester = environments.ensure_backend_tests(say=session.log)
-    inner = ["--", str(tester), *pytest(session, "backend", "backend/tests")]
-    python(session, "harness", "-m", "harness", "run", "--only", "postgres", *inner, env={"PYTHONPATH": str(ROOT)})
+    launcher = environments.ensure("harness", say=session.log)
+    inner = ["--", str(tester), *pytest(session, "backend", "backend/tests", slow=slow)]
+    with within_budget(session, "backend-slow" if slow else "backend"):
+        run(session, launcher, "-m", "harness", "run", "--only", "postgres", *inner, env={"PYTHONPATH": str(ROOT)})
 
 
 @nox.session
 def harness(session: nox.Session) -> None:
     """The tests of the harness and of the suites' own helpers."""
+    run_helpers(session)
+
+
+def run_helpers(session: nox.Session, *, slow: bool = False) -> None:
     # Some tests run the real commands, without the settings by which a user reaches a registry: nothing is to be made.
     for group in ("lint", "harness", "acceptance", "contracts", "load"):
         environments.ensure(group, say=session.log)
     environments.ensure_backend(say=session.log)
+    executable = environments.ensure("harness-tests", say=session.log)
     own = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
-    python(session, "harness-tests", *pytest(session, "harness", "-n", "2", *own))
-    for group, suite in () if session.posargs else HELPERS:
-        python(session, group, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
+    with within_budget(session, "harness-slow" if slow else "harness"):
+        run(session, executable, *pytest(session, "harness", "-n", "2", *own, slow=slow))
+        for group, suite in () if session.posargs or slow else HELPERS:
+            python(session, group, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
 
 
 @nox.session

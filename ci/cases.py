@@ -20,13 +20,17 @@ _HEAD: Final = """# The acceptance cases
 Each proves one requirement; what stands in brackets is where it comes from: a seed document (000 A: its test matrix) or
 `api.md`. One alone: `nox -s acceptance -- --case register/004`; in `chaos/`: `nox -s chaos -- --case chaos/004`.
 
+A case that is called slow runs in `nox -s full`, and whenever it is asked for by its id or its file.
+
 This page is generated from the cases: `python -m ci.cases` writes it, `nox -s lint` checks it.
 """
+_SLOW: Final = " slow"
 
 
 class Listed(NamedTuple):
     case_id: str
     requirement: str
+    slow: bool
 
 
 def cases(source: str) -> Iterator[Listed]:
@@ -36,7 +40,8 @@ def cases(source: str) -> Iterator[Listed]:
             for mark in node.decorator_list:
                 if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "case":
                     first_line = (ast.get_docstring(node) or "").partition("\n")[0]
-                    yield Listed(ast.literal_eval(mark.args[0]), first_line)
+                    slow = any(keyword.arg == "slow" for keyword in mark.keywords)
+                    yield Listed(ast.literal_eval(mark.args[0]), first_line, slow)
 
 
 def _files(folders: Iterable[Path]) -> Iterator[Path]:
@@ -53,16 +58,17 @@ def page(*folders: Path) -> str:
         found = sorted(cases(source))
         total += len(found)
         title = (ast.get_docstring(ast.parse(source)) or path.stem).partition("\n")[0].rstrip(".")
-        rows = [f"| `{case_id}` | {requirement.replace('|', '/')} |" for case_id, requirement in found]
+        rows = [f"| `{one.case_id}`{_SLOW * one.slow} | {one.requirement.replace('|', '/')} |" for one in found]
         name = path.relative_to(ROOT / "acceptance") if path.is_relative_to(ROOT) else path.name
         sections += ["", f"## [{name}](../acceptance/{name})", "", f"{title}.", ""]
         sections += ["| case | requirement |", "|---|---|", *rows]
     return "\n".join([_HEAD, f"{total} cases.", *sections]) + "\n"
 
 
-def ids(text: str) -> set[str]:
-    """The case ids that a page lists."""
-    return set(re.findall(r"^\| `([a-z-]+/[0-9]{3})` \|", text, flags=re.MULTILINE))
+def ids(text: str, *, slow: bool = True) -> set[str]:
+    """The case ids that a page lists; slow=False: without those that a plain run leaves out."""
+    found = re.findall(r"^\| `([a-z-]+/[0-9]{3})`( slow)? \|", text, flags=re.MULTILINE)
+    return {case_id for case_id, mark in found if slow or not mark}
 
 
 def main(arguments: list[str]) -> int:

@@ -1,17 +1,19 @@
 """The coverage gate: every documented (operation, status) has a passing case, or openapi.yaml says why it has none.
 
-`python -m ci.coverage` reads what the last runs of the acceptance and the contract suite left in artifacts/. What
-counts is that a case declares the pair and has seen it. What a case only met on its way is not counted, and a sighting
-of the fuzzer is shown beside the cases: nobody could say what either proves. A response that no case can provoke
-carries `x-no-case: <reason>`. It deliberately sends no request.
+`python -m ci.coverage` reads what the last runs of the acceptance and the contract suite left in artifacts/. The cases
+of a plain run have to prove every pair without the slow ones; `--slow` holds the slow ones to what they declare too.
+What counts is that a case declares the pair and has seen it. What a case only met on its way is not counted, and a
+sighting of the fuzzer is shown beside the cases: nobody could say what either proves. A response that no case can
+provoke carries `x-no-case: <reason>`. It deliberately sends no request.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +25,7 @@ from harness.verdict.artifacts import ROOT, Envelope, write_result
 from harness.verdict.thresholds import Check, Status, exit_code, judge
 
 SUITE: Final = "coverage"
+SLOW: Final = "acceptance-slow"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def doubts(results: Mapping[str, Mapping[str, Any]], run: set[str], listed: set[
         if result["verdict"] != "pass":
             yield f"the last run of {suite} did not pass: {result['verdict']}"
     if missing := sorted(listed - run):
-        yield f"the last run of acceptance was partial, or docs/cases.md is old: without {', '.join(missing[:5])}"
+        yield f"the last run of the cases was partial, or docs/cases.md is old: without {', '.join(missing[:5])}"
     if len({result["git_sha"] for result in results.values()}) > 1:
         yield "the suites saw different commits: run both again"
 
@@ -86,15 +89,20 @@ def _table(found: list[Pair]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
+    parser = argparse.ArgumentParser(prog="nox -s coverage --", allow_abbrev=False)
+    parser.add_argument("--slow", action="store_true", help="look at the last run of the slow cases too")
+    slow: bool = parser.parse_args(arguments).slow
     started_at, root = time.time(), artifacts()
+    suites = ("acceptance", "contract", *([SLOW] if slow else []))
     try:
-        results = {name: _read(root / name / "result.json") for name in ("acceptance", "contract")}
+        results = {name: _read(root / name / "result.json") for name in suites}
         matrix, contract = _read(root / "acceptance" / "matrix.json"), _read(root / "contract" / "coverage.json")
+        more = _read(root / SLOW / "matrix.json")["cases"] if slow else []
     except OSError as error:
-        print(f"coverage: {error.filename} is missing: run `nox -s contract acceptance` first")
+        print(f"coverage: {error.filename} is missing: run `nox -s contract acceptance{' slow' * slow}` first")
         return 2
-    passed = [one for one in matrix["cases"] if one["outcome"] == "passed"]
+    passed = [one for one in (*matrix["cases"], *more) if one["outcome"] == "passed"]
     run = {one["case"] for one in passed}
     found = pairs(Document.read(ROOT / "openapi.yaml"), matrix, contract)
     checks = [_check(name, [pair for pair in found if pair.operation == name]) for name in _names(found)]
@@ -104,7 +112,7 @@ def main() -> int:
         if one["unseen"]
     ]
     # Chaos is a suite of its own: its cases are about what becomes of writes, and declare no documented answer.
-    listed = {case_id for case_id in cases.ids(cases.page()) if not case_id.startswith("chaos/")}
+    listed = {case_id for case_id in cases.ids(cases.page(), slow=slow) if not case_id.startswith("chaos/")}
     reasons = list(doubts(results, run, listed))
     verdict = judge([], checks, reasons)
     covered = sum(bool(pair.cases) for pair in found)
@@ -139,4 +147,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_code(main))
+    sys.exit(exit_code(lambda: main(sys.argv[1:])))

@@ -13,19 +13,34 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
 
+from ci import budgets
+
+_REPORTS = ("nox.json", "nox-full.json")  # of `nox -s tests` and of `nox -s full`
 _COUNTS = ("tests", "failures", "errors", "skipped")
 
 
-def sessions(report: Path) -> list[str]:
+def sessions(folder: Path) -> list[str]:
     """A table of nox's sessions."""
-    if not report.exists():
+    reports: list[dict[str, Any]] = [
+        json.loads(path.read_text()) for name in _REPORTS if (path := folder / name).exists()
+    ]
+    if not reports:
         return ["No session was reported.", ""]
-    content: dict[str, Any] = json.loads(report.read_text())
     rows = (
         f"| {each.get('name')} | {each.get('result')} | {float(each.get('duration') or 0):.0f} |"
-        for each in content.get("sessions", [])
+        for report in reports
+        for each in report.get("sessions", [])
     )
     return ["| session | result | seconds |", "|---|---|---:|", *rows, ""]
+
+
+def times(folder: Path) -> list[str]:
+    """What the suites with a budget took."""
+    rows = [
+        f"| {took.suite} | {took.wall_s:.0f} | {took.budget_s} | {'**over**' if took.over else 'ok'} |"
+        for took in budgets.read(folder)
+    ]
+    return ["| suite | seconds | budget | |", "|---|---:|---:|---|", *rows, ""] if rows else []
 
 
 def test_reports(folder: Path) -> list[str]:
@@ -57,7 +72,7 @@ def suite_summaries(folder: Path) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Write, print and publish the page."""
     folder = Path(arguments[0] if arguments else "artifacts")
-    parts = [*sessions(folder / "nox.json"), *test_reports(folder), *suite_summaries(folder)]
+    parts = [*sessions(folder), *times(folder), *test_reports(folder), *suite_summaries(folder)]
     page = "\n".join(["# Test run", "", *parts])
     (folder / "summary.md").write_text(page)
     print(page)

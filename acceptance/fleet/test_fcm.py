@@ -185,7 +185,7 @@ def test_a_result_may_overtake_the_send(
     assert len(fcm.inbox(one.fcm_token)) == 1
 
 
-@case("fcm/009")
+@case("fcm/009", slow="kills its backend")
 def test_a_kill_leaves_nothing_running_and_loses_no_command(fresh_backend: FreshBackend) -> None:
     """kill -9 leaves no process behind; a command that was accepted is sent by the next service (001: durable)."""
     system: System = fresh_backend(workers=2)
@@ -218,7 +218,7 @@ def test_a_slow_answer_is_waited_for(
     assert db.value("select attempts from fcm_dispatches where request_id = %s", request_id) == 1
 
 
-@case("fcm/011")
+@case("fcm/011", slow="kills its backend")
 def test_who_dies_while_sending_loses_no_command(fresh_backend: FreshBackend) -> None:
     """A command whose dispatcher is killed in the middle of sending it is sent by the next (001: durable)."""
     system: System = fresh_backend(env={"NEXMDM_FCM_TIMEOUT_S": "1"})  # a claim ends 5 s after twice this time

@@ -38,11 +38,12 @@ class Case:
     proves: tuple[str, ...] = ()
 
 
-def case(case_id: str, *proves: str) -> Callable[[F], F]:
+def case(case_id: str, *proves: str, slow: str = "") -> Callable[[F], F]:
     """Marks a test function as the case with this id; the first line of its docstring is the requirement.
 
     proves: the documented answers that the case is about, such as "registerDevice 401", or "* 503" for that status of
     every operation that it calls. What it merely needs on its way is not named: the coverage gate counts these alone.
+    slow: why a plain run leaves it out: it kills processes, waits more than 5 s, or needs more than 2 s of CPU.
     """
     if not ID.fullmatch(case_id):
         raise ValueError(f"{case_id!r} is not noun/NNN")
@@ -54,7 +55,7 @@ def case(case_id: str, *proves: str) -> Callable[[F], F]:
         if not requirement:
             raise ValueError(f"{case_id}: the first line of the docstring has to state the requirement")
         marked: F = pytest.mark.case(Case(case_id, requirement, proves))(function)
-        return marked
+        return pytest.mark.slow(marked) if slow else marked
 
     return mark
 

@@ -20,7 +20,7 @@ paths:
     get: {operationId: listDevices, responses: {"200": {}, "403": {}}}
     post: {operationId: makeDevice, responses: {"507": {x-no-case: no disk of a test is full}}}
 """
-PAGE = "| `devices/001` | It lists. |\n| `devices/002` | It refuses. |\n"
+PAGE = "| `devices/001` | It lists. |\n| `devices/002` | It refuses. |\n| `devices/003` slow | It waits. |\n"
 Files = dict[str, Any]
 
 
@@ -29,6 +29,11 @@ def good() -> Files:
         return {"case": case_id, "outcome": "passed", "unseen": []}
 
     return {
+        "acceptance-slow/result.json": {"verdict": "pass", "git_sha": "a" * 40},
+        "acceptance-slow/matrix.json": {
+            "cases": [case("devices/003")],
+            "operations": {"listDevices": {"200": ["devices/003"]}},
+        },
         "acceptance/result.json": {"verdict": "pass", "git_sha": "a" * 40},
         "contract/result.json": {"verdict": "pass", "git_sha": "a" * 40},
         "acceptance/matrix.json": {
@@ -40,23 +45,23 @@ def good() -> Files:
 
 
 @pytest.fixture
-def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Files], int]:
+def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """The exit code of the gate over these artifacts."""
     monkeypatch.setenv("NEXMDM_ARTIFACTS", str(tmp_path))
     monkeypatch.setattr(coverage, "ROOT", tmp_path)
     monkeypatch.setattr(cases, "page", lambda *_: PAGE)
     (tmp_path / "openapi.yaml").write_text(SPEC)
 
-    def run(files: Files) -> int:
+    def run(files: Files, *arguments: str) -> int:
         for name, document in files.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(json.dumps(document))
-        return coverage.main()
+        return coverage.main(arguments)
 
     return run
 
 
-def test_every_status_with_a_case_or_a_reason_passes(gate: Callable[[Files], int], tmp_path: Path) -> None:
+def test_every_status_with_a_case_or_a_reason_passes(gate: Callable[..., int], tmp_path: Path) -> None:
     assert gate(good()) == 0
     assert "| makeDevice | 507 | no disk of a test is full | 0 |" in (tmp_path / "coverage" / "summary.md").read_text()
 
@@ -83,24 +88,54 @@ SPOILS: dict[str, tuple[int, Callable[[Files], Any]]] = {
 
 
 @pytest.mark.parametrize("name", SPOILS)
-def test_the_gate_goes_red_for(gate: Callable[[Files], int], name: str) -> None:
+def test_the_gate_goes_red_for(gate: Callable[..., int], name: str) -> None:
     code, spoil = SPOILS[name]
     files = good()
     spoil(files)
     assert gate(files) == code
 
 
+SLOW_SPOILS: dict[str, tuple[int, Callable[[Files], Any]]] = {
+    "a slow case that declares what it does not see": (
+        1,
+        lambda files: files["acceptance-slow/matrix.json"]["cases"][0].update(unseen=["listDevices 429"]),
+    ),
+    "a slow run that is red": (2, lambda files: files["acceptance-slow/result.json"].update(verdict="fail")),
+    "a slow run of another commit": (2, lambda files: files["acceptance-slow/result.json"].update(git_sha="b" * 40)),
+    "a slow case that did not run": (2, lambda files: files["acceptance-slow/matrix.json"]["cases"].pop()),
+}
+
+
+@pytest.mark.parametrize("name", SLOW_SPOILS)
+def test_what_the_slow_cases_do_shows_where_they_are_asked_for(gate: Callable[..., int], name: str) -> None:
+    code, spoil = SLOW_SPOILS[name]
+    files = good()
+    assert gate(files, "--slow") == 0
+    spoil(files)
+    assert gate(files, "--slow") == code
+    assert gate(files) == 0
+
+
+def test_no_status_may_be_left_to_the_slow_cases(gate: Callable[..., int]) -> None:
+    files = good()
+    files["acceptance/matrix.json"]["operations"]["listDevices"]["200"] = []
+    assert gate(files, "--slow") == 1
+
+
 @pytest.mark.parametrize("missing", good())
-def test_without_an_artifact_nothing_is_said(gate: Callable[[Files], int], missing: str) -> None:
-    assert gate({name: document for name, document in good().items() if name != missing}) == 2
+def test_without_an_artifact_nothing_is_said(gate: Callable[..., int], missing: str) -> None:
+    assert gate({name: document for name, document in good().items() if name != missing}, "--slow") == 2
 
 
 def test_the_page_lists_every_case_with_its_requirement(tmp_path: Path) -> None:
     (tmp_path / "test_devices.py").write_text(
         '"""GET /v1/devices: the fleet."""\n@case("devices/001", "listDevices 200")\n@other\n'
         'def test_a(api):\n    """Lists a|b (api.md).\n\n    More."""\ndef helper(): pass\n'
+        '@case("devices/002", slow="waits 6 s")\ndef test_b(api):\n    """Waits (api.md)."""\n'
     )
     page = cases.page(tmp_path)
-    assert cases.ids(page) == {"devices/001"}
+    assert cases.ids(page) == {"devices/001", "devices/002"}
+    assert cases.ids(page, slow=False) == {"devices/001"}
+    assert "| `devices/002` slow | Waits (api.md). |\n" in page
     assert "GET /v1/devices: the fleet.\n" in page
     assert "| `devices/001` | Lists a/b (api.md). |\n" in page

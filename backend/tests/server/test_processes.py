@@ -58,6 +58,7 @@ def test_a_worker_that_dies_is_replaced(serve: subprocess.Popen[bytes]) -> None:
     eventually(lambda: len(workers(serve)) == 3 and victim not in workers(serve))
 
 
+@pytest.mark.slow
 def test_a_parent_that_is_killed_takes_its_workers_along(serve: subprocess.Popen[bytes], tmp_path: Path) -> None:
     orphans = workers(serve)
     serve.kill()

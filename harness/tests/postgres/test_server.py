@@ -184,6 +184,7 @@ def test_paused_it_hangs_halted_it_refuses_and_both_end() -> None:
         own.pause()  # and is stopped in spite of it
 
 
+@pytest.mark.slow
 def test_killed_it_is_gone_at_once_and_recovers_what_was_committed() -> None:
     with Postgres.start() as own:
         own.template(fill)
