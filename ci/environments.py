@@ -143,7 +143,7 @@ def _ensure(folder: Path, lock_file: Path, say: Say) -> Path:
     stamp.unlink(missing_ok=True)
     if uv := _uv():
         _run([uv, "venv", "--quiet", "--clear", "--no-project", "--python", sys.executable, str(folder)])
-        install = [uv, "pip", "install", "--quiet", "--python", str(executable)]
+        install = [*_uv_install(uv), "--python", str(executable)]
     else:
         shutil.rmtree(folder, ignore_errors=True)
         _run([sys.executable, "-m", "virtualenv", "--quiet", str(folder)])
@@ -161,7 +161,7 @@ def _with_wheel(folder: Path, lock_file: Path, wheel: Path, say: Say) -> Path:
         return executable
     stamp.unlink(missing_ok=True)
     if uv := _uv():
-        _run([uv, "pip", "install", "--quiet", "--python", str(executable), "--no-deps", "--reinstall", str(wheel)])
+        _run([*_uv_install(uv), "--python", str(executable), "--no-deps", "--reinstall", str(wheel)])
     else:
         pip = [str(executable), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--no-deps", "--force-reinstall", str(wheel)])
@@ -224,6 +224,11 @@ def _git(*arguments: str) -> str:
 def _uv() -> str | None:
     beside = Path(sys.executable).with_name("uv")
     return str(beside) if beside.exists() else shutil.which("uv")
+
+
+def _uv_install(uv: str) -> list[str]:
+    # As pip does: the suites start hundreds of interpreters, and not each user lets them write byte code.
+    return [uv, "pip", "install", "--quiet", "--compile-bytecode"]
 
 
 def _run(command: Sequence[str], *, capture: bool = False) -> None:
