@@ -12,29 +12,16 @@ import base64
 import http.client
 import json
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from harness.processes.child import (
-    Child,
-    ChildEndedError,
-    announced,
-    bare_environment,
-    last_lines,
-    python_module,
-    workspace,
-)
+from harness.processes.announcing import AnnouncingChild, announce, until_stopped
 from harness.settings import SECRETS, HarnessError
-from harness.waiting import WaitTimeout
-
-_START_WITHIN_S = 20.0
 
 
 class FcmError(HarnessError):
@@ -155,17 +142,15 @@ def public_key(private_key: str) -> str:
     )
 
 
-class FcmServer:
+class FcmServer(AnnouncingChild):
     """The fake as a child process of the harness. `.url`, `.control`, `.service_account` (JSON text)."""
 
     def __init__(self, log_file: Path | None = None) -> None:
         """Use `start`."""
-        self._folder = workspace("fcm")
-        self._log = log_file or self._folder / "stderr"
-        self._key = self._folder / "key.pem"
+        super().__init__("harness.fcm.server", "the fake FCM", error=FcmError, log=log_file)
+        self._key = self.folder / "key.pem"
         self._key.touch(mode=0o600)
         self._key.write_text(_new_key())
-        self._child: Child | None = None
         self.url = ""
 
     @classmethod
@@ -173,36 +158,21 @@ class FcmServer:
         """Start it on 127.0.0.1; returns when it answers, or with wait=False at once. Raises FcmError."""
         server = cls(log_file)
         server._launch(port)
-        return server.wait_ready() if wait else server
+        if wait:
+            server.wait_ready()
+        return server
 
-    def wait_ready(self) -> FcmServer:
+    def wait_ready(self) -> dict[str, Any]:
         """Return when it answers; `.url` is known from then on. Raises FcmError."""
-        child = self._running()
-
-        try:
-            said = json.loads(announced(child, self._folder / "stdout", _START_WITHIN_S, what="the fake FCM"))
-        except ChildEndedError as error:
-            raise FcmError(f"{error}\n{last_lines(self._log)}") from None
-        except WaitTimeout as error:
-            self.stop()
-            raise FcmError(f"{error}\n{last_lines(self._log)}") from None
+        said = super().wait_ready()
         self.url, self.service_account = said["url"], said["service_account"]
         SECRETS.add(json.loads(self.service_account)["private_key"])
         self.control = FcmControl(self.url)
-        return self
-
-    @property
-    def pid(self) -> int:
-        """Process id. FcmError when it does not run."""
-        return self._running().pid
-
-    def stop(self) -> None:
-        """End the process; safe to call twice. `restart` brings it back with its inbox."""
-        self._end(signal.SIGTERM)
+        return said
 
     def kill(self) -> None:
         """SIGKILL: FCM is down, connections are refused. `restart` brings it back with its inbox."""
-        self._end(signal.SIGKILL)
+        self.stop(signal.SIGKILL)
 
     def restart(self) -> None:
         """Start again on the same port with the same key; inbox and issued access tokens survive, scripts do not."""
@@ -210,27 +180,8 @@ class FcmServer:
         self._launch(urlsplit(self.url).port or 0)
         self.wait_ready()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
-
     def _launch(self, port: int) -> None:
-        arguments = ["--port", str(port), "--key", str(self._key), "--inbox", str(self._folder / "inbox.jsonl")]
-        with (self._folder / "stdout").open("wb") as stdout, self._log.open("ab") as stderr:
-            command, env = python_module("harness.fcm.server")
-            self._child = Child([*command, *arguments], env=bare_environment(env), stdout=stdout, stderr=stderr)
-
-    def _running(self) -> Child:
-        if self._child is None:
-            raise FcmError("the fake FCM does not run")
-        return self._child
-
-    def _end(self, first: signal.Signals) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop(2.0, first=first)
+        self.launch("--port", str(port), "--key", str(self._key), "--inbox", str(self.folder / "inbox.jsonl"))
 
 
 async def _serve(port: int, key: str, inbox: Path | None) -> None:
@@ -244,13 +195,8 @@ async def _serve(port: int, key: str, inbox: Path | None) -> None:
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    service_account = make_service_account(f"{url}/token", private_key=key)
-    sys.stdout.write(json.dumps({"url": url, "service_account": service_account}) + "\n")
-    sys.stdout.flush()
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
+    announce(url=url, service_account=make_service_account(f"{url}/token", private_key=key))
+    await until_stopped()
     await runner.cleanup()
 
 

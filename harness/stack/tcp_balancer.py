@@ -10,27 +10,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import json
-import signal
-import sys
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
-from harness.processes.child import (
-    Child,
-    ChildEndedError,
-    announced,
-    bare_environment,
-    last_lines,
-    python_module,
-    workspace,
-)
+from harness.processes.announcing import AnnouncingChild, announce, until_stopped
 from harness.settings import HarnessError
-from harness.waiting import WaitTimeout
 
-_START_WITHIN_S = 20.0
 _CONNECT_WITHIN_S = 2.0
 _BLOCK = 65536
 
@@ -39,57 +24,18 @@ class BalancerError(HarnessError):
     """The balancer did not start. The message ends with its last words."""
 
 
-class Balancer:
+class Balancer(AnnouncingChild):
     """The balancer as a child process of the harness; `.url` is where clients go."""
 
-    def __init__(self, replicas: Sequence[str]) -> None:
-        """Use `start`."""
-        self._replicas = [urlsplit(url).netloc for url in replicas]
-        self._folder = workspace("balancer")
-        self._child: Child | None = None
-        self.url = ""
+    url: str
 
     @classmethod
     def start(cls, replicas: Sequence[str]) -> Balancer:
         """Start it before these base URLs, none of which needs to answer yet. Raises BalancerError."""
-        balancer = cls(replicas)
-        balancer._launch()
+        balancer = cls("harness.stack.tcp_balancer", "the balancer", error=BalancerError)
+        balancer.launch("--port", "0", *(urlsplit(url).netloc for url in replicas))
+        balancer.url = balancer.wait_ready()["url"]
         return balancer
-
-    @property
-    def pid(self) -> int:
-        """Process id. BalancerError when it does not run."""
-        if self._child is None:
-            raise BalancerError("the balancer does not run")
-        return self._child.pid
-
-    def stop(self) -> None:
-        """End the process, and every connection through it; safe to call twice."""
-        child, self._child = self._child, None
-        if child is not None:
-            child.stop(2.0)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.stop()
-
-    def _launch(self) -> None:
-        said, words = self._folder / "stdout", self._folder / "stderr"
-        with said.open("wb") as stdout, words.open("wb") as stderr:
-            command, env = python_module("harness.stack.tcp_balancer")
-            child = self._child = Child(
-                [*command, "--port", "0", *self._replicas], env=bare_environment(env), stdout=stdout, stderr=stderr
-            )
-
-        try:
-            self.url = json.loads(announced(child, said, _START_WITHIN_S, what="the balancer"))["url"]
-        except ChildEndedError as error:
-            raise BalancerError(f"{error}\n{last_lines(words)}") from None
-        except WaitTimeout as error:
-            self.stop()
-            raise BalancerError(f"{error}\n{last_lines(words)}") from None
 
 
 class _Turns:
@@ -128,13 +74,8 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 async def _serve(port: int, replicas: Sequence[tuple[str, int]]) -> None:
     server = await asyncio.start_server(_Turns(replicas).serve, "127.0.0.1", port, backlog=1024)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    sys.stdout.write(json.dumps({"url": url}) + "\n")
-    sys.stdout.flush()
-    ended = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ended.set)
-    await ended.wait()
+    announce(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    await until_stopped()
     server.close()
 
 

@@ -1,6 +1,6 @@
 """A tiny server in a process of its own, which counts heartbeats: `python -m load.tests.arrivals_server [STATUS [N]]`.
 
-It prints its port, answers every heartbeat with 200, from beat N on with STATUS, and GET /metrics with
+It announces its URL, answers every heartbeat with 200, from beat N on with STATUS, and GET /metrics with
 the count of those that it answered with 200. It deliberately checks nothing.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from typing import cast
+
+from harness.processes.announcing import announce
 
 HEAD = "HTTP/1.1 {} X\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{}"
 STATUS = int(sys.argv[1]) if len(sys.argv) > 1 else 200
@@ -45,7 +47,7 @@ class Server(asyncio.Protocol):
 
 async def main() -> None:
     server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", 0, backlog=2048)
-    print(server.sockets[0].getsockname()[1], flush=True)
+    announce(url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     await server.serve_forever()
 
 

@@ -1,4 +1,4 @@
-"""The stand-in behind a real socket: a process that can be stopped and killed. It prints its port, and serves."""
+"""The stand-in behind a real socket: a process that can be stopped and killed. It announces its URL, and serves."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from harness.processes.announcing import announce
 from load.tests.standin import StandIn
 
 standin = StandIn(float(sys.argv[1]))
@@ -40,5 +41,5 @@ class Server(ThreadingHTTPServer):
 
 
 server = Server(("127.0.0.1", 0), Handler)
-print(server.server_port, flush=True)
+announce(url=f"http://127.0.0.1:{server.server_port}")
 server.serve_forever()

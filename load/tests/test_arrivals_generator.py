@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import gevent
 import pytest
 from gevent.server import StreamServer
 
+from harness.processes.announcing import AnnouncingChild
 from harness.tests.fronts import listening, make_authority, nexmdm
 from load.arrivals.generator import Generator, Outfit
 from load.arrivals.schedule import HEARTBEAT, Leg
@@ -23,24 +23,19 @@ from load.arrivals.wire import Connections, NoAnswer
 
 ROOT = Path(__file__).parents[2]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
-Start = Callable[..., tuple["subprocess.Popen[str]", str]]
+Start = Callable[..., tuple[AnnouncingChild, str]]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    started: list[subprocess.Popen[str]] = []
+    with contextlib.ExitStack() as started:
 
-    def run(*arguments: int) -> tuple[subprocess.Popen[str], str]:
-        command = [sys.executable, "-m", "load.tests.arrivals_server", *map(str, arguments)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        assert process.stdout is not None
-        return process, f"http://127.0.0.1:{int(process.stdout.readline())}"
+        def run(*arguments: int) -> tuple[AnnouncingChild, str]:
+            server = started.enter_context(AnnouncingChild("load.tests.arrivals_server", "the server"))
+            server.launch(*map(str, arguments))
+            return server, server.wait_ready()["url"]
 
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield run
 
 
 def outfit(url: str, timeout_s: float = 10.0) -> Outfit:

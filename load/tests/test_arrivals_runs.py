@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from harness.processes.announcing import AnnouncingChild
 from load.tests.test_runner import ROOT, dead_url, run, target
 
 FILE = "load/tests/arrivals_locustfile.py"
@@ -23,18 +25,14 @@ DURATION_S, PER_S, DEVICES = 2, 600, 101
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., str]]:
-    started: list[subprocess.Popen[str]] = []
+    with contextlib.ExitStack() as started:
 
-    def start(*arguments: int) -> str:
-        command = [sys.executable, "-m", "load.tests.arrivals_server", *map(str, arguments)]
-        started.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
-        assert started[-1].stdout is not None
-        return f"http://127.0.0.1:{int(started[-1].stdout.readline())}"
+        def start(*arguments: int) -> str:
+            server = started.enter_context(AnnouncingChild("load.tests.arrivals_server", "the server"))
+            server.launch(*map(str, arguments))
+            return str(server.wait_ready()["url"])
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+        yield start
 
 
 def document(directory: Path, suite: str = "fleet-scale") -> dict[str, Any]:

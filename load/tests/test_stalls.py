@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from harness.processes.announcing import AnnouncingChild
 from load.tests.standin import ADMIN_KEY
 
 ROOT = Path(__file__).parents[2]
@@ -83,11 +84,11 @@ def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
         started.communicate()
 
 
-def run(directory: Path, disturb: Callable[[subprocess.Popen[str], subprocess.Popen[str]], None]) -> Ended:
+def run(directory: Path, disturb: Callable[[subprocess.Popen[Any], subprocess.Popen[Any]], None]) -> Ended:
     """A simulation that is disturbed one second into its stream, by what is done to (backend, generator)."""
-    with process("-m", "load.tests.served", "0.2") as backend:
-        assert backend.stdout is not None
-        target = {"NEXMDM_BASE_URL": f"http://127.0.0.1:{backend.stdout.readline().strip()}"}
+    with AnnouncingChild("load.tests.served", "the stand-in") as backend:
+        backend.launch("0.2")
+        target = {"NEXMDM_BASE_URL": backend.wait_ready()["url"]}
         target |= {"NEXMDM_ADMIN_KEY": ADMIN_KEY, "NEXMDM_HMAC_SECRET": "secret-secret-secret"}
         for name in ("DATABASE_URL", "NEXMDM_LOG_FILE", "NEXMDM_FCM_URL", "NEXMDM_BACKEND_PID"):
             target[name] = ""
@@ -98,19 +99,19 @@ def run(directory: Path, disturb: Callable[[subprocess.Popen[str], subprocess.Po
                     break
             time.sleep(1.0)
             stopped = time.time()
-            disturb(backend, generator)
+            disturb(backend.process, generator)
             went_on = time.time()
             generator.communicate(timeout=40)
             return Ended(generator.returncode, directory, stopped, went_on)
 
 
-def pause(stopped: subprocess.Popen[str]) -> None:
+def pause(stopped: subprocess.Popen[Any]) -> None:
     stopped.send_signal(signal.SIGSTOP)
     time.sleep(STALL_S)
     stopped.send_signal(signal.SIGCONT)
 
 
-DISTURBED: dict[str, Callable[[subprocess.Popen[str], subprocess.Popen[str]], None]] = {
+DISTURBED: dict[str, Callable[[subprocess.Popen[Any], subprocess.Popen[Any]], None]] = {
     "backend stalls": lambda backend, _: pause(backend),
     "backend dies": lambda backend, _: backend.kill(),
     "generator stalls": lambda _, generator: pause(generator),
