@@ -9,7 +9,6 @@ import contextlib
 import re
 import statistics
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +27,7 @@ from harness.processes.child import workspace
 from harness.settings import HarnessError
 from harness.stack.backend import Backend
 from harness.stack.stack import Stack
+from harness.verdict.console import Console
 from harness.waiting import WaitTimeout
 
 HEARTBEAT = "/v1/heartbeat"
@@ -107,7 +107,7 @@ class Rig:
         self._command = command
         self.facts: Facts = {}
         self._parts = contextlib.ExitStack()
-        self._begun = time.monotonic()
+        self._console = Console(f"bench {name}".strip(), sys.stderr)
 
     def __enter__(self) -> Self:
         return self
@@ -117,9 +117,7 @@ class Rig:
 
     def say(self, text: str) -> None:
         """A line for people."""
-        label = f"bench {self.name}".strip()
-        sys.stderr.write(f"[{label} {time.monotonic() - self._begun:6.1f} s] {text}\n")
-        sys.stderr.flush()
+        self._console.say(text)
 
     @cached_property
     def stack(self) -> Stack:

@@ -10,19 +10,18 @@ import argparse
 import os
 import secrets
 import sys
-import time
 from collections.abc import Sequence
 
 from contracts.steps import STEPS, Order
 from contracts.suite import SUITE, execute
 from harness import preflight
 from harness.settings import SettingsError, artifacts
+from harness.verdict.console import Console
 from harness.verdict.thresholds import exit_code
 
 DEFAULT_EXAMPLES = 200
 DEFAULT_SEED = 20261120
 WITHOUT_TARGET = ("lint",)
-PROGRESS_EVERY_S = 5.0
 
 
 def _seed(text: str) -> int:
@@ -51,32 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class Console:
-    """One line per event; progress overwrites itself on a terminal, and elsewhere comes every few seconds."""
-
-    def __init__(self) -> None:
-        self._begun = time.monotonic()
-        self._last_progress = 0.0
-        self._live = sys.stdout.isatty()
-
-    def say(self, text: str) -> None:
-        print(f"{chr(13)}{' ' * 100}{chr(13)}" * self._live + self._line(text), flush=True)
-
-    def progress(self, text: str) -> None:
-        now = time.monotonic()
-        if self._live:
-            print(f"{chr(13)}{self._line(text):<100}", end="", flush=True)
-        elif now - self._last_progress >= PROGRESS_EVERY_S:
-            self._last_progress = now
-            print(self._line(text), flush=True)
-
-    def _line(self, text: str) -> str:
-        return f"[contract {time.monotonic() - self._begun:5.1f} s] {text}"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
-    console = Console()
+    console = Console(SUITE)
     steps = given.only or list(STEPS)
     try:
         target = None if set(steps) <= set(WITHOUT_TARGET) else preflight.given_target()

@@ -28,7 +28,7 @@ from load.arrivals.options import seconds
 from load.arrivals.profiles import FLEETS
 from load.options import add_options, chosen
 from load.profiles import SCENARIOS, Fanout, Scenario
-from load.progress import Live, show
+from load.progress import Live, of, show
 
 _TROUBLE = 2
 
@@ -76,12 +76,12 @@ def simulate(scenario: Scenario, target: Target, directory: Path, seed: int | No
     runner = environment.create_local_runner()
     driver = SimulatedDevice.driver = Driver(environment, scenario, target, directory, seed)
     try:
-        with Live(driver.run, console) as live:
+        with Live(driver.run.profile.name, console) as live:
             driver.begin()
             runner.start(scenario.devices, spawn_rate=scenario.devices)
             while driver.document is None:
                 gevent.sleep(0.2)
-                live.update(driver.engine.clock.now())
+                live.update(of(driver.run, driver.engine.clock.now()))
     except KeyboardInterrupt:
         driver.end("interrupted")
     finally:

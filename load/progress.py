@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -32,15 +33,32 @@ def figures(run: Run) -> str:
     return " · ".join(parts + ([f"{failed} failed"] if failed else []))
 
 
-class Live:
-    """Shows a run until it is left. Call `update` as often as you like, with the server's time."""
+@dataclass(frozen=True)
+class Now:
+    """Where a run is. `line`: what stands behind its phase where there is no bar; None: nothing is said."""
 
-    def __init__(self, run: Run, console: Console | None = None) -> None:
-        self._run = run
-        self._console = console or Console(stderr=True)
+    phase: str
+    figures: str
+    done: float = 0.0
+    total: float | None = None
+    line: str | None = ""
+
+
+def of(run: Run, now: float) -> Now:
+    """Where a simulation is at the server's time."""
+    started, duration_s, shown = run.stream_started_at, run.profile.duration_s, figures(run)
+    done_s = 0.0 if started is None else min(max(0.0, now - started), duration_s)
+    line = f" {done_s:.0f}/{duration_s:g} s · {shown}" if started else ""
+    return Now(run.phase, shown, done_s, duration_s or None, None if run.phase == OVER else line)
+
+
+class Live:
+    """Shows a run until it is left. Call `update` as often as you like."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._name, self._console = name, console
         self._bar: Progress | None = None
-        self._line_at = time.monotonic() + _LINE_EVERY_S
-        self._phase = ""
+        self._phase, self._line_at = "", 0.0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -54,20 +72,17 @@ class Live:
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=self._run.profile.duration_s or None, figures="")
+            self._task = self._bar.add_task("starting", total=None, figures="")
         return self
 
-    def update(self, now: float) -> None:
-        started = self._run.stream_started_at
-        done_s = 0.0 if started is None else min(max(0.0, now - started), self._run.profile.duration_s)
+    def update(self, now: Now) -> None:
         if self._bar is not None:
-            self._bar.update(self._task, description=self._run.phase, completed=done_s, figures=figures(self._run))
-        elif self._run.phase == OVER:
-            return
-        elif self._run.phase != self._phase or time.monotonic() >= self._line_at:
-            self._phase, self._line_at = self._run.phase, time.monotonic() + _LINE_EVERY_S
-            shown = f" {done_s:.0f}/{self._run.profile.duration_s:g} s · {figures(self._run)}" if started else ""
-            self._console.print(f"{self._run.profile.name}: {self._run.phase}{shown}", highlight=False, soft_wrap=True)
+            self._bar.update(
+                self._task, description=now.phase, completed=now.done, total=now.total, figures=now.figures
+            )
+        elif now.line is not None and (now.phase != self._phase or time.monotonic() >= self._line_at):
+            self._phase, self._line_at = now.phase, time.monotonic() + _LINE_EVERY_S
+            self._console.print(f"{self._name}: {now.phase}{now.line}", highlight=False, soft_wrap=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._bar is not None:

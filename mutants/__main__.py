@@ -15,11 +15,11 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from harness import preflight
 from harness.settings import HarnessError, artifacts, backend_command
 from harness.verdict.artifacts import git_sha
+from harness.verdict.console import Console
 from harness.verdict.thresholds import exit_code
 from mutants.artifacts import SUITE, write
 from mutants.mutant import SOURCES, CatalogueError, Mutant, misfits, read
@@ -52,24 +52,12 @@ def _chosen(mutants: Sequence[Mutant], only: Sequence[str] | None, sample: int |
     return random.Random(seed).sample(drawn, min(sample, len(drawn)))  # noqa: S311 - a draw, no secret
 
 
-@dataclass
-class _Progress:
-    """A line per mutant, with its number and the time so far."""
-
-    total: int
-    begun: float = field(default_factory=time.monotonic)
-    done: int = 0
-
-    def say(self, text: str) -> None:
-        print(f"[mutants {time.monotonic() - self.begun:5.1f} s] {text}", flush=True)
-
-    def found(self, finding: Finding) -> None:
-        self.done += 1
-        mutant = finding.mutant
-        place = f"{self.done}/{self.total}"
-        self.say(f"{place} {finding.verdict}: {mutant.id} -> {mutant.caught_by} ({finding.took_s:.1f} s)")
-        if finding.verdict != KILLED:
-            self.say(f"    {mutant.breaks}; red: {', '.join(finding.by) or 'nothing'}; {finding.said[:300]}")
+def _tell(console: Console, finding: Finding, place: str) -> None:
+    """A line for a mutant, and one more for one that was not killed as planned."""
+    mutant = finding.mutant
+    console.say(f"{place} {finding.verdict}: {mutant.id} -> {mutant.caught_by} ({finding.took_s:.1f} s)")
+    if finding.verdict != KILLED:
+        console.say(f"    {mutant.breaks}; red: {', '.join(finding.by) or 'nothing'}; {finding.said[:300]}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,21 +88,21 @@ def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: s
     pythons = dict.fromkeys(NAMES, sys.executable) | dict(pair.split("=", 1) for pair in given.python)
     folder = artifacts(SUITE)
     shutil.rmtree(folder / "output", ignore_errors=True)
-    progress, started_at = _Progress(len(mutants)), time.time()
+    console, started_at = Console(SUITE), time.time()
     runner = Runner(backend_command(), pythons, given.jobs, folder / "output")
     if server := os.environ.get("DATABASE_URL"):
         runner.prepare(server)
-    progress.say(f"control: {len(mutants)} mutants' checks against the sound backend")
+    console.say(f"control: {len(mutants)} mutants' checks against the sound backend")
     findings: list[Finding] = []
     control = runner.control(mutants)
     trouble = [f"control of {suite}: {what}" for suite, found in control.items() for what in found]
     for line in trouble:
-        progress.say(line)
+        console.say(line)
     for finding in runner.run([mutant for mutant in mutants if mutant.suite not in control]):
-        progress.found(finding)
         findings.append(finding)
+        _tell(console, finding, f"{len(findings)}/{len(mutants)}")
     code = write(folder, started_at, findings, trouble, of=of, seed=seed if given.sample else None)
-    progress.say(f"exit code {code}: {folder / 'summary.md'}")
+    console.say(f"exit code {code}: {folder / 'summary.md'}")
     return code
 
 

@@ -13,9 +13,9 @@ from harness.settings import Target
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone
 from load.arrivals.ground import Ground
-from load.arrivals.live import Live
 from load.arrivals.profiles import Fleet
 from load.arrivals.run import Arrivals
+from load.progress import Live
 
 
 def run(fleet: Fleet, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
@@ -23,11 +23,11 @@ def run(fleet: Fleet, target: Target, directory: Path, seed: int | None, console
     allow_descriptors()  # a server that stalls makes the generator open thousands of connections
     arrivals = Arrivals(fleet, target, Alone(), Ground(target), seed)
     try:
-        with Live(arrivals, console) as live:
+        with Live(fleet.name, console) as live:
             conductor = arrivals.begin()
             while not conductor.ready():
                 gevent.sleep(0.2)
-                live.update()
+                live.update(arrivals.now())
     except KeyboardInterrupt:
         pass
     finally:

@@ -27,12 +27,11 @@ from harness.settings import SettingsError, Target, artifacts
 from load.arrivals.conclusion import conclude
 from load.arrivals.crew import Alone
 from load.arrivals.ground import Ground
-from load.arrivals.live import Live
 from load.arrivals.locust_crew import Worker, Workers
 from load.arrivals.options import add_options, chosen
 from load.arrivals.profiles import Fleet
 from load.arrivals.run import Arrivals, Stands
-from load.progress import show
+from load.progress import Live, show
 
 
 class Idle(User):
@@ -87,10 +86,10 @@ class _File:
 
     def _follow(self, environment: Environment, arrivals: Arrivals) -> None:
         conductor = arrivals.begin()
-        with Live(arrivals, Console(stderr=True, highlight=False, force_terminal=False)) as live:
+        with Live(self._fleet.name, Console(stderr=True, highlight=False, force_terminal=False)) as live:
             while not conductor.ready():
                 conductor.join(timeout=0.5)
-                live.update()
+                live.update(arrivals.now())
         if environment.runner is not None:
             environment.runner.quit()
 

@@ -26,6 +26,7 @@ from load.arrivals.schedule import HEARTBEAT, WARM_UP, Leg, beats_in
 from load.arrivals.tally import Rows, Tally
 from load.clock import ServerClock
 from load.latency import Stage, Timings
+from load.progress import Now
 
 _LEAD_S = 0.5  # between the order and the first beat: it must reach every process
 _PREPARED = ("preparation", "the fleet is seeded, and every device had its first heartbeat")
@@ -108,6 +109,14 @@ class Arrivals:
         self.crew.stop()
         if self.run.watch is not None:
             self.run.watch.stop()
+
+    def now(self) -> Now:
+        """Where the run is, for people."""
+        run, sent = self.run, self.crew.progress()
+        beats = run.leg.beats if run.leg else None
+        figures = f"{sent.sent}/{beats or '?'} sent · {sent.answered} answered"
+        figures += f" · {sent.failed} failed" if sent.failed else ""
+        return Now(run.phase, figures, sent.sent, beats, f" · {figures}" if run.leg else "")
 
     def _conduct(self) -> None:
         run = self.run
