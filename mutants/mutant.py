@@ -1,6 +1,6 @@
 """The catalogue: what each mutant breaks, by which change of the backend's text, and what must notice.
 
-It deliberately runs nothing. A mutant is data (catalogue/*.toml), so the product needs no switch for it:
+It deliberately runs nothing. A mutant is data (catalogue/<service>/*.toml), so the product needs no switch for it:
 
     [[mutant]]
     id = "heartbeat/no-dedupe"                      # noun/what, unique
@@ -88,7 +88,7 @@ def _mutant(entry: dict[str, Any], source: str) -> Mutant:
 def read(folder: Path = CATALOGUE) -> list[Mutant]:
     """Every mutant, by file and order. CatalogueError for one that is not as it should be, or stands twice."""
     mutants: list[Mutant] = []
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.rglob("*.toml")):
         try:
             entries = tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]
         except (tomllib.TOMLDecodeError, KeyError) as error:

@@ -18,7 +18,7 @@ from acceptance.system.promql import faults, named_labels
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import background_process, only, web_processes
 from harness.http.prometheus import total
-from harness.oracles.log_schemas import SCHEMAS
+from harness.oracles.log_schemas import documents
 from harness.verdict.artifacts import ROOT
 from harness.waiting import eventually
 
@@ -103,10 +103,8 @@ def grouped_by(expression: str) -> set[str]:
 
 
 def schema_of(event: str) -> dict[str, Any]:
-    file = SCHEMAS / f"{event}.schema.json"
-    assert file.exists(), f"no event {event}"
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return found
+    assert event in documents(), f"no event {event}"
+    return documents()[event]
 
 
 @case("monitoring/004", "getMetrics 200")

@@ -9,6 +9,7 @@ import yaml
 
 from ci import cases
 from ci.environments import BACKEND, ROOT
+from harness.oracles import log_schemas
 
 GUIDE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
@@ -19,9 +20,7 @@ def alerts() -> set[str]:
 
 
 def there(kind: str) -> set[str]:
-    schemas = {
-        file.name.removesuffix(".schema.json") for file in (ROOT / "harness" / "schemas" / "log-events").iterdir()
-    }
+    schemas = {*log_schemas.documents()}
     return {"cases": set(cases.ids(cases.page())), "alerts": alerts(), "events": schemas}[kind]
 
 

@@ -1,4 +1,4 @@
-"""Judges log lines against harness/schemas/log-events, one JSON Schema per event: every line that any suite causes.
+"""Judges log lines against harness/schemas/log-events, one JSON Schema per event, in a folder per service.
 
 It neither waits for lines nor reads files (log_tail.py does), and looks for no secret (secret_scan.py does).
 """
@@ -20,14 +20,22 @@ LOST = "log.lost"
 _OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+def documents() -> dict[str, dict[str, Any]]:
+    """Event -> its schema, of all services; `common` is what they share."""
+    return {
+        path.name.removesuffix(".schema.json"): json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(SCHEMAS.rglob("*.schema.json"))
+    }
+
+
 @functools.cache
 def _validators() -> dict[str, jsonschema_rs.Draft202012Validator]:
-    documents = {path.name: json.loads(path.read_text(encoding="utf-8")) for path in SCHEMAS.glob("*.schema.json")}
-    registry = jsonschema_rs.Registry([(BASE + name, document) for name, document in documents.items()])
+    found = documents()
+    registry = jsonschema_rs.Registry([(f"{BASE}{name}.schema.json", document) for name, document in found.items()])
     return {
-        name.removesuffix(".schema.json"): jsonschema_rs.Draft202012Validator(document, registry=registry)
-        for name, document in documents.items()
-        if name != "common.schema.json"
+        name: jsonschema_rs.Draft202012Validator(document, registry=registry)
+        for name, document in found.items()
+        if name != "common"
     }
 
 

@@ -1,7 +1,5 @@
 """Log lines that are not as their schema says must be found."""
 
-import json
-
 import jsonschema_rs
 import pytest
 
@@ -52,12 +50,13 @@ def test_a_missing_field_is_found(name: str) -> None:
 
 
 def test_every_schema_is_one_and_closes_its_lines() -> None:
-    for path in log_schemas.SCHEMAS.glob("*.schema.json"):
-        document = json.loads(path.read_text())
+    found = log_schemas.documents()
+    assert len(found) == len(list(log_schemas.SCHEMAS.rglob("*.schema.json"))), "an event has two"
+    for name, document in found.items():
         jsonschema_rs.meta.validate(document)
-        if path.name != "common.schema.json":
-            assert document["unevaluatedProperties"] is False, path.name
-            assert document["properties"]["event"]["const"] == path.name.removesuffix(".schema.json")
+        if name != "common":
+            assert document["unevaluatedProperties"] is False, name
+            assert document["properties"]["event"]["const"] == name
             assert set(document["required"]) <= set(document["properties"])
 
 
