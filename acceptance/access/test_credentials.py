@@ -82,7 +82,7 @@ def test_another_hmac_secret_leaves_every_device_in(fresh_backend: FreshBackend)
     accepted(system.device().heartbeat())
 
 
-@case("credentials/004", "recordHeartbeat 200")
+@case("credentials/004", "recordHeartbeat 200", slow="restarts a service with hundreds of devices")
 @pytest.mark.parametrize("wrong_too", [False, True], ids=["alone", "beside a flood of wrong tokens"])
 def test_after_a_restart_every_device_comes_in_and_known_ones_do_not_wait(
     wrong_too: bool, fresh_backend: FreshBackend

@@ -133,7 +133,7 @@ def test_retry_after_is_obeyed(system: System, api: Api, device: NewDevice, logs
     assert second["at"] - first["at"] >= 1
 
 
-@case("fcm/006")
+@case("fcm/006", slow="kills the fake FCM")
 def test_commands_wait_out_an_fcm_that_is_down(fresh_backend: FreshBackend) -> None:
     """With FCM down commands are accepted and stay queued; they are sent, once, when it is back (001: durable)."""
     system: System = fresh_backend()

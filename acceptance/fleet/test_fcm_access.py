@@ -34,7 +34,7 @@ UNAUTHENTICATED = json.dumps({"error": {"code": 401, "message": "m", "status": "
 VARIABLE = "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON"
 
 
-@case("fcm/017")
+@case("fcm/017", slow="starts 11 commands")
 @pytest.mark.parametrize(
     "change,says",
     [
@@ -64,7 +64,7 @@ def test_a_service_account_that_cannot_be_used_is_refused(
     assert not any(value in line for value in (USABLE[40:80], "not a key", "authorized_user", "../another"))
 
 
-@case("fcm/026")
+@case("fcm/026", slow="starts services that end")
 @pytest.mark.parametrize("command", ["serve", "worker", "retention run"])
 def test_nothing_starts_with_an_unusable_service_account(command: str, nexmdm: Nexmdm) -> None:
     """`nexmdm serve`, and whatever else needs the settings, ends with the same line that `check-config` gives."""
@@ -80,7 +80,7 @@ def test_a_service_account_that_can_sign_is_accepted(nexmdm: Nexmdm) -> None:
     assert USABLE[40:80] not in said
 
 
-@case("fcm/019")
+@case("fcm/019", slow="waits 8 s for tokens to age")
 def test_an_access_token_of_seconds_is_renewed_in_time(fresh_backend: FreshBackend) -> None:
     """With access tokens that live 3 s sends go on, and sends at the same time share one renewal."""
     system: System = fresh_backend()
@@ -100,7 +100,7 @@ def test_an_access_token_of_seconds_is_renewed_in_time(fresh_backend: FreshBacke
     assert shown(system.api, request_id)["retries"] == 0, "an expired token was not sent"
 
 
-@case("fcm/020")
+@case("fcm/020", slow="waits 20 s for a token to age")
 def test_an_access_token_is_renewed_ahead(fresh_backend: FreshBackend) -> None:
     """An access token is renewed 225 s before its end, behind the sends: none of them waits for it."""
     system: System = fresh_backend()
@@ -210,7 +210,7 @@ def test_an_egress_proxy_carries_token_call_and_send(through: bool, fresh_backen
     accepted(one.heartbeat())
 
 
-@case("fcm/024")
+@case("fcm/024", slow="starts four commands")
 @pytest.mark.parametrize("value", ["socks5://127.0.0.1:1080", "nowhere:port", "http://:80", "ftp://127.0.0.1:21"])
 def test_a_proxy_that_cannot_be_used_is_refused(value: str, nexmdm: Nexmdm) -> None:
     """An egress proxy that the service cannot speak to ends `nexmdm` with exit code 2 and one line that names it."""

@@ -137,7 +137,7 @@ def test_a_retry_after_that_says_nothing_is_no_pause(
     assert logs.wait("dispatch.retry", dispatch_request_id=request_id)["retry_in_s"] <= 1
 
 
-@case("fcm/016")
+@case("fcm/016", slow="waits 5 s for a command to expire")
 @pytest.mark.parametrize("value", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"], ids=lambda value: value[:9])
 def test_an_absurd_retry_after_ends_with_the_command(value: str, fresh_backend: FreshBackend) -> None:
     """A Retry-After beyond the command's time is bounded by it: recorded, and the command expires (api.md: expired)."""

@@ -131,7 +131,7 @@ def test_half_closed_connections_do_not_stay(fresh_backend: FreshBackend) -> Non
     assert system.metrics.total("nexmdm_connections_refused_total") == 0
 
 
-@case("half-close/007")
+@case("half-close/007", slow="waits 5 s for a stall")
 def test_who_half_closes_and_reads_nothing_is_sent_away(fresh_backend: FreshBackend) -> None:
     """A half-closed client that reads none of its answer has the time of a stall like any other (security.md)."""
     system: System = fresh_backend(env=SETTINGS)

@@ -109,7 +109,7 @@ def test_slow_heads_keep_nobody_out(sent: bytes, fresh_backend: FreshBackend) ->
     assert system.logs.wait("connection.refused", reason="slow_head", level="WARNING")["connections"] >= 1
 
 
-@case("slow/002")
+@case("slow/002", slow="waits 5 s for a stall")
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_a_request_that_comes_in_drops_is_a_408(part: str, fresh_backend: FreshBackend) -> None:
     """A head or a body that comes in drops is a 408 in time, stores nothing, and is closed (security.md)."""
@@ -129,7 +129,7 @@ def test_a_request_that_comes_in_drops_is_a_408(part: str, fresh_backend: FreshB
     assert line["reason"] == f"slow_{part}"
 
 
-@case("slow/003")
+@case("slow/003", slow="uploads for 10 s")
 def test_a_slow_upload_is_let_through(fresh_backend: FreshBackend) -> None:
     """An upload that takes longer than every limit but keeps coming is stored: progress counts (security.md)."""
     system: System = fresh_backend(env=SETTINGS)
@@ -156,7 +156,7 @@ def test_a_slow_upload_is_let_through(fresh_backend: FreshBackend) -> None:
     assert accepted(answer, 201)["size_bytes"] == len(content)
 
 
-@case("slow/004")
+@case("slow/004", slow="waits 10 s for a stall")
 def test_who_reads_nothing_is_sent_away(fresh_backend: FreshBackend) -> None:
     """Who asks for a build and reads none of it is closed in time; who reads slowly gets all of it (security.md)."""
     system: System = fresh_backend(env=SETTINGS)
@@ -184,7 +184,7 @@ def test_who_reads_nothing_is_sent_away(fresh_backend: FreshBackend) -> None:
     assert system.metrics.total(refusals) == 1
 
 
-@case("slow/005")
+@case("slow/005", slow="opens a crowd of connections")
 def test_a_crowd_beyond_the_bound_keeps_nobody_out(fresh_backend: FreshBackend) -> None:
     """Beyond the bound new connections are closed at once; devices on open ones are served, then all (security.md)."""
     system: System = fresh_backend(env={**SETTINGS, "NEXMDM_MAX_CONNECTIONS": "100", "NEXMDM_HEAD_TIMEOUT_S": "5"})
@@ -203,7 +203,7 @@ def test_a_crowd_beyond_the_bound_keeps_nobody_out(fresh_backend: FreshBackend) 
     assert line["connections"] > 1, "a line a second, not a line each"
 
 
-@case("slow/006")
+@case("slow/006", slow="waits 5 s beside a crowd")
 def test_who_was_answered_makes_room_in_a_crowd(fresh_backend: FreshBackend) -> None:
     """With nine tenths of the places taken, connections that wait for nothing close after 5 s, not 75 (security.md)."""
     system: System = fresh_backend(env={**SETTINGS, "NEXMDM_MAX_CONNECTIONS": "50"})

@@ -82,7 +82,7 @@ def serving(system: System, url: str) -> Iterator[System]:
         backend.stop()
 
 
-@case("backup/001")
+@case("backup/001", slow="dumps and restores a live service")
 def test_a_backup_of_a_live_service_is_whole_and_serves(
     fresh_backend: FreshBackend, app_role: str, tmp_path: Path
 ) -> None:

@@ -195,7 +195,7 @@ def test_it_starts_although_the_log_disk_is_full(disk: SmallDisk, fresh_backend:
     eventually(all_told, WITHIN_S, what="the lines of the start")
 
 
-@case("logging/003", "recordHeartbeat 200")
+@case("logging/003", "recordHeartbeat 200", slow="kills processes")
 def test_a_dead_reader_costs_lines_and_nothing_else(fresh_backend: FreshBackend) -> None:
     """The reader of stdout dies: every process lives on, none spins, lines are counted, SIGTERM ends it (issue 11)."""
     system: System = fresh_backend(workers=2, env=SETTINGS, log_pipe=True)
@@ -212,7 +212,7 @@ def test_a_dead_reader_costs_lines_and_nothing_else(fresh_backend: FreshBackend)
     ended(system)
 
 
-@case("logging/004", "recordHeartbeat 200", "getHealth 200", "getReadiness 200")
+@case("logging/004", "recordHeartbeat 200", "getHealth 200", "getReadiness 200", slow="waits 5 s behind a full pipe")
 def test_a_reader_that_reads_nothing_costs_lines_and_nothing_else(fresh_backend: FreshBackend) -> None:
     """While nobody reads stdout all is answered; then each line is there, whole, or counted as lost (issue 11)."""
     system: System = fresh_backend(env=SETTINGS, log_pipe=True)
@@ -262,7 +262,7 @@ def test_lines_that_matter_are_lost_last(fresh_backend: FreshBackend) -> None:
     assert system.metrics.total('nexmdm_log_lines_lost_total{kind="reserved"}') == 0
 
 
-@case("logging/006")
+@case("logging/006", slow="kills processes")
 def test_the_thread_of_the_log_takes_no_signal(fresh_backend: FreshBackend) -> None:
     """SIGTERM while a dead worker is being replaced ends the service in order, as at any other time (issue 11)."""
     system: System = fresh_backend(workers=2)

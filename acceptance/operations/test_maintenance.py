@@ -18,7 +18,7 @@ from harness.settings import backend_command
 from harness.waiting import eventually
 
 
-@case("maintenance/001")
+@case("maintenance/001", slow="migrates down and up")
 def test_migrations_go_up_down_and_up(fresh_backend: FreshBackend) -> None:
     """upgrade head, downgrade base, upgrade head again leaves the same schema (000: clean DB; 002: rollback)."""
     system: System = fresh_backend()
@@ -111,7 +111,7 @@ GOOD = {
 }
 
 
-@case("maintenance/003")
+@case("maintenance/003", slow="starts 26 commands")
 @pytest.mark.parametrize(
     "env,named",
     [
@@ -170,7 +170,7 @@ def test_old_instances_serve_on_when_a_later_version_has_migrated(fresh_backend:
         refused(system.api.request("GET", "/readyz"), 503, "migrations_pending")
 
 
-@case("maintenance/006")
+@case("maintenance/006", slow="starts four commands")
 def test_what_refuses_is_named(nexmdm: Nexmdm) -> None:
     """A taken port or a database that is not there is one line that names it, never the password (issue 11)."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -213,7 +213,7 @@ def test_a_home_that_may_not_be_entered_keeps_nobody_from_the_database() -> None
     assert line.startswith("nexmdm: configuration error: NEXMDM_DATABASE_URL: cannot read ~/.postgresql/root.crl ")
 
 
-@case("maintenance/008", "sendCommand 200", "listDevices 200")
+@case("maintenance/008", "sendCommand 200", "listDevices 200", slow="starts the service twice and five commands")
 def test_what_stands_around_a_secret_is_no_part_of_it(fresh_backend: FreshBackend) -> None:
     """Secrets with a newline at the end, as files and secret stores give them, are the same secrets (issue 11)."""
     system: System = fresh_backend()

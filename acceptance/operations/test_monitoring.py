@@ -132,7 +132,7 @@ def test_what_waits_for_fcm_shows_in_the_metrics(fresh_backend: FreshBackend) ->
     assert system.metrics.total("nexmdm_dispatch_oldest_wait_seconds") == 0
 
 
-@case("monitoring/005", "getMetrics 200")
+@case("monitoring/005", "getMetrics 200", slow="kills processes")
 def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) -> None:
     """nexmdm_worker_restarts counts each process that ended by itself, by its role (operations.md)."""
     system: System = fresh_backend(workers=2)
@@ -148,7 +148,7 @@ def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) ->
     eventually(lambda: system.metrics.total("nexmdm_db_pool_size") == 30, within_s=8.0, what="three pools of 10")
 
 
-@case("monitoring/006", "getMetrics 200")
+@case("monitoring/006", "getMetrics 200", slow="kills processes")
 def test_a_scrape_while_a_process_starts_is_answered(fresh_backend: FreshBackend) -> None:
     """Scrapes of one worker are whole and only grow while the others die and are replaced (000 A: metrics)."""
     system: System = fresh_backend(workers=3)

@@ -99,7 +99,7 @@ def test_pending_migrations_show_in_readiness(two_workers: System) -> None:
     accepted(system.api.request("GET", "/readyz"))
 
 
-@case("outages/005", "* 503")
+@case("outages/005", "* 503", slow="freezes the database for 10 s")
 def test_a_frozen_database_is_a_503_and_no_hanging_request(fresh_backend: FreshBackend) -> None:
     """With a PostgreSQL that hangs requests end as a 503 in bounded time, and work again afterwards (api.md)."""
     system: System = fresh_backend(own_postgres=True)
@@ -158,7 +158,14 @@ def defaults_of_the_database(system: System, settings: dict[str, str]) -> Iterat
         each("alter database {0} reset {1}")
 
 
-@case("outages/006", "registerDevice 200", "recordHeartbeat 200", "sendCommand 200", "getReadiness 200")
+@case(
+    "outages/006",
+    "registerDevice 200",
+    "recordHeartbeat 200",
+    "sendCommand 200",
+    "getReadiness 200",
+    slow="starts the service twice under load",
+)
 def test_defaults_of_the_database_change_nothing(fresh_backend: FreshBackend) -> None:
     """Whatever ALTER DATABASE .. SET says, concurrent requests of two workers succeed, durably (issue 11)."""
     system: System = fresh_backend(workers=2)
@@ -218,7 +225,7 @@ def test_a_transaction_that_is_undone_for_another_is_tried_again(fresh_backend: 
     assert system.db.value(used, token["token_id"]) == 1
 
 
-@case("outages/008")
+@case("outages/008", slow="waits for retries of 1 and 2 s")
 def test_a_failing_dispatcher_stops_nothing_else(fresh_backend: FreshBackend) -> None:
     """While the dispatcher fails for a reason of its own, retention runs on in the same process; then it recovers."""
     system: System = fresh_backend(env={"NEXMDM_RETENTION_EVERY_S": "1"})

@@ -173,7 +173,7 @@ def test_a_right_that_is_missing_shows_in_readiness_and_is_an_outage_meanwhile(
     accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))
 
 
-@case("roles/006")
+@case("roles/006", slow="starts three commands")
 def test_a_role_that_cannot_be_held_to_its_rights_is_refused(fresh_backend: FreshBackend, app_role: str) -> None:
     """`nexmdm grant` of an unknown role, of a superuser, or by a stranger is one line, exit code 1 (operations.md)."""
     system: System = fresh_backend()

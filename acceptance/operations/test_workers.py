@@ -97,7 +97,7 @@ def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
     assert system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id) == 1
 
 
-@case("workers/004")
+@case("workers/004", slow="kills processes")
 def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     """A web worker that is killed is replaced, and the other answers meanwhile (reliability target of seed 001)."""
     system: System = fresh_backend(workers=2)
@@ -114,7 +114,7 @@ def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     assert system.metrics.total("nexmdm_registrations_total") == before, "counters outlive a worker"
 
 
-@case("workers/005")
+@case("workers/005", slow="kills processes")
 @pytest.mark.parametrize("table", ["device_heartbeats", "commands", "fcm_dispatches"])
 def test_nothing_is_answered_before_it_is_written(table: str, fresh_backend: FreshBackend) -> None:
     """A 200 promises a row: while the row cannot be written there is none, and after kill -9 all are there (api.md)."""
@@ -169,7 +169,7 @@ def test_a_revoked_token_is_refused_by_every_worker(two_workers: System) -> None
         system.logs.expect(answer, "sec.auth.fail", code="token_revoked")
 
 
-@case("workers/007")
+@case("workers/007", slow="kills processes")
 def test_a_child_that_it_did_not_start_is_reaped_and_ignored(
     fresh_backend: FreshBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,7 +197,7 @@ def test_a_child_that_it_did_not_start_is_reaped_and_ignored(
     assert system.running.backend.stop() == 0
 
 
-@case("workers/008")
+@case("workers/008", slow="kills processes")
 def test_workers_that_die_together_come_back_together(fresh_backend: FreshBackend) -> None:
     """When all processes are killed at once, all are back after one pause, and SIGTERM is obeyed in it (issue 11)."""
     system: System = fresh_backend(workers=4)
@@ -227,7 +227,7 @@ def test_workers_that_die_together_come_back_together(fresh_backend: FreshBacken
     assert system.running.backend.stop() == 0
 
 
-@case("workers/009", "getMetrics 200")
+@case("workers/009", "getMetrics 200", slow="kills processes")
 def test_a_tmp_cleaner_takes_no_metrics_away(fresh_backend: FreshBackend) -> None:
     """With all of TMPDIR removed counters stay, a killed worker comes back, and /metrics answers 200 (issue 11)."""
     system: System = fresh_backend(workers=2)

@@ -58,7 +58,7 @@ def test_no_secret_is_logged_at_any_level(fresh_backend: FreshBackend) -> None:
         assert not search.text(path.read_text(encoding="utf-8")), path.name
 
 
-@case("exposure/003")
+@case("exposure/003", slow="starts 45 commands")
 @pytest.mark.parametrize("command", ["migrate", "retention run", "check-config", "routes", "grant nexmdm_app"])
 @pytest.mark.parametrize(
     "url",
