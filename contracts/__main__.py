@@ -12,14 +12,18 @@ import secrets
 import sys
 from collections.abc import Sequence
 
+from contracts.fuzz.acceptance_rate import with_input
 from contracts.steps import STEPS, Order
 from contracts.suite import SUITE, execute
 from harness import preflight
+from harness.http.openapi import Document
 from harness.settings import SettingsError, artifacts
 from harness.verdict.console import Console
 from harness.verdict.thresholds import exit_code
 
-DEFAULT_EXAMPLES = 200
+# Of the fuzzing phase in all, so that a run keeps its time as operations are added; the least that tells an operation.
+ALL_EXAMPLES = 2700
+LEAST_EXAMPLES = 30
 DEFAULT_SEED = 20261120
 WITHOUT_TARGET = ("lint",)
 
@@ -28,14 +32,19 @@ def _seed(text: str) -> int:
     return secrets.randbelow(2**31) if text == "random" else int(text)
 
 
+def default_examples(operations: int) -> int:
+    """For each operation that takes input. Nightly runs ask for more."""
+    return max(LEAST_EXAMPLES, ALL_EXAMPLES // operations)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m contracts", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
         "--examples",
         type=int,
-        default=DEFAULT_EXAMPLES,
+        default=default_examples(len(with_input(Document.read()))),
         metavar="N",
-        help="per operation and phase (default %(default)s)",
+        help=f"per operation and phase (default %(default)s: {ALL_EXAMPLES} in all, at least {LEAST_EXAMPLES})",
     )
     parser.add_argument(
         "--seed", type=_seed, default=DEFAULT_SEED, metavar="S", help="a number or `random` (default %(default)s)"

@@ -118,15 +118,17 @@ def run_fuzz(order: Order) -> Outcome:
         for fault in faults[:SHOWN]:
             order.say(f"  {fault}")
         check = Check("fuzz", title, status, f"{detail}; {', '.join(runner.PARTS)}.txt: {'; '.join(faults[:3])}"[:600])
-    with_input = [op.id for op in Document.read().operations() if op.parameters or "requestBody" in op.definition]
+    slowest = tally.slowest()
+    order.say("slowest: " + ", ".join(f"{what} {took_s:.1f} s" for what, took_s in slowest))
     return Outcome(
-        [check, *acceptance_rate.checks(tally, with_input, order.examples)],
+        [check, *acceptance_rate.checks(tally, acceptance_rate.with_input(Document.read()), order.examples)],
         acceptance_rate.valid_rates(tally, acceptance_rate.read_limits()),
         {
             "examples per operation": order.examples,
             "requests": tally.requests,
             "checks run": tally.checks.total(),
             "findings": len(findings),
+            "slowest, s": ", ".join(f"{what} {took_s:.1f}" for what, took_s in slowest[:3]),
         },
         [name for part in runner.PARTS for name in runner.files(part) if (order.folder / name).is_file()],
         tally=tally,

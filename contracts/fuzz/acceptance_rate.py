@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from contracts.fuzz.tally import Tally
+from harness.http.openapi import Document
 from harness.verdict.thresholds import Check, Judgement, Limit, Status
 
 MOST_LUCK: Final = 0.01  # a share that is too low by chance more often than this blames nobody
@@ -57,9 +58,14 @@ def luck_of(accepted: int, sent: int, share: float) -> float:
     return sum(chance(k) for k in range(accepted + 1))
 
 
-def checks(tally: Tally, with_input: Iterable[str], examples: int) -> list[Check]:
+def with_input(document: Document) -> list[str]:
+    """The operations that are fuzzed as often as a run is asked to; of one without input there is a single request."""
+    return [op.id for op in document.operations() if op.parameters or "requestBody" in op.definition]
+
+
+def checks(tally: Tally, operations: Iterable[str], examples: int) -> list[Check]:
     """Every operation tested, as often as asked for where it takes input; no 5xx; all answered; run to the end."""
-    thin = sorted(f"{name} {tally.fuzzed[name]}" for name in with_input if tally.fuzzed[name] < examples)
+    thin = sorted(f"{name} {tally.fuzzed[name]}" for name in operations if tally.fuzzed[name] < examples)
     # Hypothesis stops early, and says nothing, when equal choices fare differently.
     few = [f"only {tally.scenarios} did"] * (tally.scenarios < examples)
     untested = sorted(name for name, statuses in tally.statuses.items() if not statuses)

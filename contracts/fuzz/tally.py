@@ -6,7 +6,7 @@ It judges nothing. Requests with a method that the path does not document are co
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,7 @@ class Tally:
     fuzzed: Counter[str] = field(default_factory=Counter)
     phases: Counter[str] = field(default_factory=Counter)
     scenarios: int = 0
+    took_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     checks: Counter[str] = field(default_factory=Counter)
     undocumented_methods: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
@@ -63,6 +64,7 @@ class Tally:
     def _scenario(self, scenario: dict[str, Any]) -> None:
         recorder = scenario["recorder"]
         self.scenarios += scenario["phase"] == "stateful"
+        self.took_s[recorder["label"]] += scenario["elapsed_time"]
         for name, interaction in recorder.get("interactions", {}).items():
             case = recorder["cases"][name]["value"]
             self.phases[scenario["phase"]] += 1
@@ -100,6 +102,10 @@ class Tally:
             "checks": dict(sorted(self.checks.items())),
             "undocumented_methods": _by_status(self.undocumented_methods),
         }
+
+    def slowest(self, count: int = 10) -> list[tuple[str, float]]:
+        """What Schemathesis spent most time on (an operation, or all scenarios), and how many seconds."""
+        return sorted(self.took_s.items(), key=lambda one: -one[1])[:count]
 
     def accepted(self, operation: str) -> int:
         return sum(n for status, n in self.valid[operation].items() if 200 <= status < 300)

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from contracts.__main__ import default_examples
 from contracts.coverage import matrix
 from contracts.fuzz.acceptance_rate import checks, luck_of, read_limits, valid_rates
 from contracts.fuzz.tally import Tally
@@ -32,7 +33,7 @@ def scenario(
         cases[str(number)] = {"value": value, "is_transition_applied": False, **extra}
         interactions[str(number)] = {"response": {"status_code": status} if status else None}
     recorder = {"label": f"{method} {path}", "cases": cases, "interactions": interactions, "checks": {}}
-    return json.dumps({"ScenarioFinished": {"phase": phase, "recorder": recorder}})
+    return json.dumps({"ScenarioFinished": {"phase": phase, "elapsed_time": 0.5, "recorder": recorder}})
 
 
 def good_run() -> Tally:
@@ -42,6 +43,16 @@ def good_run() -> Tally:
             tally.read([scenario(operation.path, operation.method.upper(), 200, phase=phase)])
     tally.read([json.dumps({"EngineFinished": {"stop_reason": "completed"}})])
     return tally
+
+
+def test_the_default_is_shared_by_the_operations_and_has_a_floor() -> None:
+    assert [default_examples(operations) for operations in (18, 36, 54, 500)] == [150, 75, 50, 30]
+
+
+def test_what_takes_longest_comes_first() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/v1/heartbeat", "POST", 200)] * 2 + [scenario("/v1/devices", "GET", 200)])
+    assert tally.slowest(1) == [("POST /v1/heartbeat", 1.0)]
 
 
 def statuses(judged: list[Judgement]) -> dict[str, Status]:
