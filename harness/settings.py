@@ -34,7 +34,7 @@ from urllib.parse import parse_qs, urlsplit
 
 MASK = "***"
 _LOCAL_SUFFIXES = (".test", ".local", ".localhost")
-_TOKEN_SHAPES = re.compile(r"nxe_[A-Za-z0-9_-]{8,}|nxd_[0-9a-f]{8,}(?:_[A-Za-z0-9_-]+)?|ya29\.[A-Za-z0-9._-]{8,}")
+_TOKEN_SHAPES = re.compile(r"nx[ek]_[A-Za-z0-9_-]{8,}|nxd_[0-9a-f]{8,}(?:_[A-Za-z0-9_-]+)?|ya29\.[A-Za-z0-9._-]{8,}")
 
 
 class HarnessError(Exception):

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 from acceptance.access.requests import Proof, admin, bearer, both, nobody, signed
 from acceptance.fleet.apks import new_package, upload
+from acceptance.system import api_keys
+from acceptance.system.api_keys import ApiKey
 from acceptance.system.match import accepted
+from acceptance.system.roles import as_owner
 from acceptance.system.system import Enrolled, System
 from harness.waiting import eventually
 
@@ -38,7 +41,17 @@ signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_
 malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | accepted
 wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | accepted
 old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | accepted
+admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
 signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | accepted
+API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | accepted
+API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | accepted
+API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | accepted
+API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
+malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
+unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
+revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
+API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
+other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
 replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -
 """  # noqa: E501 - a table is read across
 
@@ -110,11 +123,11 @@ def _key(value: str) -> Proof:
     return lambda _raw: [("X-Admin", value)]
 
 
-def _forged(scene: Scene, change: Callable[[str], str]) -> Proof:
+def _forged(scene: Scene, change: Callable[[str], str], who: Proof | None = None) -> Proof:
     """An admin's signed request with its signature changed."""
     right = signed(scene.system)
     return both(
-        admin(scene.system),
+        who or admin(scene.system),
         lambda raw: [(name, change(value) if name == "X-Signature" else value) for name, value in right(raw)],
     )
 
@@ -140,5 +153,46 @@ CREDENTIALS: dict[str, Callable[[Scene], Proof]] = {
     "malformed signature": lambda scene: _forged(scene, lambda signature: signature.removeprefix("sha256=")),
     "wrong signature": lambda scene: _forged(scene, lambda _: "sha256=" + "0" * 64),
     "old timestamp": lambda scene: both(admin(scene.system), signed(scene.system, age_s=400)),
+    "admin key and a token": lambda scene: both(admin(scene.system), bearer(scene.device.token)),
     "signed by an admin": lambda scene: both(admin(scene.system), signed(scene.system)),
+}
+
+
+def api_key(key: ApiKey) -> Proof:
+    return bearer(key.secret)
+
+
+def _used(scene: Scene) -> Proof:
+    """A good key whose use was noted already: the next note is a minute away."""
+    key = api_keys.create(scene.system)
+    assert scene.system.api.bearer(key.secret, "GET", "/v1/devices").status == 200
+    return api_key(key)
+
+
+def _revoked_key(scene: Scene) -> Proof:
+    key = api_keys.create(scene.system)
+    api_keys.revoke(scene.system, key.name)
+    return api_key(key)
+
+
+def _altered(scene: Scene, change: str) -> Proof:
+    """A key whose row was changed. The list of roles has one so far, so another role needs the list out of the way."""
+    key = api_keys.create(scene.system)
+    with as_owner(scene.system) as owner:
+        owner.execute("alter table api_keys drop constraint if exists ck_api_keys_role")
+        owner.execute(f"update api_keys set {change} where name = '{key.name}'".encode())  # noqa: S608 - both are ours
+    return api_key(key)
+
+
+# The rows of API keys: the run makes them in a system that it has started itself.
+KEYS: dict[str, Callable[[Scene], Proof]] = {
+    "API key, unsigned": _used,
+    "API key, wrongly signed": lambda scene: _forged(scene, lambda _: "sha256=" + "0" * 64, _used(scene)),
+    "API key, signed": lambda scene: both(_used(scene), signed(scene.system)),
+    "API key and admin key": lambda scene: both(_used(scene), admin(scene.system)),
+    "malformed API key": lambda scene: bearer(api_keys.create(scene.system).secret + "A"),
+    "unknown API key": lambda _: bearer("nxk_" + "A" * 43),
+    "revoked API key": _revoked_key,
+    "API key of another role": lambda scene: _altered(scene, "role = 'somebody'"),
+    "other service's API key": lambda scene: _altered(scene, "services = array['another']"),
 }

@@ -3,14 +3,12 @@
 The table itself is in matrix.py. It does not vary how a header is written: each noun's own file does.
 """
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
-from acceptance.access.matrix import ACCEPTED, CREDENTIALS, NOT_JUDGED, REPLAYED, TABLE, Scene
+from acceptance.access.judging import failures, judge, judge_row
+from acceptance.access.matrix import CREDENTIALS, KEYS, NOT_JUDGED, REPLAYED, TABLE, Scene
 from acceptance.access.requests import CALLS, own, send
 from acceptance.suite.case import case
 from acceptance.suite.environments import Stacks
@@ -21,11 +19,8 @@ from acceptance.system.metrics import Metrics
 from acceptance.system.openapi import Contract
 from acceptance.system.system import NewDevice, System, Unchanged
 from harness.fcm.server import FcmControl
-from harness.http.client import Answer
 from harness.http.openapi import Operation
 from harness.waiting import eventually
-
-ENDING = ["HEAD", "GET", "POST", "DELETE"]  # what uses a token up or ends a device comes last
 
 
 @pytest.fixture(scope="module")
@@ -34,67 +29,12 @@ def scene(stacks: Stacks) -> Scene:
     return Scene.of(stacks.shared())
 
 
-@contextmanager
-def naming(operation: str, credential: str) -> Iterator[None]:
-    """A failure in the block names the cell of the table."""
-    try:
-        yield
-    except AssertionError as error:
-        raise AssertionError(f"{operation} with {credential}: {error}") from error
-
-
-def judge(answer: Answer, operation: str, cell: str, system: System) -> None:
-    """The answer is what the cell of the table says, and so are the log lines."""
-    logs = system.logs
-    if cell == ACCEPTED:
-        assert answer.status in (200, 201), f"expected to be let in, got {answer.status}: {answer.body[:300]!r}"
-        assert not logs.of(answer, "sec.auth.fail")
-        return
-    status, code = cell.split()
-    if CALLS[operation].method == "HEAD":
-        assert answer.status == int(status), answer.status
-    else:
-        refused(answer, int(status), code)
-    logs.expect(answer, "sec.auth.fail", code=code, level="WARNING")
-    if operation == "registerDevice":
-        logs.expect(answer, "register.fail", code=code)
-    if code == "token_expired":
-        line = logs.expect(answer, "sec.token.expired", level="WARNING")
-        query = "select alias from enrollment_tokens where token_id = %s and expires_at < now()"
-        assert system.db.value(query, line["token_id"]) == line["alias"]
-    others = [line["event"] for line in logs.since() if line["request_id"] == answer.request_id]
-    allowed = {"sec.auth.fail", "register.fail", "sec.token.expired", "http.request"}
-    assert set(others) <= allowed, f"more than a refusal: {others}"
-    assert others.count("sec.auth.fail") == 1, others
-
-
-def failures(cells: list[str]) -> dict[str, float]:
-    """By how much the counters of failed authentications grow over requests with these cells."""
-    codes = Counter(cell.split()[1] for cell in cells if " " in cell)
-    counted = {f'nexmdm_auth_failures_total{{code="{code}"}}': float(count) for code, count in codes.items()}
-    return {"nexmdm_auth_failures_total": float(codes.total()), **counted}
-
-
 @case("authorisation/001", "* 401", "* 403")
 @pytest.mark.parametrize("credential", CREDENTIALS)
-@pytest.mark.usefixtures("logs")  # judge() reads it
-def test_each_operation_with(
-    credential: str, scene: Scene, system: System, metrics: Metrics, unchanged: Unchanged
-) -> None:
+@pytest.mark.usefixtures("logs", "unchanged")  # judge_row() reads them
+def test_each_operation_with(credential: str, scene: Scene) -> None:
     """A credential opens what the table says; all else is refused, logged, counted and changes nothing (000 A: 401)."""
-    row = TABLE[credential]
-    cells = {name: row[one.caller] for name, one in CALLS.items() if row[one.caller] != NOT_JUDGED}
-    opened = [name for name, cell in cells.items() if cell == ACCEPTED and CALLS[name].caller != "open"]
-    mine = Scene.of(system) if opened else scene
-    proof = CREDENTIALS[credential](mine)
-    with unchanged(), metrics.moves(failures(list(cells.values()))):
-        answers = {name: send(system.api, name, proof, mine.about) for name in cells if name not in opened}
-        for name, answer in answers.items():
-            with naming(name, credential):
-                judge(answer, name, cells[name], system)
-    for name in sorted(opened, key=lambda name: ENDING.index(CALLS[name].method)):
-        with naming(name, credential):
-            judge(send(system.api, name, proof, mine.about), name, ACCEPTED, system)
+    judge_row(credential, CREDENTIALS[credential], scene)
 
 
 @case("authorisation/002")
@@ -102,7 +42,7 @@ def test_the_table_is_complete() -> None:
     """Each operation of openapi.yaml is in the table, under the caller that its security names (api.md: callers)."""
     contract = Contract.load()
     assert {one.id: caller(one) for one in contract.operations} == {name: one.caller for name, one in CALLS.items()}
-    assert CREDENTIALS.keys() | {"replayed"} == TABLE.keys()
+    assert CREDENTIALS.keys() | KEYS.keys() | {"replayed"} == TABLE.keys()
 
 
 def caller(operation: Operation) -> str:
@@ -113,9 +53,11 @@ def caller(operation: Operation) -> str:
     schemes = {name for one in written["security"] for name in one}
     if {} in written["security"] or not schemes:
         return "open"
+    if schemes == {"adminKey", "apiKey"}:
+        return "admin"
     if len(schemes) > 1:
         return "download"
-    return {"deviceToken": "device", "enrolmentToken": "enrolment", "adminKey": "admin"}[schemes.pop()]
+    return {"deviceToken": "device", "enrolmentToken": "enrolment"}[schemes.pop()]
 
 
 @case("authorisation/003", "completeAction 200", "sendCommand 200", "registerDevice 401")

@@ -14,6 +14,7 @@ from acceptance.system.system import System
 # Written down a second time, beside the backend's own list: neither may grow without the other.
 RIGHTS = {
     "alembic_version": "SELECT",
+    "api_keys": "SELECT UPDATE(last_used_at)",
     "apk_download_events": "DELETE INSERT SELECT UPDATE",
     "apk_versions": "INSERT SELECT",
     "commands": "DELETE INSERT SELECT UPDATE",
@@ -31,9 +32,18 @@ FUNCTIONS = {"nexmdm_ensure_heartbeat_partitions": "EXECUTE", "nexmdm_drop_heart
 # Every right of every relation and function, by whatever way the role has it.
 _HELD = """
     select relname as object, string_agg(r, ' ' order by r) as rights
-    from pg_class, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as r
-    where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')
-        and has_table_privilege(%(role)s, oid, r)
+    from (
+        select relname, r from pg_class,
+            unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) as r
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')
+            and has_table_privilege(%(role)s, oid, r)
+        union all
+        select relname, r || '(' || attname || ')' from pg_class join pg_attribute on attrelid = pg_class.oid,
+            unnest(array['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) as r
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'm')
+            and attnum > 0 and not attisdropped and not has_table_privilege(%(role)s, pg_class.oid, r)
+            and has_column_privilege(%(role)s, pg_class.oid, attnum, r)
+    ) as one
     group by relname
     union all
     select proname, 'EXECUTE' from pg_proc

@@ -14,7 +14,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-ISSUED: Final = re.compile("nx(?:e|d_[0-9a-f]{32})_([A-Za-z0-9_-]{43})([A-Za-z0-9_-]{11})?")
+ISSUED: Final = re.compile("nx(?:e|k|d_[0-9a-f]{32})_([A-Za-z0-9_-]{43})([A-Za-z0-9_-]{11})?")
 _SHAPES: Final = re.compile(f"{ISSUED.pattern}|-----BEGIN [A-Z ]*PRIVATE KEY")
 _LONG_WORD: Final = re.compile("[A-Za-z0-9_-]{43,}")
 _SHORTEST: Final = 8  # a shorter value would be found in ordinary text

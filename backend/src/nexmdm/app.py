@@ -25,7 +25,7 @@ from nexmdm.http.failed_auth import RULE, LimitedSources
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
 from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
-from nexmdm.http.runtime import Runtime
+from nexmdm.http.runtime import Runtime, of_service
 from nexmdm.http.service import Service
 from nexmdm.jobs.metrics import job_failures
 from nexmdm.kernel import metrics
@@ -109,7 +109,7 @@ def _seed_metrics() -> None:
     metrics.seed(http_metrics.auth_failures, refusals)
 
 
-async def _refuse_switched_off() -> None:
+async def _refuse_switched_off(_request: Request) -> None:
     raise Problem(SERVICE_UNAVAILABLE)
 
 
@@ -130,7 +130,8 @@ def create_api(settings: Settings | None) -> FastAPI:
     for service in SERVICES:
         for router in service.routers:
             # First of all: a service that is switched off judges no credential.
-            app.include_router(router, dependencies=[] if service in on else [Depends(_refuse_switched_off)])
+            first = of_service(service.name) if service in on else _refuse_switched_off
+            app.include_router(router, dependencies=[Depends(first)])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)

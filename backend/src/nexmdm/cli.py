@@ -28,6 +28,8 @@ app = typer.Typer(
 )
 retention_app = typer.Typer(no_args_is_help=True, help="Delete what is past its days.")
 app.add_typer(retention_app, name="retention")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys: named admins. Run as the owner of the database.")
+app.add_typer(keys_app, name="keys")
 
 FAILED = 1
 BAD_CONFIGURATION = 2
@@ -157,6 +159,57 @@ def retention_run() -> None:
                 await retention.run(db.engine, settings, switched_on(settings), datetime.now(UTC))
 
         asyncio.run(run())
+
+
+@contextmanager
+def _keys_of_the_owner() -> Iterator[str]:
+    """The database URL of a command about API keys. A refusal is one line."""
+    with _one_line_errors():
+        url = configuration.migration_url()
+        from nexmdm.kernel.keys import KeyRefused
+
+        try:
+            yield url
+        except KeyRefused as error:
+            _complain(f"{error}")
+            raise typer.Exit(FAILED) from None
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What the key is known by, in logs too; never given twice.")],
+    role: Annotated[str, typer.Option(help="What it may do: admin.")],
+    services: Annotated[
+        str | None, typer.Option(help="The services it is good for, with commas between. All if left out.")
+    ] = None,
+) -> None:
+    """Make a key and print it, this once, as one JSON object."""
+    with _keys_of_the_owner() as url:
+        from nexmdm.app import SERVICES
+        from nexmdm.kernel import keys
+
+        known = [service.name for service in SERVICES]
+        wanted = None if services is None else [service.strip() for service in services.split(",")]
+        key, row = asyncio.run(keys.create(url, name, role, wanted, known))
+        typer.echo(json.dumps({"key": key, **row.shown()}))
+
+
+@keys_app.command("list")
+def keys_list() -> None:
+    """Print all keys as a JSON array, without the keys themselves."""
+    with _keys_of_the_owner() as url:
+        from nexmdm.kernel import keys
+
+        typer.echo(json.dumps([row.shown() for row in asyncio.run(keys.listing(url))]))
+
+
+@keys_app.command("revoke")
+def keys_revoke(name: Annotated[str, typer.Argument(help="The name that the key was made with.")]) -> None:
+    """Revoke a key: its next request is refused, everywhere."""
+    with _keys_of_the_owner() as url:
+        from nexmdm.kernel import keys
+
+        typer.echo(json.dumps(asyncio.run(keys.revoke(url, name)).shown()))
 
 
 @app.command("check-config")

@@ -51,6 +51,9 @@ async def listed(connection: asyncpg.Connection[Any], quoted: str) -> dict[str, 
         SELECT relname AS object, privilege_type AS held FROM pg_class, aclexplode(relacl)
             WHERE grantee = $1::text::regrole::oid
         UNION ALL
+        SELECT attrelid::regclass::text, privilege_type || ' (' || attname || ')' FROM pg_attribute, aclexplode(attacl)
+            WHERE grantee = $1::text::regrole::oid
+        UNION ALL
         SELECT proname, privilege_type FROM pg_proc, aclexplode(proacl) WHERE grantee = $1::text::regrole::oid
         UNION ALL
         SELECT 'schema ' || nspname, privilege_type FROM pg_namespace, aclexplode(nspacl)
@@ -74,6 +77,7 @@ EXACTLY = {
 async def test_the_catalogue_has_the_rights_and_no_other(url: str, role: str, quoted: str, connection: Any) -> None:
     await connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {quoted}")
     await connection.execute(f"GRANT ALL ON SCHEMA public TO {quoted}")
+    await connection.execute(f"GRANT UPDATE (role, last_used_at) ON api_keys TO {quoted}")
     await grants.grant(url, role, RIGHTS)
     assert await listed(connection, quoted) == EXACTLY
     await grants.grant(url, role, RIGHTS)
@@ -96,6 +100,9 @@ async def test_what_another_role_gives_is_refused(url: str, role: str, quoted: s
     assert await listed(connection, quoted) == {}, "all or nothing"
     await connection.execute(f"REVOKE pg_write_all_data FROM {quoted}; GRANT TRUNCATE ON devices TO PUBLIC")
     with pytest.raises(grants.GrantError, match=r": devices TRUNCATE$"):
+        await grants.grant(url, role, RIGHTS)
+    await connection.execute("REVOKE TRUNCATE ON devices FROM PUBLIC; GRANT UPDATE (key_hash) ON api_keys TO PUBLIC")
+    with pytest.raises(grants.GrantError, match=r": api_keys UPDATE \(key_hash\)$"):
         await grants.grant(url, role, RIGHTS)
 
 
@@ -126,12 +133,14 @@ async def test_an_unknown_role_and_an_empty_database_are_told_apart(empty_databa
 async def test_what_is_missing_is_named(url: str, role: str, quoted: str, engine: AsyncEngine, connection: Any) -> None:
     await grants.grant(url, role, RIGHTS)
     await connection.execute(f"REVOKE UPDATE ON devices FROM {quoted}")
+    await connection.execute(f"REVOKE UPDATE (last_used_at) ON api_keys FROM {quoted}")
     await connection.execute(f"REVOKE EXECUTE ON FUNCTION nexmdm_drop_heartbeat_partitions(date) FROM {quoted}")
     async with engine.connect() as session:
         assert await grants.missing(session, RIGHTS) == []  # the owner
         await session.exec_driver_sql(f"SET ROLE {quoted}")
         assert await grants.missing(session, RIGHTS) == [
             "EXECUTE on nexmdm_drop_heartbeat_partitions(date)",
+            "UPDATE (last_used_at) on api_keys",
             "UPDATE on devices",
         ]
 

@@ -17,7 +17,7 @@ from nexmdm.fleet.events import TOKEN_CREATE, TOKEN_REVOKE
 from nexmdm.fleet.problems import TOKEN_NOT_ACTIVE, TOKEN_NOT_FOUND
 from nexmdm.fleet.state import fleet
 from nexmdm.fleet.tables.devices import EnrollmentToken
-from nexmdm.http.admin_auth import ADMIN, ADMIN_ONLY
+from nexmdm.http.admin_auth import ADMIN_ONLY, Admin
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import Page, Paging
 from nexmdm.http.problems import OF_A_BODY, OF_AN_ADMIN
@@ -91,8 +91,8 @@ class Revocation(BaseModel):
 _batch = JsonBody[TokenBatch](TokenBatch)
 
 
-async def _creation_limit(request: Request) -> None:
-    await rate_limits.hit(database(request), "token_create", ADMIN, fleet(request).settings.limit_token_create)
+async def _creation_limit(request: Request, admin: Admin) -> None:
+    await rate_limits.hit(database(request), "token_create", admin, fleet(request).settings.limit_token_create)
 
 
 async def create_tokens(session: Session, batch: TokenBatch, issued_by: str) -> list[IssuedToken]:
@@ -148,9 +148,9 @@ async def revoke_token(session: Session, token_id: UUID) -> Revocation:
     responses=answers(*OF_A_BODY, *OF_AN_ADMIN),
     openapi_extra=_batch.openapi,
 )
-async def create(batch: Annotated[TokenBatch, Depends(_batch)], session: Session) -> IssuedTokens:
+async def create(batch: Annotated[TokenBatch, Depends(_batch)], admin: Admin, session: Session) -> IssuedTokens:
     """Issue one enrolment token per alias."""
-    return IssuedTokens(tokens=await create_tokens(session, batch, issued_by=ADMIN))
+    return IssuedTokens(tokens=await create_tokens(session, batch, issued_by=admin))
 
 
 @router.get(

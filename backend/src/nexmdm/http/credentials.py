@@ -52,12 +52,20 @@ def single_header(request: Request, header: str) -> str | None:
     return values[0] if len(values) == 1 else None
 
 
-async def bearer(request: Request) -> str:
-    """The one bearer token of the request (RFC 6750 section 2.1)."""
-    if "authorization" not in request.headers:
-        raise await refusal(request, TOKEN_MISSING)
+def bearer_token(request: Request) -> str | None:
+    """The one bearer token of the request (RFC 6750 section 2.1); None where its credentials are anything else."""
     scheme, _, rest = (single_header(request, "authorization") or "").partition(" ")
     token = rest.lstrip(" ")  # one space or more (RFC 9110, section 11.4)
     if scheme.lower() != "bearer" or not token:
+        return None
+    return token
+
+
+async def bearer(request: Request) -> str:
+    """The one bearer token of the request, which has to be there."""
+    if "authorization" not in request.headers:
+        raise await refusal(request, TOKEN_MISSING)
+    token = bearer_token(request)
+    if token is None:
         raise await refusal(request, TOKEN_INVALID)
     return token

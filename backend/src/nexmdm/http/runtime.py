@@ -1,10 +1,10 @@
-"""What a request finds in the running application: settings, database, the state of each service."""
+"""What a request finds in the running application: settings, database, its service and the state of each."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +15,7 @@ from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import Settings
 
 T = TypeVar("T")
+_SERVICE: Final = "nexmdm.service"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ def runtime(request: Request) -> Runtime:
 def database(request: Request) -> Database:
     """The Database of the application that serves the request."""
     return runtime(request).db
+
+
+def of_service(name: str) -> Callable[[Request], Awaitable[None]]:
+    """The first dependency of a service's routes: notes which service it is."""
+
+    async def note(request: Request) -> None:
+        request.scope[_SERVICE] = name
+
+    return note
+
+
+def service_of(request: Request) -> str:
+    """The name of the service that the route belongs to."""
+    name: str = request.scope[_SERVICE]
+    return name
 
 
 async def _session(request: Request) -> AsyncIterator[AsyncSession]:

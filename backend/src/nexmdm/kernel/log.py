@@ -1,6 +1,7 @@
 """The log vocabulary and its form: a JSON object per line on stdout. It decides nowhere what is worth a line.
 
-Every line has `ts, level, event, request_id, route`. The last two come from the `Origin` of the running request or job.
+Every line has `ts, level, event, request_id, route`, and `subject` where an admin asks. The last three come from the
+`Origin` of the running request or job.
 """
 
 from __future__ import annotations
@@ -55,11 +56,15 @@ def new_id() -> str:
 
 @dataclass(slots=True)
 class Origin:
-    """Whence a line comes. `scope` is a request's ASGI scope: its route is known only once the router has matched."""
+    """Whence a line comes. `scope` is a request's ASGI scope: its route is known only once the router has matched.
+
+    subject: the admin who makes the request, once that is known.
+    """
 
     request_id: str = field(default_factory=new_id)
     name: str = "server"
     scope: MutableMapping[str, Any] | None = None
+    subject: str | None = None
 
     @property
     def route(self) -> str:
@@ -88,6 +93,8 @@ def _rendered(event: Event, name: str, fields: dict[str, Any]) -> bytes:
         "route": source.route,
         **fields,
     }
+    if source.subject is not None:
+        line["subject"] = source.subject
     try:
         return orjson.dumps(line, default=str, option=_FORM)
     except TypeError:  # half of a surrogate pair, more than 64 bits: no reason to fail whoever logs it

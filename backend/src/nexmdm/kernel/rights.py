@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """By table, the rights on it, such as ("SELECT", "INSERT"); functions by signature.
+    """By table, the rights on it, such as ("SELECT", "UPDATE (a_column)"); functions by signature.
 
     `owner_functions` are those that only the owner of the schema may call.
     """
@@ -23,6 +23,7 @@ class Rights:
 KERNEL: Final = Rights(
     {
         "alembic_version": ("SELECT",),
+        "api_keys": ("SELECT", "UPDATE (last_used_at)"),  # it makes no key, and makes none good again
         "rate_limits": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "scheduled_jobs": ("SELECT", "INSERT", "UPDATE"),
         "signing_keys": ("SELECT",),

@@ -1,14 +1,17 @@
-"""What the processes share through the database: spent rate limits, the last run of periodic jobs, signing keys.
+"""What the processes share through the database: rate limits, runs of periodic jobs, signing keys, API keys.
 
-No row here belongs to a service. Only the keys are worth a backup.
+No row here belongs to a service. Only both kinds of keys are worth a backup.
 """
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import CheckConstraint, LargeBinary, PrimaryKeyConstraint, Text
+from sqlalchemy import ARRAY, CheckConstraint, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import count, maybe_moment, moment, words
+from nexmdm.kernel.columns import count, maybe_moment, maybe_words, moment, one_of, words
+
+KEY_ROLES: Final = ("admin",)
 
 
 class RateLimit(SQLModel, table=True):
@@ -42,3 +45,24 @@ class ScheduledJob(SQLModel, table=True):
     __tablename__ = "scheduled_jobs"
     name: str = Field(primary_key=True, sa_type=Text)
     last_run_at: datetime | None = maybe_moment()
+
+
+class ApiKey(SQLModel, table=True):
+    """A named credential (`kernel.keys`). `services` null: all of them. `zone` is null while no service has zones."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        CheckConstraint("name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'", name="name"),
+        one_of("role", KEY_ROLES),
+        CheckConstraint("cardinality(services) > 0 AND array_position(services, NULL) IS NULL", name="services"),
+        CheckConstraint("key_hash ~ '^[0-9a-f]{64}$'", name="key_hash"),
+        UniqueConstraint("key_hash", name="uq_api_keys_key_hash"),
+    )
+    name: str = Field(primary_key=True, sa_type=Text)
+    role: str = words()
+    services: list[str] | None = Field(default=None, sa_type=ARRAY(Text))
+    zone: str | None = maybe_words()
+    key_hash: str = words()
+    created_at: datetime = moment(default="now()")
+    last_used_at: datetime | None = maybe_moment()
+    revoked_at: datetime | None = maybe_moment()

@@ -19,8 +19,12 @@ from nexmdm.schema import migrations
 _MISSING: Final = text(
     """
     SELECT right_name || ' on ' || table_name AS missing
-    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) AS wanted(table_name, right_name)
-    WHERE NOT has_table_privilege(table_name, right_name)
+    FROM unnest(CAST(:tables AS text[]), CAST(:rights AS text[])) AS wanted(table_name, right_name),
+        regexp_match(right_name, '(\\w+) \\((\\w+)\\)') AS part
+    WHERE NOT CASE
+        WHEN part IS NULL THEN has_table_privilege(table_name, right_name)
+        ELSE has_column_privilege(table_name, part[2], part[1])
+    END
     UNION ALL
     SELECT 'EXECUTE on ' || signature FROM unnest(CAST(:functions AS text[])) AS signature
     WHERE NOT has_function_privilege(signature, 'EXECUTE')
@@ -33,6 +37,12 @@ _HELD: Final = """
     FROM pg_class AS c, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) AS r
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
         AND has_table_privilege($1::name, c.oid, r)
+    UNION ALL
+    SELECT c.relname || ' ' || r || ' (' || a.attname || ')'
+    FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped,
+        unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'REFERENCES']) AS r
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        AND has_column_privilege($1::name, c.oid, a.attnum, r) AND NOT has_table_privilege($1::name, c.oid, r)
     UNION ALL
     SELECT 'schema public CREATE' WHERE has_schema_privilege($1::name, 'public', 'CREATE')
     ORDER BY held

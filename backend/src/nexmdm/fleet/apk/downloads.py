@@ -29,7 +29,7 @@ from nexmdm.http.conditional import Validators
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import ADMIN_REQUIRED, PRECONDITION_FAILED, TOKEN_MISSING
 from nexmdm.http.runtime import Session, database
-from nexmdm.kernel import rate_limits
+from nexmdm.kernel import keys, rate_limits
 from nexmdm.kernel.columns import IpAddress
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
@@ -49,9 +49,10 @@ _REFUSALS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who downloads: an enrolment token, or an admin where `token_id` is None. `ip` is null where there is none."""
+    """Who downloads: an enrolment token, or an admin. `ip` is None where there is none."""
 
     token_id: UUID | None
+    admin: str | None
     ip: IpAddress | None
 
     def source(self, claimed: str) -> str:
@@ -60,21 +61,21 @@ class Caller:
 
 
 async def _caller(request: Request) -> Caller:
-    """Judge the credential, X-Admin first where there is one; then the burst limits."""
+    """Judge the credential, that of an admin where there is X-Admin or an API key; then the burst limits."""
     settings, db = fleet(request).settings, database(request)
     host = credentials.client_ip(request)
     token_id: UUID | None = None
-    if "x-admin" in request.headers:
-        await admin_auth.require_admin(request)
-        await rate_limits.hit(db, "admin", admin_auth.ADMIN, settings.limit_admin)
+    admin: str | None = None
+    if "x-admin" in request.headers or (credentials.bearer_token(request) or "").startswith(keys.PREFIX):
+        admin = await admin_auth.limited_admin(request)
     else:
         token_id = (await auth.active_enrolment_token(request)).token_id
         await rate_limits.hit(db, "apk_token", str(token_id), settings.limit_apk_token)
     await rate_limits.hit(db, "apk_ip", host or "unknown", settings.limit_apk_ip)
     try:
-        return Caller(token_id, ip_address((host or "").partition("%")[0]))
+        return Caller(token_id, admin, ip_address((host or "").partition("%")[0]))
     except ValueError:  # a client on a unix socket has no address
-        return Caller(token_id, None)
+        return Caller(token_id, admin, None)
 
 
 async def latest_build(session: Session, package_name: str, build_type: str) -> ApkVersion:
@@ -111,9 +112,8 @@ def wanted_range(value: str | None, size: int) -> tuple[int, int] | None:
 
 async def record_download(session: Session, build: ApkVersion, caller: Caller, source: str) -> None:
     """Keep who fetched what; committed before the first byte leaves."""
-    admin = admin_auth.ADMIN if caller.token_id is None else None
     event = ApkDownloadEvent(
-        build_id=build.build_id, source=source, token_id=caller.token_id, admin_user=admin, ip=caller.ip
+        build_id=build.build_id, source=source, token_id=caller.token_id, admin_user=caller.admin, ip=caller.ip
     )
     session.add(event)
     with Operation("create", "apk_download_events", build_id=build.build_id):
@@ -176,7 +176,7 @@ router = APIRouter(
     tags=["apk"],
     dependencies=[
         auth.DescribeEnrolment,
-        admin_auth.DescribeAdmin,
+        *admin_auth.DESCRIBED,
         Depends(_caller),
         Depends(refuse_repeated_parameters),
     ],
