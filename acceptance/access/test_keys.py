@@ -75,7 +75,7 @@ def test_a_key_is_good_for_its_services_only(two_workers: System) -> None:
         refused(ask(system, scraper), 403, "admin_required")
 
 
-@case("keys/004", "* 503")
+@case("keys/004", "* 503", slow="stops its PostgreSQL")
 def test_without_the_database_no_key_is_let_in(fresh_backend: FreshBackend) -> None:
     """While PostgreSQL is down a key is a 503, good or not, and what has no form of a key a 403 (issue 12)."""
     system: System = fresh_backend(own_postgres=True)
