@@ -33,7 +33,7 @@ async def checks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 @pytest.fixture
 def tokens(db: Database) -> DeviceTokens:
-    return DeviceTokens(db, Hashing(10), 2)
+    return DeviceTokens(db, Hashing(4), 2)
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ async def test_an_issued_token_is_known_and_is_good_elsewhere(
     token = await tokens.issue(device, 1, secret)
     assert tokens.known(token) == await tokens.identify(token)
     assert checks == []
-    elsewhere = await DeviceTokens(db, Hashing(10), 2).identify(token)
+    elsewhere = await DeviceTokens(db, Hashing(4), 2).identify(token)
     assert elsewhere is not None
     assert elsewhere.device_id == device
 
@@ -114,7 +114,7 @@ async def test_a_caller_that_leaves_does_not_fail_the_others(tokens: DeviceToken
 async def test_where_too_many_wait_the_rest_is_turned_away_and_comes_in_later(
     db: Database, key: bytes, connection: asyncpg.Connection[Any]
 ) -> None:
-    tokens = DeviceTokens(db, Hashing(10, places=3), 100)
+    tokens = DeviceTokens(db, Hashing(4, places=3), 100)
     devices = [await store_device(connection) for _ in range(5)]
     found = await asyncio.gather(*(tokens.identify(token_of(key, one)) for one in devices), return_exceptions=True)
     turned_away = [one for one in found if isinstance(one, Problem)]
@@ -126,7 +126,7 @@ async def test_where_too_many_wait_the_rest_is_turned_away_and_comes_in_later(
 async def test_the_fast_lane_turns_away_only_what_has_to_be_hashed(
     db: Database, key: bytes, connection: asyncpg.Connection[Any]
 ) -> None:
-    hashing = Hashing(10, places=1)
+    hashing = Hashing(4, places=1)
     tokens = DeviceTokens(db, hashing, 100)
     device = await store_device(connection)
     dead, cold = token_of(key, device, "d" * 43), token_of(key, await store_device(connection))

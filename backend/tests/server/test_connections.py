@@ -17,6 +17,7 @@ from support.database import settings_for
 from uvicorn.server import ServerState
 
 from nexmdm.http.framing import is_clear
+from nexmdm.server import connections
 from nexmdm.server.connections import STATE, Connections, places
 from nexmdm.server.guarded_connection import GuardedConnection
 
@@ -24,7 +25,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class Served:
-    """A listener with two places, a second for a head and one for a stall, and what its application saw."""
+    """A listener with two places, and what its application saw."""
 
     port: int
     guard: Connections
@@ -64,9 +65,22 @@ class Served:
 
 
 @pytest.fixture
-async def served() -> AsyncIterator[Served]:
+def timeout_s() -> float:
+    """What `served` allows for a head, and for a stall."""
+    return 1
+
+
+BEYOND_S = 0.5  # every limit of an `impatient` listener
+impatient = pytest.mark.parametrize("timeout_s", [0.1], ids=["impatient"])
+
+
+@pytest.fixture
+async def served(timeout_s: float, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    monkeypatch.setattr(connections, "_SWEEP_S", timeout_s)
     made = Served()
-    settings = settings_for("postgresql://u@h/d", max_connections=2, head_timeout_s=1, stall_timeout_s=1)
+    settings = settings_for(
+        "postgresql://u@h/d", max_connections=2, head_timeout_s=timeout_s, stall_timeout_s=timeout_s
+    )
     config = uvicorn.Config(made.app, interface="asgi3", http=GuardedConnection, log_config=None, access_log=False)
     config.load()
     async with Connections(settings) as guard:
@@ -100,6 +114,7 @@ async def test_a_place_is_free_again_when_its_connection_ends(served: Served) ->
     other[1].close()
 
 
+@impatient
 async def test_a_slow_body_is_told_so_and_the_application_sees_its_end(served: Served) -> None:
     streams = await served.connect(b"POST / HTTP/1.1\r\nHost: x\r\nX-Request-ID: r-1\r\nContent-Length: 9\r\n\r\n1234")
     answer = await rest(streams)
@@ -108,29 +123,32 @@ async def test_a_slow_body_is_told_so_and_the_application_sees_its_end(served: S
     assert served.saw == [None]
 
 
+@impatient
 async def test_what_waits_for_us_has_all_the_time(served: Served) -> None:
     served.may_answer.clear()
     streams = await served.connect(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-    await asyncio.sleep(3)
+    await asyncio.sleep(BEYOND_S)
     served.may_answer.set()
     assert (await rest(streams)).endswith(b"\r\n\r\napp")
 
 
+@impatient
 async def test_an_unfinished_request_does_not_cost_the_one_before_its_answer(served: Served) -> None:
     served.may_answer.clear()
     streams = await served.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST / HT")
-    await asyncio.sleep(3)
+    await asyncio.sleep(BEYOND_S)
     served.may_answer.set()
     answer = await rest(streams)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+@impatient
 async def test_who_sends_no_more_is_answered_and_its_place_is_free(served: Served) -> None:
     served.may_answer.clear()
     streams = await served.connect(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     streams[1].write_eof()
-    await asyncio.sleep(3)  # beyond every limit: it waits for us
+    await asyncio.sleep(BEYOND_S)  # it waits for us
     served.may_answer.set()
     answer = await rest(streams)
     assert answer.startswith(b"HTTP/1.1 200 ")

@@ -22,6 +22,7 @@ KEEP_ALIVE_S: Final = 75
 _CROWDED: Final = 0.9  # of the places taken: from here on an idle connection is kept for `_CROWDED_IDLE_S` only
 _CROWDED_IDLE_S: Final = 5
 _DESCRIPTORS_KEPT: Final = 256  # for the database, files of metrics and builds, the log
+_SWEEP_S: Final = 1
 _YIELD_EVERY: Final = 500  # connections that a sweep looks at, about a millisecond, before others have their turn
 
 
@@ -91,7 +92,7 @@ class Connections:
     async def _sweep_for_ever(self) -> None:
         now = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(_SWEEP_S)
             allowed_s = self.allowed_s()
             for number, connection in enumerate(tuple(self._open), 1):
                 connection.look(now(), allowed_s)
