@@ -345,7 +345,9 @@ def backend(session: nox.Session) -> None:
 def run_backend(session: nox.Session, *, slow: bool = False) -> None:
     tester = environments.ensure_backend_tests(say=session.log)
     launcher = environments.ensure("harness", say=session.log)
-    inner = ["--", str(tester), *pytest(session, "backend", "backend/tests", slow=slow)]
+    arguments = pytest(session, "backend", "backend/tests", slow=slow)
+    workers = 0 if session.posargs else os.cpu_count() or 1  # a few tests are over before the workers have begun
+    inner = ["--", str(tester), *arguments[:2], "-n", str(workers), *arguments[2:]]
     with within_budget(session, "backend-slow" if slow else "backend"):
         run(session, launcher, "-m", "harness", "run", "--only", "postgres", *inner, env={"PYTHONPATH": str(ROOT)})
 

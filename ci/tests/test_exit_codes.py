@@ -41,11 +41,10 @@ def test_the_worst_code_of_all(nox_code: int, noted: list[int], code: int) -> No
 @pytest.mark.parametrize(
     "text, code, of_nox",
     [
-        ("def test_it():\n    pass\n", 0, 0),
-        ("def test_it():\n    assert not 'right'\n", 1, 1),
-        ("", 2, 1),
+        pytest.param("def test_it():\n    pass\n", 0, 0, id="pass", marks=pytest.mark.slow),
+        pytest.param("def test_it():\n    assert not 'right'\n", 1, 1, id="fail"),
+        pytest.param("", 2, 1, id="nothing to say", marks=pytest.mark.slow),
     ],
-    ids=["pass", "fail", "nothing to say"],
 )
 def test_the_shell_sees_what_the_program_said(tmp_path: Path, text: str, code: int, of_nox: int) -> None:
     file = tmp_path / "test_it.py"
@@ -68,6 +67,7 @@ def playground() -> Iterator[Playground]:
         yield made
 
 
+@pytest.mark.slow
 def test_a_stack_in_the_background_of_a_script_ends_by_sigterm(tmp_path: Path, playground: Playground) -> None:
     """A shell without a terminal has its background jobs ignore SIGINT; `up --help` says so."""
     up = f"{python_with_nox()} noxfile.py -s up -- --env-file {tmp_path}/stack.env"

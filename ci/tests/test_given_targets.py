@@ -47,12 +47,12 @@ def secured(plain: str, authority: tuple[Path, ssl.SSLContext]) -> Iterator[str]
     "command, said",
     [
         (("acceptance",), f"acceptance: {NO_KEYS}"),
-        (("chaos", "--sample"), f"chaos: {NO_KEYS}"),
+        pytest.param(("chaos", "--sample"), f"chaos: {NO_KEYS}", marks=pytest.mark.slow),
         (CONTRACT, f"harness: {NO_KEYS}"),
-        (("sim20",), f"harness: {NO_KEYS}"),
-        (("load", "fanout"), f"harness: {NO_KEYS}"),
-        (("bench", "--quick"), f"bench: {OWN.format('bench')}"),
-        (("mutants", "--only", "heartbeat/*"), f"mutants: {OWN.format('mutants')}"),
+        pytest.param(("sim20",), f"harness: {NO_KEYS}", marks=pytest.mark.slow),
+        pytest.param(("load", "fanout"), f"harness: {NO_KEYS}", marks=pytest.mark.slow),
+        pytest.param(("bench", "--quick"), f"bench: {OWN.format('bench')}", marks=pytest.mark.slow),
+        pytest.param(("mutants", "--only", "heartbeat/*"), f"mutants: {OWN.format('mutants')}", marks=pytest.mark.slow),
         (("up",), "harness: NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
@@ -61,6 +61,7 @@ def test_without_its_keys(tmp_path: Path, command: tuple[str, ...], said: str) -
     assert refused(tmp_path, {"NEXMDM_BASE_URL": "http://127.0.0.1:9"}, command) == said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command, base_url, more, said",
     [
@@ -93,6 +94,7 @@ def test_wrong_set_ups(
     assert refused(tmp_path, given, command).startswith(f"{speaker}: {said}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["load/sim20.py", "load/fleet_scale.py"])
 def test_a_locust_file_says_it_too(tmp_path: Path, file: str) -> None:
     locust = environments.ensure("load", say=print).with_name("locust")
@@ -128,6 +130,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command, proofs",
     [

@@ -183,6 +183,7 @@ def test_the_command_writes_each_folder_and_prints_where(tmp_path: Path, capsys:
     assert render(folders[0]) == (folders[0] / "report.html").read_text(encoding="utf-8"), "a second one differs"
 
 
+@pytest.mark.slow
 def test_an_hour_of_more_than_a_hundred_devices_stays_below_two_megabytes(tmp_path: Path) -> None:
     folder = builder.soaked(tmp_path / "run")
     builder.latency(folder, {f"kind{n}": (3, 4.0 + n) for n in range(6)}, 3600)

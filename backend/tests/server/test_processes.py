@@ -52,6 +52,7 @@ def gone(processes: list[psutil.Process]) -> bool:
     return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(serve: subprocess.Popen[bytes]) -> None:
     victim = workers(serve)[0]
     victim.kill()
@@ -66,6 +67,7 @@ def test_a_parent_that_is_killed_takes_its_workers_along(serve: subprocess.Popen
     assert not list(tmp_path.iterdir()), "nothing is left in the temporary directory"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_all_with_exit_code_0(serve: subprocess.Popen[bytes], number: signal.Signals) -> None:
     children = workers(serve)

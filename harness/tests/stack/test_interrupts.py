@@ -78,6 +78,7 @@ def wait_for_process(playground: Playground, word: str) -> None:
     eventually(lambda: any(word in line for line in playground.processes()), 20, what=f"a process {word}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after_s, number", MOMENTS)
 def test_at_any_moment_of_the_start(
     launch: Launch, playground: Playground, after_s: float, number: signal.Signals
@@ -91,6 +92,7 @@ def test_at_any_moment_of_the_start(
     eventually(playground.is_clean, 10 if number == signal.SIGKILL else 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mode, phase, number",
     [
@@ -120,6 +122,7 @@ def test_in_each_phase_of_the_start(
         assert said.splitlines()[-1] == f"harness: stopped by {number.name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=lambda number: number.name)
 def test_while_the_programs_are_copied_for_the_first_time(launch: Launch, number: signal.Signals) -> None:
     with new_playground() as fresh:
@@ -173,6 +176,7 @@ def test_an_env_file_that_cannot_be_written_is_one_clear_line(launch: Launch, tm
     assert f"harness: --env-file {tmp_path}/none/stack.env: No such file or directory" in said
 
 
+@pytest.mark.slow
 def test_up_ends_when_its_backend_dies(launch: Launch, playground: Playground) -> None:
     process = launch("up")
     os.kill(int(str(is_up(process)["backend_pid"])), signal.SIGKILL)
@@ -182,6 +186,7 @@ def test_up_ends_when_its_backend_dies(launch: Launch, playground: Playground) -
     assert playground.is_clean()
 
 
+@pytest.mark.slow
 def test_a_second_signal_does_not_wait(launch: Launch, playground: Playground) -> None:
     process = launch("up", mode="ignore_sigterm")
     is_up(process)
@@ -194,6 +199,7 @@ def test_a_second_signal_does_not_wait(launch: Launch, playground: Playground) -
     eventually(playground.is_clean, 5)
 
 
+@pytest.mark.slow
 def test_a_process_that_left_its_group_is_found_when_the_launcher_is_killed(
     launch: Launch, playground: Playground
 ) -> None:
@@ -204,6 +210,7 @@ def test_a_process_that_left_its_group_is_found_when_the_launcher_is_killed(
     eventually(playground.is_clean, 10)
 
 
+@pytest.mark.slow
 def test_a_paused_server_is_ended_too(playground: Playground, tmp_path: Path) -> None:
     script = tmp_path / "pause.py"
     script.write_text(
@@ -215,6 +222,7 @@ def test_a_paused_server_is_ended_too(playground: Playground, tmp_path: Path) ->
     eventually(playground.is_clean, 15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_run_passes_the_signal_on_and_lets_the_command_finish_its_report(
     launch: Launch, playground: Playground, tmp_path: Path, number: signal.Signals
@@ -237,6 +245,7 @@ def test_run_passes_the_signal_on_and_lets_the_command_finish_its_report(
     assert playground.is_clean()
 
 
+@pytest.mark.slow
 def test_sigterm_after_ctrl_c_does_not_cut_the_report_short(
     launch: Launch, playground: Playground, tmp_path: Path
 ) -> None:
@@ -260,6 +269,7 @@ def test_sigterm_after_ctrl_c_does_not_cut_the_report_short(
     assert playground.is_clean()
 
 
+@pytest.mark.slow
 def test_a_killed_run_takes_its_command_along(launch: Launch, playground: Playground) -> None:
     process = launch("run", "--", "sh", "-c", "sleep 3600 & echo begun; sleep 3600")
     assert process.stdout is not None

@@ -54,6 +54,7 @@ def test_the_command_runs_beside_the_stack_and_its_exit_code_is_ours(run: Run) -
     assert "harness: ready after" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_gets_every_variable_of_the_target(run: Run) -> None:
     done = run("run", "--workers", "2", "--", "sh", "-c", "env")
     given = dict(line.partition("=")[::2] for line in done.stdout.splitlines())
@@ -78,6 +79,7 @@ def test_only_postgres_starts_nothing_else(run: Run) -> None:
     assert (done.returncode, done.stdout) == (0, "[(1,)]\n"), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("only", [[], ["--only", "postgres"]])
 def test_a_given_server_is_used_and_left_clean(run: Run, only: list[str]) -> None:
     with Postgres.start() as server:
