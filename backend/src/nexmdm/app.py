@@ -21,7 +21,7 @@ from nexmdm.fleet.service import SERVICE as FLEET
 from nexmdm.http import metrics as http_metrics
 from nexmdm.http.access_log import Telemetry
 from nexmdm.http.admission import Admission
-from nexmdm.http.failed_auth import RULE, LimitedSources
+from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
 from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
@@ -79,7 +79,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
     async with AsyncExitStack() as stack:
         guard = await stack.enter_async_context(Connections(settings))
         db = await stack.enter_async_context(aclosing(Database(settings)))
-        running = Runtime(settings, db, LimitedSources(settings.limit_auth_fail), rights())
+        running = Runtime(settings, db, BlockedAddresses(settings.limit_auth_fail), rights())
         for service in services:
             if service.lifespan is not None:
                 running.add(await stack.enter_async_context(service.lifespan(running)))
@@ -90,7 +90,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         yield {
             connections.STATE: guard,
             fast_lane.STATE: endpoints[0] if endpoints else None,
-            fast_lane.PACE: stack.enter_context(event_loop_lag.kept()),
+            fast_lane.LAG: stack.enter_context(event_loop_lag.measured()),
             fast_lane.PROBE: HealthAtOnce(settings, lambda: any(answer(running) for answer in answers)),
         }
 

@@ -11,7 +11,7 @@ import bcrypt
 import pytest
 from support.database import TOKEN_SECRET, store_device
 
-from nexmdm.fleet.device_tokens import DeviceTokens, ticket
+from nexmdm.fleet.device_tokens import DeviceTokens, mac_suffix
 from nexmdm.kernel.bcrypt_pool import Hashing
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.problems import Problem
@@ -48,7 +48,7 @@ async def key(connection: asyncpg.Connection[Any]) -> bytes:
 
 
 def token_of(key: bytes, device: UUID, secret: str = TOKEN_SECRET) -> str:
-    return f"nxd_{device.hex}_{secret}{ticket(key, device, secret)}"
+    return f"nxd_{device.hex}_{secret}{mac_suffix(key, device, secret)}"
 
 
 async def test_racing_requests_with_one_token_cost_one_check(
@@ -63,7 +63,7 @@ async def test_a_token_that_somebody_made_up_costs_no_check(
     tokens: DeviceTokens, device: UUID, key: bytes, checks: list[bytes]
 ) -> None:
     good = token_of(key, device)
-    another = ticket(bytes(32), device, TOKEN_SECRET)
+    another = mac_suffix(bytes(32), device, TOKEN_SECRET)
     wrong = [
         good[:-11],  # as it would be without a ticket
         good[:-11] + another,
@@ -85,7 +85,7 @@ async def test_a_token_of_before_is_refused_and_checked_once(
 async def test_an_issued_token_is_known_and_is_good_elsewhere(
     tokens: DeviceTokens, db: Database, connection: asyncpg.Connection[Any], checks: list[bytes]
 ) -> None:
-    secret, token_hash = await tokens.draw()
+    secret, token_hash = await tokens.generate()
     device = await store_device(connection, token_hash=token_hash)
     token = await tokens.issue(device, 1, secret)
     assert tokens.known(token) == await tokens.identify(token)
@@ -114,7 +114,7 @@ async def test_a_caller_that_leaves_does_not_fail_the_others(tokens: DeviceToken
 async def test_where_too_many_wait_the_rest_is_turned_away_and_comes_in_later(
     db: Database, key: bytes, connection: asyncpg.Connection[Any]
 ) -> None:
-    tokens = DeviceTokens(db, Hashing(4, places=3), 100)
+    tokens = DeviceTokens(db, Hashing(4, slots=3), 100)
     devices = [await store_device(connection) for _ in range(5)]
     found = await asyncio.gather(*(tokens.identify(token_of(key, one)) for one in devices), return_exceptions=True)
     turned_away = [one for one in found if isinstance(one, Problem)]
@@ -126,12 +126,12 @@ async def test_where_too_many_wait_the_rest_is_turned_away_and_comes_in_later(
 async def test_the_fast_lane_turns_away_only_what_has_to_be_hashed(
     db: Database, key: bytes, connection: asyncpg.Connection[Any]
 ) -> None:
-    hashing = Hashing(4, places=1)
+    hashing = Hashing(4, slots=1)
     tokens = DeviceTokens(db, hashing, 100)
     device = await store_device(connection)
     dead, cold = token_of(key, device, "d" * 43), token_of(key, await store_device(connection))
     assert await tokens.identify(dead) is None
-    with hashing.place():
+    with hashing.slot():
         refused = tokens.turned_away(cold)
         assert refused is not None
         assert refused.code == "overloaded"

@@ -10,7 +10,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from nexmdm.http.admission import Admission
-from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.load_shedding import reject_overloaded
 
 
 class Held:
@@ -87,6 +87,6 @@ async def test_a_place_is_given_back_after_a_fault(client: httpx.AsyncClient) ->
 
 
 def test_a_crowd_is_not_told_to_come_back_together() -> None:
-    pauses_s = {int(shed("requests", 20).headers["Retry-After"]) for _ in range(200)}
+    pauses_s = {int(reject_overloaded("requests", 20).headers["Retry-After"]) for _ in range(200)}
     assert 10 <= min(pauses_s) < max(pauses_s) <= 30
-    assert int(shed("requests", 0.01).headers["Retry-After"]) == 1
+    assert int(reject_overloaded("requests", 0.01).headers["Retry-After"]) == 1

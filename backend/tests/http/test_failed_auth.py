@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from nexmdm.http import failed_auth
-from nexmdm.http.failed_auth import LimitedSources
+from nexmdm.http.failed_auth import BlockedAddresses
 from nexmdm.kernel.settings import Limit
 
 
@@ -26,27 +26,27 @@ def alerts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_limited_source_waits_and_others_do_not(alerts: list[str]) -> None:
-    limited = LimitedSources(Limit(1, 60))
+    limited = BlockedAddresses(Limit(1, 60))
     limited.add("192.0.2.1", 30)
     assert (limited.wait_s("192.0.2.1"), limited.wait_s("192.0.2.2")) == (30, None)
 
 
 async def test_its_time_ends(alerts: list[str]) -> None:
-    limited = LimitedSources(Limit(1, 60))
+    limited = BlockedAddresses(Limit(1, 60))
     limited.add("192.0.2.1", 0)
     await asyncio.sleep(0)
     assert limited.wait_s("192.0.2.1") is None
 
 
 def test_there_is_one_alert_per_source_and_window(alerts: list[str]) -> None:
-    limited = LimitedSources(Limit(1, 60))
+    limited = BlockedAddresses(Limit(1, 60))
     for source in ("192.0.2.1", "192.0.2.1", "192.0.2.2", "192.0.2.1"):
         limited.add(source, 0)
     assert alerts == ["192.0.2.1", "192.0.2.2"]
 
 
 def test_the_memory_is_bounded(alerts: list[str]) -> None:
-    limited = LimitedSources(Limit(1, 60))
+    limited = BlockedAddresses(Limit(1, 60))
     for number in range(10_001):
         limited.add(f"source-{number}", 30)
     assert limited.wait_s("source-0") is None

@@ -47,23 +47,23 @@ async def test_its_threads_give_way_to_the_loop(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_queue_has_an_end_and_a_place_is_given_back() -> None:
-    hashing = Hashing(10, places=1)
-    with hashing.place():
-        with pytest.raises(Problem) as full, hashing.place():
+    hashing = Hashing(10, slots=1)
+    with hashing.slot():
+        with pytest.raises(Problem) as full, hashing.slot():
             pass
         assert (full.value.code, full.value.status) == ("overloaded", 503)
-    with pytest.raises(ZeroDivisionError), hashing.place():
+    with pytest.raises(ZeroDivisionError), hashing.slot():
         raise ZeroDivisionError
-    with hashing.place():
+    with hashing.slot():
         pass
 
 
 def turned_away(count: int) -> list[int]:
     """What so many are told who all find the queue full."""
-    hashing = Hashing(10, places=0)
+    hashing = Hashing(10, slots=0)
     pauses_s = []
     for _ in range(count):
-        with pytest.raises(Problem) as full, hashing.place():
+        with pytest.raises(Problem) as full, hashing.slot():
             pass
         pauses_s.append(int(full.value.headers["Retry-After"]))
     return pauses_s

@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 
 from nexmdm.http.framing import is_clear
 from nexmdm.server import connections
-from nexmdm.server.connections import STATE, Connections, places
+from nexmdm.server.connections import STATE, Connections, connection_capacity
 from nexmdm.server.guarded_connection import GuardedConnection
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -226,9 +226,9 @@ def test_the_bound_is_what_descriptors_allow(monkeypatch: pytest.MonkeyPatch) ->
     raised = []
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: raised.append(limits))
-    assert (places(10_000), raised.pop()) == (4096 - 256, (4096, 4096))
-    assert (places(1000), raised.pop()) == (1000, (1256, 4096))
-    assert (places(500), raised) == (500, [])
+    assert (connection_capacity(10_000), raised.pop()) == (4096 - 256, (4096, 4096))
+    assert (connection_capacity(1000), raised.pop()) == (1000, (1256, 4096))
+    assert (connection_capacity(500), raised) == (500, [])
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nexmdm.server.event_loop_lag import CALM_S, LATE_S, LEAST, SHARE_S, STANDING_S, TICK_S, Pace
+from nexmdm.server.event_loop_lag import CALM_S, LATE_S, LEAST, SHARE_S, STANDING_S, TICK_S, EventLoopLag
 
 LONG_S = TICK_S + 2 * LATE_S
 
@@ -14,12 +14,12 @@ class Loop:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.pace = Pace(self.now)
+        self.lag = EventLoopLag(self.now)
 
     def turn(self, length_s: float, requests: int = 0) -> int:
         """How many of the requests were one too many."""
-        self.pace.turn(self.now)
-        refused = sum(self.pace.is_behind(self.now + length_s * n / requests) for n in range(requests))
+        self.lag.tick(self.now)
+        refused = sum(self.lag.is_over_budget(self.now + length_s * n / requests) for n in range(requests))
         self.now += length_s
         return refused
 

@@ -19,7 +19,7 @@ from uvicorn.server import ServerState
 
 from nexmdm.http.fast_path import Begun
 from nexmdm.kernel.problems import OVERLOADED, Problem
-from nexmdm.server.fast_lane import PACE, PROBE, STATE, FastLane
+from nexmdm.server.fast_lane import LAG, PROBE, STATE, FastLane
 
 PLAIN = {"Host": "x", "Authorization": "Bearer t", "Content-Type": "application/json", "X-Request-ID": "r-1"}
 
@@ -58,11 +58,11 @@ class Probe:
 
 
 class Behind:
-    """A pace that is the test's to say."""
+    """An event loop whose lag is the test's to say."""
 
     behind = False
 
-    def is_behind(self, _now: float) -> bool:
+    def is_over_budget(self, _now: float) -> bool:
         return self.behind
 
 
@@ -72,7 +72,7 @@ class Lane:
     port: int
 
     def __init__(self) -> None:
-        self.endpoint, self.probe, self.pace = Endpoint(), Probe(), Behind()
+        self.endpoint, self.probe, self.lag = Endpoint(), Probe(), Behind()
         self.state = ServerState()
         self.application: list[bytes | None] = []
         self.troubles: list[dict[str, Any]] = []
@@ -116,7 +116,7 @@ async def serving() -> AsyncIterator[Lane]:
     config.load()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: made.troubles.append(context))
-    app_state = {STATE: made.endpoint, PROBE: made.probe, PACE: made.pace}
+    app_state = {STATE: made.endpoint, PROBE: made.probe, LAG: made.lag}
     server = await loop.create_server(
         lambda: FastLane(config, made.state, app_state), "127.0.0.1", 0, start_serving=True
     )
@@ -432,7 +432,7 @@ async def test_an_odd_probe_is_the_applications(odd: bytes, lane: Lane) -> None:
 
 async def test_while_it_is_behind_a_request_is_refused_unseen_and_its_connection_not_read(lane: Lane) -> None:
     reader, writer = await lane.connect()
-    lane.pace.behind = True
+    lane.lag.behind = True
     writer.write(request(b"{}"))
     head, body = await read_answer(reader)
     assert head.startswith(b"http/1.1 503")
@@ -442,7 +442,7 @@ async def test_while_it_is_behind_a_request_is_refused_unseen_and_its_connection
     assert lane.endpoint.begun == []
     assert lane.application == []
     connection: Any = next(iter(lane.state.connections))
-    lane.pace.behind = False
+    lane.lag.behind = False
     writer.write(request(b"{}"))
     assert connection.flow.read_paused, "what is not read costs nothing"
     assert (await read_answer(reader))[0].startswith(b"http/1.1 200"), "heard again after its Retry-After"
@@ -452,7 +452,7 @@ async def test_while_it_is_behind_a_request_is_refused_unseen_and_its_connection
 async def test_a_connection_that_ends_unread_troubles_nobody(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nexmdm.server.fast_lane.random.uniform", lambda _low, _high: 0.1)
     reader, writer = await lane.connect()
-    lane.pace.behind = True
+    lane.lag.behind = True
     writer.write(request(b"{}"))
     await read_answer(reader)
     connection: Any = next(iter(lane.state.connections))

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from nexmdm.server.listener import Server
+from nexmdm.server.listener import ListeningServer
 
 CROWD = 500
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -45,9 +45,9 @@ def listener() -> Listener:
 
 
 @asynccontextmanager
-async def serving(listener: Listener) -> AsyncIterator[Server]:
+async def serving(listener: Listener) -> AsyncIterator[ListeningServer]:
     config = uvicorn.Config(app, interface="asgi3", http="httptools", lifespan="off", log_config=None)
-    server = Server(config, listener)
+    server = ListeningServer(config, listener)
     task = asyncio.create_task(server.serve())
     try:
         yield server

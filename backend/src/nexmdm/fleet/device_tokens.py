@@ -30,7 +30,7 @@ from sqlmodel import col, select
 from nexmdm.fleet.tables.devices import Device
 from nexmdm.kernel.bcrypt_pool import Hashing
 from nexmdm.kernel.database import Database
-from nexmdm.kernel.lru import Recent
+from nexmdm.kernel.lru import LruCache
 from nexmdm.kernel.problems import Problem
 from nexmdm.kernel.tables import SigningKey
 
@@ -47,7 +47,7 @@ class DeviceIdentity:
     token_digest: bytes
 
 
-def ticket(key: bytes, device_id: UUID, secret: str) -> str:
+def mac_suffix(key: bytes, device_id: UUID, secret: str) -> str:
     """The end of a token: 64 bits of HMAC-SHA256 over what stands before."""
     mac = hmac.digest(key, f"{device_id.hex}_{secret}".encode(), "sha256")
     return urlsafe_b64encode(mac[:8]).decode().rstrip("=")
@@ -58,29 +58,29 @@ class DeviceTokens:
 
     def __init__(self, db: Database, hashing: Hashing, size: int) -> None:
         self._db, self._hashing = db, hashing
-        self._good: Recent[bytes, DeviceIdentity] = Recent(size)
+        self._good: LruCache[bytes, DeviceIdentity] = LruCache(size)
         # A wrong token never becomes a right one: the server mints them. So no entry ever needs to expire.
-        self._dead: Recent[bytes, None] = Recent(size)
+        self._dead: LruCache[bytes, None] = LruCache(size)
         self._checking: dict[bytes, asyncio.Task[DeviceIdentity | None]] = {}
         self._key: bytes | None = None
         self._reading_key = asyncio.Lock()
 
-    async def draw(self) -> tuple[str, str]:
+    async def generate(self) -> tuple[str, str]:
         """The secret of a new token, and the hash to store. Takes 60 ms of a thread at cost 10.
 
         Raises:
             Problem: `overloaded` where too many hashes wait.
         """
-        await self._ticket_key()  # `issue` comes after the commit, where nothing may fail any more
+        await self._mac_key()  # `issue` comes after the commit, where nothing may fail any more
         secret = secrets.token_urlsafe(32)
-        with self._hashing.place():
+        with self._hashing.slot():
             return secret, await self._hashing.hash(secret)
 
     async def issue(self, device_id: UUID, token_version: int, secret: str) -> str:
         """The token of a device that is stored with the hash of `secret`; here it need not be checked again."""
-        token = f"nxd_{device_id.hex}_{secret}{ticket(await self._ticket_key(), device_id, secret)}"
+        token = f"nxd_{device_id.hex}_{secret}{mac_suffix(await self._mac_key(), device_id, secret)}"
         digest = sha256(token.encode()).digest()
-        self._good.keep(digest, DeviceIdentity(device_id, token_version, digest))
+        self._good.put(digest, DeviceIdentity(device_id, token_version, digest))
         return token
 
     def forget(self, identity: DeviceIdentity) -> None:
@@ -106,7 +106,7 @@ class DeviceTokens:
             return None
         if known := self.known(token):
             return known
-        if not _ours(await self._ticket_key(), match):
+        if not _ours(await self._mac_key(), match):
             return None
         digest = sha256(token.encode()).digest()
         if digest in self._dead:
@@ -126,25 +126,25 @@ class DeviceTokens:
         if match is None or not _ours(self._key, match):
             return None
         digest = sha256(token.encode()).digest()
-        return None if digest in self._dead or digest in self._checking else self._hashing.turn_away()
+        return None if digest in self._dead or digest in self._checking else self._hashing.refuse()
 
     async def _check(self, device_id: UUID, secret: str, digest: bytes) -> DeviceIdentity | None:
         query = select(Device.token_hash, Device.token_version).where(
             Device.device_id == device_id, col(Device.retired_at).is_(None)
         )
-        with self._hashing.place():
+        with self._hashing.slot():
             async with self._db.sessions() as session:
                 row = (await session.execute(query)).first()
             if row is None:
                 return None
             if not await self._hashing.matches(secret, row.token_hash):
-                self._dead.keep(digest, None)
+                self._dead.put(digest, None)
                 return None
         identity = DeviceIdentity(device_id, row.token_version, digest)
-        self._good.keep(digest, identity)
+        self._good.put(digest, identity)
         return identity
 
-    async def _ticket_key(self) -> bytes:
+    async def _mac_key(self) -> bytes:
         if self._key is None:
             async with self._reading_key:  # whoever waited finds it there
                 if self._key is None:
@@ -155,4 +155,4 @@ class DeviceTokens:
 
 
 def _ours(key: bytes, token: re.Match[str]) -> bool:
-    return hmac.compare_digest(ticket(key, UUID(hex=token[1]), token[2]), token[3])
+    return hmac.compare_digest(mac_suffix(key, UUID(hex=token[1]), token[2]), token[3])

@@ -101,7 +101,7 @@ async def retire_device(session: Session, device_id: UUID) -> DeviceView:
     operation_id="listDevices",
     responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
-async def listing(
+async def list_devices(
     paging: Annotated[Paging, Depends()],
     session: Session,
     status: Literal["active", "retired"] | None = None,
@@ -129,7 +129,7 @@ async def listing(
     operation_id="getDevice",
     responses=answers(*OF_AN_ADMIN, DEVICE_NOT_FOUND, VALIDATION_ERROR),
 )
-async def one(device_id: Id, session: Session) -> DeviceView:
+async def get_device(device_id: Id, session: Session) -> DeviceView:
     """Look a device up."""
     return await find_device(session, device_id)
 

@@ -158,7 +158,7 @@ async def create(batch: Annotated[TokenBatch, Depends(_batch)], admin: Admin, se
     operation_id="listEnrollTokens",
     responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
-async def listing(
+async def list_tokens(
     paging: Annotated[Paging, Depends()],
     session: Session,
     status: TokenStatus | None = None,

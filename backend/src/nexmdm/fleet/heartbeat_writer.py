@@ -26,7 +26,7 @@ import asyncpg
 
 from nexmdm.kernel.database import Database, is_unavailable
 from nexmdm.kernel.events import DB_OPERATION
-from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.load_shedding import reject_overloaded
 from nexmdm.kernel.log import emit
 
 MAX_BATCH: Final = 500
@@ -139,7 +139,7 @@ class HeartbeatWriter:
             Problem: `overloaded` where too many beats wait already.
         """
         if len(self._waiting) >= self._most_waiting:
-            raise shed("heartbeats")
+            raise reject_overloaded("heartbeats")
         answer: asyncio.Future[Stored | None] = self._loop.create_future()
         self._waiting.append((beat, answer))
         self._work.set()

@@ -106,7 +106,7 @@ async def register(
     tokens = fleet(request).tokens
     async with _turns.of(token.token_id):
         await _refuse_unless_active(request, token)
-        secret, token_hash = await tokens.draw()  # before the transaction: no row is locked for the 60 ms
+        secret, token_hash = await tokens.generate()  # before the transaction: no row is locked for the 60 ms
         with Operation("create", "devices", alias=token.alias) as operation:
             if not await _consume(session, token):
                 await session.rollback()

@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.load_shedding import reject_overloaded
 from nexmdm.kernel.log import origin
 
 # An operator who looks at an overloaded process must get an answer from it.
@@ -33,7 +33,7 @@ class Admission:
             return
         if self._under_way >= self._most and (route := self._find_route(scope)) is not None:
             scope["nexmdm.route"] = route  # the router, which else says so, is not asked
-            await shed("requests").response(origin.get().request_id)(scope, receive, send)
+            await reject_overloaded("requests").response(origin.get().request_id)(scope, receive, send)
             return
         self._under_way += 1
         held = True

@@ -30,7 +30,7 @@ async def refusal(request: Request, kind: ProblemType) -> Problem:
     metrics.auth_failures.labels(kind.code).inc()
     emit(AUTH_FAIL, "warning", code=kind.code, ip=ip)
     source = ip or "unknown"
-    sources = runtime(request).limited_sources
+    sources = runtime(request).blocked_addresses
     if (wait_s := sources.wait_s(source)) is not None:
         return rate_limits.refusal(RULE, wait_s)
     limit = runtime(request).settings.limit_auth_fail

@@ -1,7 +1,7 @@
-"""Addresses that have used up their failed authentications, each until it was told to come again. It counts none.
+"""In-memory block list of addresses over the rate limit of failed authentications.
 
-`limits` counts, in the database and for all processes. Once it has said no, this process can say the same without
-asking, so that who goes on trying costs no statement. What is right is let in all the same: an address is shared.
+`kernel.rate_limits` counts, in the database and for all processes. Once it has refused an address, this process refuses
+it without a statement. Right credentials pass all the same: an address may be shared.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Final
 
 from nexmdm.http.events import AUTH_ALERT
 from nexmdm.kernel.log import emit
-from nexmdm.kernel.lru import Recent
+from nexmdm.kernel.lru import LruCache
 from nexmdm.kernel.settings import Limit
 
 RULE: Final = "auth_fail"
 _MOST: Final = 10_000  # addresses that are remembered; the oldest gives way
 
 
-class LimitedSources:
+class BlockedAddresses:
     """What this process knows of the limit of failed authentications."""
 
     def __init__(self, limit: Limit) -> None:
         self._limit = limit
-        self._until: Recent[str, float] = Recent(_MOST)
-        self._alerted: Recent[str, float] = Recent(_MOST)
+        self._until: LruCache[str, float] = LruCache(_MOST)
+        self._alerted: LruCache[str, float] = LruCache(_MOST)
 
     def wait_s(self, source: str) -> int | None:
-        """How long the source has still to wait; None: nothing is known against it."""
+        """How long the address has still to wait; None: it is not blocked."""
         until = self._until.get(source)
         if until is None:
             return None
@@ -39,9 +39,9 @@ class LimitedSources:
         return None
 
     def add(self, source: str, wait_s: int) -> None:
-        """The limit has refused the source for so long. Who watches the log gets one alert per source and window."""
+        """Block the address for so long; one alert per address and window goes to the log."""
         now = monotonic()
-        self._until.keep(source, now + wait_s)
+        self._until.put(source, now + wait_s)
         if now >= self._alerted.get(source, 0.0):
-            self._alerted.keep(source, now + self._limit.window_s)
+            self._alerted.put(source, now + self._limit.window_s)
             emit(AUTH_ALERT, "error", rule=RULE, source=source)

@@ -9,7 +9,7 @@ from typing import Annotated, Final, TypeVar
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from nexmdm.http.failed_auth import LimitedSources
+from nexmdm.http.failed_auth import BlockedAddresses
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import Settings
@@ -24,7 +24,7 @@ class Runtime:
 
     settings: Settings
     db: Database
-    limited_sources: LimitedSources
+    blocked_addresses: BlockedAddresses
     rights: Rights  # what the service's database role must have
     _states: dict[type, object] = field(default_factory=dict)
 

@@ -1,7 +1,7 @@
 """bcrypt off the event loop: two threads of low priority behind a bounded queue. It knows no token and no table.
 
-One hash costs 60 ms at cost 10. After a restart a whole fleet asks for one each, at once: those who find no place are
-told when theirs comes, so that the fleet returns at the rate at which it can be served.
+One hash costs 60 ms at cost 10. After a restart a whole fleet asks for one each, at once. A full queue answers each
+caller with the time at which a slot will be free, so that the fleet returns at the rate at which it can be served.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from typing import Final, TypeVar
 
 import bcrypt
 
-from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.load_shedding import reject_overloaded
 from nexmdm.kernel.problems import Problem
 
 T = TypeVar("T")
 
-PLACES: Final = 128  # under way or waiting: some 5 s of work, and callers wait for 10 s
-LONGEST_PAUSE_S: Final = 120  # nobody is sent away for longer, give or take half
+SLOTS: Final = 128  # running or waiting: some 5 s of work, and callers wait for 10 s
+LONGEST_PAUSE_S: Final = 120  # the longest Retry-After, give or take half
 _THREADS: Final = 2  # leaves the other cores to everybody else
 _NICE: Final = 10  # against a busy event loop they get a tenth of a core, and all that is left over
 
 
 class Hashing:
-    """Hashes and checks for whoever holds a place: `with hashing.place(): await hashing.matches(...)`."""
+    """Hashes and checks within a slot: `with hashing.slot(): await hashing.matches(...)`."""
 
-    def __init__(self, cost: int, places: int = PLACES) -> None:
-        self._cost, self._places = cost, places
+    def __init__(self, cost: int, slots: int = SLOTS) -> None:
+        self._cost, self._slots = cost, slots
         self._taken = 0
-        self._each_s = 0.06  # a moving average
-        self._promised_at = 0.0  # up to when those who were sent away fill the queue
+        self._mean_hash_s = 0.06  # a moving average
+        self._next_free_at = 0.0  # when the last rejected caller was told to retry
         self._threads = ThreadPoolExecutor(_THREADS, "bcrypt", initializer=_give_way)
 
     def close(self) -> None:
@@ -44,14 +44,14 @@ class Hashing:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place in the queue, for one hash and for what has to be read for it.
+    def slot(self) -> Iterator[None]:
+        """A slot of the queue, for one hash and for what has to be read for it.
 
         Raises:
             Problem: `overloaded` where there is none; Retry-After is about when there will be one.
         """
         if self.full:
-            raise self.turn_away()
+            raise self.refuse()
         self._taken += 1
         try:
             yield
@@ -60,19 +60,19 @@ class Hashing:
 
     @property
     def full(self) -> bool:
-        """Is there no place?"""
-        return self._taken >= self._places
+        """Is there no slot?"""
+        return self._taken >= self._slots
 
-    def turn_away(self) -> Problem:
-        """The refusal of one more who finds no place."""
-        return shed("bcrypt", self._reserve(monotonic()))
+    def refuse(self) -> Problem:
+        """The refusal of one more caller."""
+        return reject_overloaded("bcrypt", self._reserve(monotonic()))
 
     def _reserve(self, now: float) -> float:
-        """Seconds until the queue has served all that wait in it, and all that were sent away before."""
-        pause_s = self._each_s / _THREADS
-        free_at = max(self._promised_at, now + self._taken * pause_s) + pause_s
-        self._promised_at = min(free_at, now + LONGEST_PAUSE_S)
-        return self._promised_at - now
+        """Seconds until the queue has served all that wait in it, and all that were refused before."""
+        pause_s = self._mean_hash_s / _THREADS
+        free_at = max(self._next_free_at, now + self._taken * pause_s) + pause_s
+        self._next_free_at = min(free_at, now + LONGEST_PAUSE_S)
+        return self._next_free_at - now
 
     async def hash(self, secret: str) -> str:
         """The bcrypt hash to store."""
@@ -88,7 +88,7 @@ class Hashing:
             return work(), perf_counter() - started
 
         done, elapsed_s = await asyncio.get_running_loop().run_in_executor(self._threads, timed)
-        self._each_s += (elapsed_s - self._each_s) / 16
+        self._mean_hash_s += (elapsed_s - self._mean_hash_s) / 16
         return done
 
 

@@ -29,13 +29,13 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN {sql_list(values)}", name=column)
 
 
-def moment(*, default: str | None = None) -> Any:
+def timestamptz(*, default: str | None = None) -> Any:
     """A `timestamptz` that is always there; `default` is an SQL expression such as `now()`."""
     server_default = text(default) if default else None
     return Field(sa_column=Column(DateTime(timezone=True), nullable=False, server_default=server_default))
 
 
-def maybe_moment() -> Any:
+def nullable_timestamptz() -> Any:
     return Field(default=None, sa_column=Column(DateTime(timezone=True), nullable=True))
 
 
@@ -55,12 +55,12 @@ def count(default: int = 0) -> Any:
     return Field(default=default, sa_column_kwargs={"server_default": text(str(default))})
 
 
-def words(default: str | None = None) -> Any:
+def free_text(default: str | None = None) -> Any:
     """Text without a length: PostgreSQL gains nothing from one, and the contract bounds what comes in."""
     if default is None:
         return Field(sa_type=Text)
     return Field(default=default, sa_type=Text, sa_column_kwargs={"server_default": default})
 
 
-def maybe_words() -> Any:
+def nullable_text() -> Any:
     return Field(default=None, sa_type=Text)

@@ -1,4 +1,4 @@
-"""A memory of bounded size, for what may be forgotten. It knows no time: what was kept longest ago goes first."""
+"""A size-bounded LRU cache without expiry."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Recent(OrderedDict[K, V]):
-    """At most so many entries. Set by `keep` alone, which makes room; `move_to_end` spares an entry that is in use."""
+class LruCache(OrderedDict[K, V]):
+    """At most so many entries. Set by `put` alone, which makes room; `move_to_end` spares an entry that is in use."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
 
-    def keep(self, key: K, value: V) -> None:
+    def put(self, key: K, value: V) -> None:
         """Set an entry; beyond the bound the oldest goes."""
         self[key] = value
         self.move_to_end(key)

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import ARRAY, CheckConstraint, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import count, maybe_moment, maybe_words, moment, one_of, words
+from nexmdm.kernel.columns import count, free_text, nullable_text, nullable_timestamptz, one_of, timestamptz
 
 KEY_ROLES: Final = ("admin",)
 
@@ -23,9 +23,9 @@ class RateLimit(SQLModel, table=True):
         CheckConstraint("hits >= 0 AND prior_hits >= 0", name="hits"),
         {"prefixes": ["UNLOGGED"]},
     )
-    rule: str = words()
-    subject: str = words()
-    window_start: datetime = moment()
+    rule: str = free_text()
+    subject: str = free_text()
+    window_start: datetime = timestamptz()
     hits: int = count()
     prior_hits: int = count()
 
@@ -44,7 +44,7 @@ class ScheduledJob(SQLModel, table=True):
 
     __tablename__ = "scheduled_jobs"
     name: str = Field(primary_key=True, sa_type=Text)
-    last_run_at: datetime | None = maybe_moment()
+    last_run_at: datetime | None = nullable_timestamptz()
 
 
 class ApiKey(SQLModel, table=True):
@@ -59,10 +59,10 @@ class ApiKey(SQLModel, table=True):
         UniqueConstraint("key_hash", name="uq_api_keys_key_hash"),
     )
     name: str = Field(primary_key=True, sa_type=Text)
-    role: str = words()
+    role: str = free_text()
     services: list[str] | None = Field(default=None, sa_type=ARRAY(Text))
-    zone: str | None = maybe_words()
-    key_hash: str = words()
-    created_at: datetime = moment(default="now()")
-    last_used_at: datetime | None = maybe_moment()
-    revoked_at: datetime | None = maybe_moment()
+    zone: str | None = nullable_text()
+    key_hash: str = free_text()
+    created_at: datetime = timestamptz(default="now()")
+    last_used_at: datetime | None = nullable_timestamptz()
+    revoked_at: datetime | None = nullable_timestamptz()

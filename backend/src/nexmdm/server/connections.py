@@ -49,7 +49,7 @@ class Connections:
     """The open connections of one process; sweeps them while it is entered."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limit = places(settings.max_connections)
+        self._limit = connection_capacity(settings.max_connections)
         self._head_s, self._stall_s = settings.head_timeout_s, settings.stall_timeout_s
         self._open: set[Connection] = set()
         self._unanswered: Counter[str] = Counter()
@@ -104,7 +104,7 @@ class Connections:
                 emit(CONNECTION_REFUSED, "warning", reason=reason, connections=count, ip=None)
 
 
-def places(wanted: int) -> int:
+def connection_capacity(wanted: int) -> int:
     """How many connections this process can hold of those wanted; raises its limit of descriptors for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + _DESCRIPTORS_KEPT

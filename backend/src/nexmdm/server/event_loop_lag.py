@@ -1,8 +1,8 @@
-"""Whether this process keeps up, told by how long one turn of its event loop takes. It refuses nothing itself.
+"""Detects sustained lag of the event loop.
 
-A queue that we hold can be counted. What nobody has read yet waits in the sockets, and shows in nothing but the time
-that one turn over all of them takes. A burst is worked off, however long its turn; when turns stay long, whoever asks
-`is_behind` is told to admit no more than begins within the first moments of each turn, so that the next comes soon.
+Requests that nobody has read queue in the kernel's socket buffers, where only the length of a turn of the loop shows
+them. A burst is worked off, however long its turn. When turns stay long, a turn admits only what begins in its first
+moments (`is_over_budget`), so that the next turn comes soon.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SHARE_S: Final = 0.02  # of a turn in which requests are admitted while we are b
 LEAST: Final = 64  # requests that every turn admits: a slow machine is no crowd
 
 
-class Pace:
-    """Told of each turn, it tells for each request. Times are seconds of any one clock."""
+class EventLoopLag:
+    """How long the turns of one event loop take. Times are seconds of any one clock."""
 
     def __init__(self, now: float) -> None:
         self._began = self._due = now
@@ -31,7 +31,7 @@ class Pace:
         self._behind = False
         self._admitted = 0
 
-    def turn(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """A turn begins."""
         if now - self._due < LATE_S and now - self._refused_at >= CALM_S:
             self._late_since = None
@@ -40,7 +40,7 @@ class Pace:
         self._behind = self._late_since is not None and now - self._late_since > STANDING_S
         self._began, self._due, self._admitted = now, now + TICK_S, 0
 
-    def is_behind(self, now: float) -> bool:
+    def is_over_budget(self, now: float) -> bool:
         """Whether one more request of this turn is one too many. To be asked once for each."""
         self._admitted += 1
         if not self._behind or self._admitted <= LEAST or now - self._began < SHARE_S:
@@ -50,17 +50,17 @@ class Pace:
 
 
 @contextmanager
-def kept() -> Iterator[Pace]:
-    """The pace of the running event loop, by `perf_counter`."""
-    pace = Pace(perf_counter())
+def measured() -> Iterator[EventLoopLag]:
+    """The lag of the running event loop, by `perf_counter`."""
+    lag = EventLoopLag(perf_counter())
 
     async def tick() -> None:
         while True:
             await asyncio.sleep(TICK_S)
-            pace.turn(perf_counter())
+            lag.tick(perf_counter())
 
-    ticking = asyncio.create_task(tick(), name="pace")
+    ticking = asyncio.create_task(tick(), name="event-loop-lag")
     try:
-        yield pace
+        yield lag
     finally:
         ticking.cancel()

@@ -20,15 +20,15 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from nexmdm.http.access_log import DEFAULT_HEADERS, record, request_id
 from nexmdm.http.fast_path import Endpoint, Probe
 from nexmdm.http.json_body import JSON_LIMIT_BYTES
-from nexmdm.kernel.load_shedding import shed
+from nexmdm.kernel.load_shedding import reject_overloaded
 from nexmdm.kernel.log import Origin, origin
 from nexmdm.kernel.problems import Problem, ProblemType
-from nexmdm.server.event_loop_lag import Pace
+from nexmdm.server.event_loop_lag import EventLoopLag
 from nexmdm.server.guarded_connection import GuardedConnection
 
 STATE: Final = "fast_lane"  # where the lifespan puts the endpoint
 PROBE: Final = "fast_probe"  # the probe
-PACE: Final = "pace"  # and the pace of the event loop
+LAG: Final = "event_loop_lag"
 # With any of these, how the body is to be read is the application's business.
 _LENGTH: Final = b"content-length"
 _ODD: Final = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"upgrade"})
@@ -123,12 +123,12 @@ class FastLane(GuardedConnection):
     def _begin(self, held: _Held) -> bool:
         scope: Any = held.cycle.scope
         source = Origin(request_id(scope["headers"]), scope=scope)
-        pace: Pace | None = self.app_state.get(PACE)
-        if pace is not None and pace.is_behind(held.started):
+        lag: EventLoopLag | None = self.app_state.get(LAG)
+        if lag is not None and lag.is_over_budget(held.started):
             scope["nexmdm.route"] = held.endpoint.path
-            problem = shed("heartbeats")
+            problem = reject_overloaded("heartbeats")
             self._refuse(held, source, problem)
-            self._turn_deaf(int(problem.headers["Retry-After"]))
+            self._pause_reading(int(problem.headers["Retry-After"]))
             return True
         begun = held.endpoint.begin(held.token, bytes(held.cycle.body), scope["client"][0] if scope["client"] else None)
         if begun is None:
@@ -146,7 +146,7 @@ class FastLane(GuardedConnection):
         answer = head, body.replace(_ID, source.request_id.encode())
         self._reply(held.cycle, source, held.started, problem.status, answer)
 
-    def _turn_deaf(self, after_s: int) -> None:
+    def _pause_reading(self, after_s: int) -> None:
         """Read nothing from whoever was told to wait for so long: what we do not read costs nothing.
 
         Else those who do not wait would be all that we have time for, and libuv, which goes on reading for as long as
@@ -155,9 +155,9 @@ class FastLane(GuardedConnection):
         if not self.pipeline:
             self.flow.pause_reading()
             # Not all of them again in one turn.
-            self.loop.call_later(after_s * random.uniform(0.5, 1.0), self._hear)  # noqa: S311 - a pause is no secret
+            self.loop.call_later(after_s * random.uniform(0.5, 1.0), self._resume_reading)  # noqa: S311 - a pause is no secret
 
-    def _hear(self) -> None:
+    def _resume_reading(self) -> None:
         if not self.transport.is_closing():
             self.flow.resume_reading()
 

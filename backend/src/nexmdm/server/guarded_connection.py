@@ -72,13 +72,13 @@ class GuardedConnection(HttpToolsProtocol):
             self._whole = self._received
             return
         except httptools.HttpParserError:
-            self._turn_away(MALFORMED_REQUEST, "malformed")
+            self._refuse_and_close(MALFORMED_REQUEST, "malformed")
             return
         cycle: Any = self.cycle  # None before the first request, which uvicorn's types do not say
         if cycle is not None and cycle.scope is self.scope:
             self._whole = self._received
         elif self._received - self._whole > HEAD_LIMIT_BYTES:
-            self._turn_away(HEAD_TOO_LARGE, "large_head")
+            self._refuse_and_close(HEAD_TOO_LARGE, "large_head")
         if len(self.pipeline) > PIPELINE_LIMIT:
             self._end("pipeline")
 
@@ -93,7 +93,7 @@ class GuardedConnection(HttpToolsProtocol):
             if stage is Stage.ANSWER or (stage is Stage.BODY and self.pipeline):
                 self.cycle.keep_alive = False  # it is the last; its half, `_start_asgi_task` turns away
             elif stage is Stage.BODY or (stage is Stage.HEAD and self.scope is not None):
-                self._turn_away(MALFORMED_REQUEST, "incomplete")
+                self._refuse_and_close(MALFORMED_REQUEST, "incomplete")
         cycle: Any = self.cycle
         return cycle is not None and not cycle.response_complete and not self.transport.is_closing()
 
@@ -101,7 +101,7 @@ class GuardedConnection(HttpToolsProtocol):
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
         if self._half_closed and cycle.more_body:
-            self._turn_away(MALFORMED_REQUEST, "incomplete")
+            self._refuse_and_close(MALFORMED_REQUEST, "incomplete")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # uvicorn's own, and without the white space behind a value, which httptools leaves and which is no part of it
@@ -151,7 +151,7 @@ class GuardedConnection(HttpToolsProtocol):
         if stage is Stage.IDLE and not self.transport.get_write_buffer_size():
             self.transport.close()
         elif stage in {Stage.BODY, Stage.HEAD} and self._received:
-            self._turn_away(REQUEST_TIMEOUT, _LATE[stage])
+            self._refuse_and_close(REQUEST_TIMEOUT, _LATE[stage])
         else:
             self._end(_LATE.get(stage, "slow_reader"))
 
@@ -160,7 +160,7 @@ class GuardedConnection(HttpToolsProtocol):
             self._guard.count(reason)
         self.transport.abort()
 
-    def _turn_away(self, kind: ProblemType, reason: str) -> None:
+    def _refuse_and_close(self, kind: ProblemType, reason: str) -> None:
         """Answer for the application, which has not got a whole request, and close."""
         stage = self._stage()[0]
         if stage is Stage.CLOSING:

@@ -17,7 +17,7 @@ _PER_TURN: Final = 256  # the other workers of the socket want some, too
 _NO_DESCRIPTOR_PAUSE_S: Final = 1.0
 
 
-class Server(uvicorn.Server):
+class ListeningServer(uvicorn.Server):
     """Serves one listening socket, which `serve()` is not told of."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket) -> None:

@@ -206,9 +206,9 @@ def _settle() -> None:
 def _web(settings: Settings, create_app: CreateApp, listener: socket.socket, on_stop: OnStop) -> None:
     from nexmdm.server.connections import KEEP_ALIVE_S
     from nexmdm.server.fast_lane import FastLane
-    from nexmdm.server.listener import Server
+    from nexmdm.server.listener import ListeningServer
 
-    server = Server(
+    server = ListeningServer(
         uvicorn.Config(
             create_app(settings),
             http=FastLane,

@@ -141,7 +141,7 @@ async def upload(request: Request, metadata: Annotated[BuildMetadata, Query()], 
     operation_id="listApkBuilds",
     responses=answers(*OF_AN_ADMIN, VALIDATION_ERROR),
 )
-async def listing(
+async def list_builds(
     paging: Annotated[Paging, Depends()],
     session: Session,
     package_name: Annotated[PackageName | None, Query()] = None,

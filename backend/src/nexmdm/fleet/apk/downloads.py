@@ -217,7 +217,7 @@ async def download(
     responses={304: {"description": "The caller has it"}, **answers(*_REFUSALS)},
     openapi_extra=conditional.described(head=True),
 )
-async def look(request: Request, wanted: Annotated[Wanted, Depends()], session: Session) -> Response:
+async def head_latest(request: Request, wanted: Annotated[Wanted, Depends()], session: Session) -> Response:
     """Look at the latest build without its bytes; nothing is recorded."""
     build, not_modified = await wanted.find(request, session)
     if not_modified is not None:

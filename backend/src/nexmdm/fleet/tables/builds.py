@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint,
 from sqlalchemy.dialects.postgresql import INET
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import IpAddress, identity, maybe_words, moment, one_of, refers_to, words
+from nexmdm.kernel.columns import IpAddress, free_text, identity, nullable_text, one_of, refers_to, timestamptz
 
 BUILD_TYPES: Final = ("debug", "release")
 DOWNLOAD_SOURCES: Final = ("enrollment", "manual", "ci")
@@ -33,18 +33,18 @@ class ApkVersion(SQLModel, table=True):
         Index("ix_apk_versions_sha256", "sha256"),
     )
     build_id: int = identity()
-    package_name: str = words("com.example.app")
+    package_name: str = free_text("com.example.app")
     version_code: int
-    version_name: str = words()
-    build_type: str = words("release")
+    version_name: str = free_text()
+    build_type: str = free_text("release")
     size_bytes: int = Field(sa_type=BigInteger)
-    sha256: str = words()
-    storage_url: str = words()
-    notes: str | None = maybe_words()
-    ci_run_id: str | None = maybe_words()
-    git_sha: str | None = maybe_words()
-    signer_fingerprint: str | None = maybe_words()
-    uploaded_at: datetime = moment(default="now()")
+    sha256: str = free_text()
+    storage_url: str = free_text()
+    notes: str | None = nullable_text()
+    ci_run_id: str | None = nullable_text()
+    git_sha: str | None = nullable_text()
+    signer_fingerprint: str | None = nullable_text()
+    uploaded_at: datetime = timestamptz(default="now()")
 
 
 class ApkDownloadEvent(SQLModel, table=True):
@@ -62,8 +62,8 @@ class ApkDownloadEvent(SQLModel, table=True):
     )
     id: int = identity()
     build_id: int = refers_to("apk_versions.build_id")
-    source: str = words()
+    source: str = free_text()
     token_id: UUID | None = refers_to("enrollment_tokens.token_id", nullable=True)
-    admin_user: str | None = maybe_words()
+    admin_user: str | None = nullable_text()
     ip: IpAddress | None = Field(default=None, sa_type=INET)
-    ts: datetime = moment(default="now()")
+    ts: datetime = timestamptz(default="now()")

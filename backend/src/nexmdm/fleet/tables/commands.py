@@ -12,7 +12,17 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from nexmdm.fleet.dispatch_states import OPEN, STATUSES
-from nexmdm.kernel.columns import count, identity, maybe_moment, maybe_words, moment, one_of, refers_to, sql_list, words
+from nexmdm.kernel.columns import (
+    count,
+    free_text,
+    identity,
+    nullable_text,
+    nullable_timestamptz,
+    one_of,
+    refers_to,
+    sql_list,
+    timestamptz,
+)
 
 ACTIONS: Final = ("ping", "launch_app")
 OUTCOMES: Final = ("ok", "error")
@@ -30,12 +40,12 @@ class Command(SQLModel, table=True):
         Index("ix_commands_created_at", "created_at"),
     )
     request_id: str = Field(primary_key=True, sa_type=Text)
-    action: str = words()
+    action: str = free_text()
     params: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False, server_default=text("'{}'")))
-    content_hash: str = words()
-    http_request_id: str = words()
-    created_at: datetime = moment(default="now()")
-    expires_at: datetime = moment()
+    content_hash: str = free_text()
+    http_request_id: str = free_text()
+    created_at: datetime = timestamptz(default="now()")
+    expires_at: datetime = timestamptz()
 
 
 class FcmDispatch(SQLModel, table=True):
@@ -73,27 +83,27 @@ class FcmDispatch(SQLModel, table=True):
     command_request_id: str = refers_to("commands.request_id")
     ordinal: int
     device_id: UUID = refers_to("devices.device_id")
-    action: str = words()
-    payload_hash: str = words()
-    status: str = words("queued")
-    created_at: datetime = moment(default="now()")
-    next_attempt_at: datetime = moment(default="now()")
-    lease_until: datetime | None = maybe_moment()
+    action: str = free_text()
+    payload_hash: str = free_text()
+    status: str = free_text("queued")
+    created_at: datetime = timestamptz(default="now()")
+    next_attempt_at: datetime = timestamptz(default="now()")
+    lease_until: datetime | None = nullable_timestamptz()
     attempts: int = count()
     retries: int = count()
-    sent_at: datetime | None = maybe_moment()
-    completed_at: datetime | None = maybe_moment()
-    expires_at: datetime = moment()
+    sent_at: datetime | None = nullable_timestamptz()
+    completed_at: datetime | None = nullable_timestamptz()
+    expires_at: datetime = timestamptz()
     latency_ms: float | None = Field(default=None, sa_type=Double)
-    fcm_message_id: str | None = maybe_words()
+    fcm_message_id: str | None = nullable_text()
     http_code: int | None = None
-    fcm_status: str | None = maybe_words()
-    error_msg: str | None = maybe_words()
+    fcm_status: str | None = nullable_text()
+    error_msg: str | None = nullable_text()
     # none_as_null: Python's None is SQL NULL here, never the JSON document `null`.
     response_json: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
-    outcome: str | None = maybe_words()
-    finished_at: datetime | None = maybe_moment()
-    result_message: str | None = maybe_words()
+    outcome: str | None = nullable_text()
+    finished_at: datetime | None = nullable_timestamptz()
+    result_message: str | None = nullable_text()
     result_data: dict[str, Any] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
 
 
@@ -110,9 +120,9 @@ class DispatchTransition(SQLModel, table=True):
     )
     id: int = identity()
     request_id: str = refers_to("fcm_dispatches.request_id", on_delete="CASCADE")
-    status: str = words()
-    at: datetime = moment(default="now()")
+    status: str = free_text()
+    at: datetime = timestamptz(default="now()")
     http_code: int | None = None
-    fcm_status: str | None = maybe_words()
+    fcm_status: str | None = nullable_text()
     latency_ms: float | None = Field(default=None, sa_type=Double)
-    error_msg: str | None = maybe_words()
+    error_msg: str | None = nullable_text()

@@ -14,13 +14,13 @@ from sqlmodel import Field, SQLModel
 from nexmdm.kernel.columns import (
     IpAddress,
     count,
+    free_text,
     identity,
-    maybe_moment,
-    maybe_words,
-    moment,
+    nullable_text,
+    nullable_timestamptz,
     one_of,
     refers_to,
-    words,
+    timestamptz,
 )
 
 HEARTBEAT_STATUSES: Final = ("ok", "warn", "error")
@@ -45,20 +45,20 @@ class Device(SQLModel, table=True):
         Index(ONE_OWNER, "fcm_token", unique=True, postgresql_where=text("fcm_token_dead_at IS NULL")),
     )
     device_id: UUID = Field(primary_key=True)
-    alias: str = words()
-    token_hash: str = words()
+    alias: str = free_text()
+    token_hash: str = free_text()
     token_version: int = count(1)
-    agent_version: str = words()
-    manufacturer: str | None = maybe_words()
-    model: str | None = maybe_words()
-    serial: str | None = maybe_words()
-    android_version: str | None = maybe_words()
+    agent_version: str = free_text()
+    manufacturer: str | None = nullable_text()
+    model: str | None = nullable_text()
+    serial: str | None = nullable_text()
+    android_version: str | None = nullable_text()
     sdk_int: int | None = None
-    fcm_token: str | None = maybe_words()
-    fcm_token_dead_at: datetime | None = maybe_moment()
-    registered_at: datetime = moment(default="now()")
-    updated_at: datetime = moment(default="now()")
-    retired_at: datetime | None = maybe_moment()
+    fcm_token: str | None = nullable_text()
+    fcm_token_dead_at: datetime | None = nullable_timestamptz()
+    registered_at: datetime = timestamptz(default="now()")
+    updated_at: datetime = timestamptz(default="now()")
+    retired_at: datetime | None = nullable_timestamptz()
 
 
 class DeviceStatus(SQLModel, table=True):
@@ -67,8 +67,8 @@ class DeviceStatus(SQLModel, table=True):
     __tablename__ = "device_status"
     __table_args__ = (one_of("last_status", HEARTBEAT_STATUSES), {"postgresql_with": {"fillfactor": 50}})
     device_id: UUID = refers_to("devices.device_id", primary=True)
-    last_seen: datetime = moment()
-    last_status: str = words()
+    last_seen: datetime = timestamptz()
+    last_status: str = free_text()
 
 
 class DeviceHeartbeat(SQLModel, table=True):
@@ -90,20 +90,20 @@ class DeviceHeartbeat(SQLModel, table=True):
     )
     hb_id: int = identity()
     device_id: UUID = refers_to("devices.device_id")
-    bucket: datetime = moment()
-    ts: datetime = moment()
+    bucket: datetime = timestamptz()
+    ts: datetime = timestamptz()
     ip: IpAddress | None = Field(default=None, sa_type=INET)
-    status: str = words()
+    status: str = free_text()
     battery_pct: int | None = None
     plugged: bool | None = None
     temp_c: float | None = Field(default=None, sa_type=Double)
-    network_type: str | None = maybe_words()
+    network_type: str | None = nullable_text()
     signal_dbm: int | None = None
     uptime_s: int | None = Field(default=None, sa_type=BigInteger)
     ram_used_mb: int | None = None
-    unity_pkg_version: str | None = maybe_words()
+    unity_pkg_version: str | None = nullable_text()
     unity_running: bool | None = None
-    agent_version: str | None = maybe_words()
+    agent_version: str | None = nullable_text()
 
 
 class EnrollmentToken(SQLModel, table=True):
@@ -122,14 +122,14 @@ class EnrollmentToken(SQLModel, table=True):
         Index("ix_enrollment_tokens_created_at", "created_at", "token_id"),
     )
     token_id: UUID = Field(primary_key=True)
-    alias: str = words()
-    token_hash: str = words()
-    scope: str = words("register")
-    issued_by: str = words()
-    note: str | None = maybe_words()
-    created_at: datetime = moment(default="now()")
-    expires_at: datetime = moment()
+    alias: str = free_text()
+    token_hash: str = free_text()
+    scope: str = free_text("register")
+    issued_by: str = free_text()
+    note: str | None = nullable_text()
+    created_at: datetime = timestamptz(default="now()")
+    expires_at: datetime = timestamptz()
     uses_allowed: int = count(1)
     uses_consumed: int = count()
-    last_used_at: datetime | None = maybe_moment()
-    revoked_at: datetime | None = maybe_moment()
+    last_used_at: datetime | None = nullable_timestamptz()
+    revoked_at: datetime | None = nullable_timestamptz()
