@@ -35,7 +35,7 @@ def made_up(device: Enrolled, retired: Enrolled) -> dict[str, str]:
     }
 
 
-@case("credentials/001", "recordHeartbeat 401")
+@case("credentials/001", "recordHeartbeat 401", slow="measures CPU on a system of its own")
 def test_a_token_that_was_made_up_costs_next_to_nothing(fresh_backend: FreshBackend) -> None:
     """Whatever device a made-up token names, it gets the same 401, at the same cost and without a hash (issue 5)."""
     system: System = fresh_backend()
@@ -55,7 +55,7 @@ def test_a_token_that_was_made_up_costs_next_to_nothing(fresh_backend: FreshBack
     accepted(device.heartbeat())
 
 
-@case("credentials/002", "recordHeartbeat 401")
+@case("credentials/002", "recordHeartbeat 401", slow="measures CPU on a system of its own")
 def test_different_wrong_tokens_cost_next_to_nothing(fresh_backend: FreshBackend) -> None:
     """Wrong tokens of a known device, each another, are refused without a hash, so nobody waits for one (issue 5)."""
     system: System = fresh_backend()
@@ -69,7 +69,7 @@ def test_different_wrong_tokens_cost_next_to_nothing(fresh_backend: FreshBackend
     assert spent_ms < HASH_MS / 3, f"{spent_ms:.0f} ms of CPU for each"
 
 
-@case("credentials/003", "recordHeartbeat 200")
+@case("credentials/003", "recordHeartbeat 200", slow="starts its backend twice")
 def test_another_hmac_secret_leaves_every_device_in(fresh_backend: FreshBackend) -> None:
     """Devices stay enrolled when the shared secret of commands is replaced and the service restarted (issue 5)."""
     system: System = fresh_backend()
@@ -112,7 +112,7 @@ def test_after_a_restart_every_device_comes_in_and_known_ones_do_not_wait(
     assert system.db.value(stored, [device.device_id for device in cold]) == len(cold)
 
 
-@case("credentials/005", "recordHeartbeat 401")
+@case("credentials/005", "recordHeartbeat 401", slow="starts its backend twice")
 def test_only_the_hash_makes_a_token_good(fresh_backend: FreshBackend) -> None:
     """A replaced token, and another secret under a ticket of ours, is a 401 also where it is new (api.md: bcrypt)."""
     system: System = fresh_backend()

@@ -151,7 +151,7 @@ def test_commands_wait_out_an_fcm_that_is_down(fresh_backend: FreshBackend) -> N
         assert [one["data"]["request_id"] for one in delivered] == [request_id]
 
 
-@case("fcm/007")
+@case("fcm/007", slow="waits for commands to expire")
 def test_a_command_that_outlives_its_time_expires(fresh_backend: FreshBackend) -> None:
     """A command that FCM does not take, or no device answers, within its time expires (api.md: expired)."""
     system: System = fresh_backend(env={"NEXMDM_COMMAND_TTL_S": "1"})

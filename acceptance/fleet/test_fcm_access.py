@@ -139,7 +139,7 @@ def test_an_access_token_that_fcm_refuses_is_renewed_once(fresh_backend: FreshBa
     assert {"UNAUTHENTICATED", "OK"} == {code for one in ids for code in codes(system, one)}
 
 
-@case("fcm/027")
+@case("fcm/027", slow="waits 4 s for a late answer")
 def test_a_late_refusal_of_an_old_access_token_costs_nothing(fresh_backend: FreshBackend) -> None:
     """FCM's 401 for an access token that has been replaced since leaves the new one alone."""
     system: System = fresh_backend()

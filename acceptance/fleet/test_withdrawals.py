@@ -78,7 +78,7 @@ def test_commands_that_wait_fail_with_a_reason(
     assert not set(taken) & set(waiting)
 
 
-@case("withdrawals/002", "retireDevice 200")
+@case("withdrawals/002", "retireDevice 200", slow="waits 3 s for a command to expire")
 def test_a_sent_command_expires_in_its_time(fresh_backend: FreshBackend) -> None:
     """A command that FCM has taken before its device was retired stays sent, and expires in its time (issue 11)."""
     system: System = fresh_backend(env={"NEXMDM_COMMAND_TTL_S": "3"})

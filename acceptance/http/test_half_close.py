@@ -118,7 +118,7 @@ def test_half_a_request_takes_nothing_from_those_before_it(
     logs.wait("connection.refused", reason="incomplete")
 
 
-@case("half-close/006")
+@case("half-close/006", slow="opens a crowd of connections")
 def test_half_closed_connections_do_not_stay(fresh_backend: FreshBackend) -> None:
     """400 clients that want nothing more, or never asked, are gone at once and count as no refusal (issue 11)."""
     system: System = fresh_backend()

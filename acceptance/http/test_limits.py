@@ -66,7 +66,7 @@ def test_a_body_without_a_length_is_limited(api: Api, somebody: Enrolled, logs: 
     accepted(send(65536 - 16))
 
 
-@case("limits/004", "createEnrollTokens 429")
+@case("limits/004", "createEnrollTokens 429", slow="waits for windows to turn")
 def test_the_turn_of_a_window_gives_nothing_away(fresh_backend: FreshBackend) -> None:
     """At most so many hits pass in any window, also in one that begins in the middle (backend/README.md)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_TOKEN_CREATE": "10/5"})

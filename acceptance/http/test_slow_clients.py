@@ -94,7 +94,7 @@ def heartbeat_head(token: str, length: int) -> bytes:
     return request("POST /v1/heartbeat", *headers)
 
 
-@case("slow/001")
+@case("slow/001", slow="opens a crowd of connections")
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/heartbeat HTTP/1.1\r\nHost: x\r\nX-A"], ids=["silent", "in its head"])
 def test_slow_heads_keep_nobody_out(sent: bytes, fresh_backend: FreshBackend) -> None:
     """200 connections that never finish a head are closed in time, and a device is served meanwhile (security.md)."""
@@ -235,7 +235,7 @@ def test_an_endless_head_costs_no_memory(fresh_backend: FreshBackend) -> None:
     system.logs.wait("connection.refused", reason="large_head")
 
 
-@case("slow/008")
+@case("slow/008", slow="waits for a stall")
 def test_a_body_that_was_refused_is_not_read_for_ever(fresh_backend: FreshBackend) -> None:
     """Who goes on sending after a refusal has the time of a stall to notice; then the connection ends (security.md)."""
     system: System = fresh_backend(env=SETTINGS)

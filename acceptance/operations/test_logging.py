@@ -139,7 +139,7 @@ def emptied(path: Path, read: list[str]) -> bool:
     return True
 
 
-@case("logging/001", "recordHeartbeat 200", "getMetrics 200")
+@case("logging/001", "recordHeartbeat 200", "getMetrics 200", slow="fills its log's disk under load")
 def test_a_full_log_disk_costs_lines_and_nothing_else(disk: SmallDisk, fresh_backend: FreshBackend) -> None:
     """The log's disk is full, freed, full again under 200 heartbeats/s: nothing refused, loss counted (issue 11)."""
     other = disk.folder / "other"
@@ -174,7 +174,7 @@ def test_a_full_log_disk_costs_lines_and_nothing_else(disk: SmallDisk, fresh_bac
     eventually(logs_again, WITHIN_S, what="the line of a request")
 
 
-@case("logging/002", "getReadiness 200")
+@case("logging/002", "getReadiness 200", slow="starts its backend twice")
 def test_it_starts_although_the_log_disk_is_full(disk: SmallDisk, fresh_backend: FreshBackend) -> None:
     """The service starts, serves and ends while its log's disk is full; with room it writes what waits (issue 11)."""
     system: System = fresh_backend(env=SETTINGS, log_disk=disk.folder)
@@ -238,7 +238,7 @@ def test_a_reader_that_reads_nothing_costs_lines_and_nothing_else(fresh_backend:
         ended(system)
 
 
-@case("logging/005", "* 401", "sendCommand 503")
+@case("logging/005", "* 401", "sendCommand 503", slow="loses lines under load")
 def test_lines_that_matter_are_lost_last(fresh_backend: FreshBackend) -> None:
     """While http.request lines are lost, each sec.* and ERROR line is kept for when there is room (issue 11)."""
     without_fcm = {"NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": ""}

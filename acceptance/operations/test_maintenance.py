@@ -39,7 +39,7 @@ def test_migrations_go_up_down_and_up(fresh_backend: FreshBackend) -> None:
     assert [system.db.rows(query.replace("%%", "%")) for query in (columns, constraints)] == before
 
 
-@case("maintenance/002")
+@case("maintenance/002", slow="starts a system and commands")
 def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) -> None:
     """`nexmdm retention run` removes heartbeats and dispatches after 2 days, downloads after 7 (002)."""
     system: System = fresh_backend()

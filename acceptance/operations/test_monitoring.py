@@ -107,7 +107,7 @@ def schema_of(event: str) -> dict[str, Any]:
     return documents()[event]
 
 
-@case("monitoring/004", "getMetrics 200")
+@case("monitoring/004", "getMetrics 200", slow="waits for retries with two workers")
 def test_what_waits_for_fcm_shows_in_the_metrics(fresh_backend: FreshBackend) -> None:
     """nexmdm_dispatches_waiting and the age of the oldest follow the outbox, with two workers too (operations.md)."""
     system: System = fresh_backend(workers=2, env={"NEXMDM_DISPATCH_BACKOFF_CAP_S": "0.5"})

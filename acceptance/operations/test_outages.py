@@ -197,7 +197,7 @@ def test_defaults_of_the_database_change_nothing(fresh_backend: FreshBackend) ->
             assert code == 0, f"{command}: {said}"
 
 
-@case("outages/007", "recordHeartbeat 200", "registerDevice 503")
+@case("outages/007", "recordHeartbeat 200", "registerDevice 503", slow="starts its backend twice")
 def test_a_transaction_that_is_undone_for_another_is_tried_again(fresh_backend: FreshBackend) -> None:
     """A deadlock (40P01, 40001) costs a heartbeat nothing, and other writes a 503 with Retry-After (issue 11)."""
     system: System = fresh_backend()

@@ -85,7 +85,7 @@ def test_the_services_role_cannot_change_the_schema(statements: list[str], app_r
     assert done == dict.fromkeys(statements, DENIED)
 
 
-@case("roles/002")
+@case("roles/002", slow="starts a system and two commands")
 def test_the_services_role_has_exactly_the_rights_that_are_written_down(
     fresh_backend: FreshBackend, app_role: str
 ) -> None:

@@ -42,7 +42,7 @@ def dispatchers(system: System) -> int:
     return int(row[0])
 
 
-@case("services/002", "getHealth 200", "getReadiness 200", "getMetrics 200")
+@case("services/002", "getHealth 200", "getReadiness 200", "getMetrics 200", slow="starts a second system")
 def test_the_rest_goes_on_while_a_service_is_off(without_fleet: System, fresh_backend: FreshBackend) -> None:
     """Probes, metrics, the contract and retention go on; no job of the service runs, and its tables are left alone."""
     system = without_fleet

@@ -74,7 +74,7 @@ def test_a_dead_token_is_refused_by_every_worker(how: str, two_workers: System) 
         system.logs.expect(answer, "sec.auth.fail", code="token_invalid")
 
 
-@case("workers/003")
+@case("workers/003", slow="ends its backend")
 def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
     """SIGTERM answers what has begun, ends every process and exits with code 0 (architecture.md; seed 001)."""
     system: System = fresh_backend(workers=2)

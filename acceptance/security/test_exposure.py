@@ -34,7 +34,7 @@ def test_no_process_shows_a_secret_in_its_arguments(two_workers: System) -> None
     assert not Search(SECRETS.known()).text(shown)
 
 
-@case("exposure/002")
+@case("exposure/002", slow="calls every operation twice on a system of its own")
 def test_no_secret_is_logged_at_any_level(fresh_backend: FreshBackend) -> None:
     """At level debug too neither log nor stderr holds a token, key or signature, good or wrong (security.md)."""
     system: System = fresh_backend(env={"NEXMDM_LOG_LEVEL": "debug"})
