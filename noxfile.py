@@ -61,7 +61,7 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
 
-from ci import budgets, environments, exit_codes
+from ci import budgets, environments, exit_codes, side_by_side
 from ci.environments import ROOT
 
 nox.needs_version = ">=2026.10"  # tells the code of a program that failed
@@ -73,7 +73,9 @@ QUICK_SIM = ("--duration", "30s")
 QUICK_FLEET = ("--compress", "10")
 SOME_MUTANTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
-HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "acceptance"), ("acceptance", "bench"))
+OWN_TESTS = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
+SLOW_HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "bench"))
+HELPERS = (*SLOW_HELPERS, ("acceptance", "acceptance"))
 SELECTING = ("-k", "-m", "--case")
 KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
@@ -363,12 +365,18 @@ def run_helpers(session: nox.Session, *, slow: bool = False) -> None:
     for group in ("lint", "harness", "acceptance", "contracts", "load"):
         environments.ensure(group, say=session.log)
     environments.ensure_backend(say=session.log)
-    executable = environments.ensure("harness-tests", say=session.log)
-    own = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
+    own = environments.ensure("harness-tests", say=session.log)
+    run_own = [str(own), *pytest(session, "harness", "-n", "2", *OWN_TESTS, slow=slow)]
+    if session.posargs:
+        run(session, own, *run_own[1:])
+        return
+    commands = [run_own]
+    for group, suite in SLOW_HELPERS if slow else HELPERS:
+        helper = environments.ensure(group, say=session.log)
+        commands.append([str(helper), *pytest(session, f"harness-{suite}", f"{suite}/tests", slow=slow)])
+    joined = [word for command in commands for word in (side_by_side.BETWEEN, *command)][1:]
     with within_budget(session, "harness-slow" if slow else "harness"):
-        run(session, executable, *pytest(session, "harness", "-n", "2", *own, slow=slow))
-        for group, suite in () if session.posargs or slow else HELPERS:
-            python(session, group, *pytest(session, f"harness-{suite}", f"{suite}/tests"), env=backend_env(session))
+        python(session, "harness", "-m", "ci.side_by_side", *joined, env=backend_env(session))
 
 
 @nox.session

@@ -33,6 +33,7 @@ VOID: Final = "void"
 # A backend that does not start, or a fixture that breaks, says nothing about the case that met it.
 _NO_PROOF: Final = re.compile(r"^during (setup|teardown)|\b(Backend|Postgres|Fcm|Stack|CommandNotFound)Error\b")
 _WITHIN_S: Final = 240.0
+_MORE_EACH_S: Final = 3.0  # for each further check that a run is asked for
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,10 @@ class _Job:
     folder: Path
     child: Child
     begun: float
+    within_s: float
 
     def over(self) -> bool:
-        return self.child.poll() is not None or time.monotonic() - self.begun > _WITHIN_S
+        return self.child.poll() is not None or time.monotonic() - self.begun > self.within_s
 
 
 class Runner:
@@ -143,7 +145,7 @@ class Runner:
                 stderr=output,
             )
         any_fault = mutant or Mutant("control", "nothing", "200", "", "", "", "", suite=suite)
-        return _Job(any_fault, whole, folder, child, time.monotonic())
+        return _Job(any_fault, whole, folder, child, time.monotonic(), _WITHIN_S + _MORE_EACH_S * len(named))
 
     def _end(self, job: _Job, suite: str, name: str) -> Run:
         try:

@@ -83,6 +83,7 @@ def test_every_beat_of_a_stage_is_sent_in_turns_of_the_devices(server: Server, r
     assert first.bad_until_s == 0.0
 
 
+@pytest.mark.slow
 def test_a_stall_shows_in_all_beats_that_it_delayed(server: Server, run: Run) -> None:
     server.stall_until = time.monotonic() + 2.0  # the process takes a moment to begin
     (outcome,) = run(Stage(50, 3.0, "answered"), connections=2)

@@ -38,12 +38,13 @@ def test_the_worst_code_of_all(nox_code: int, noted: list[int], code: int) -> No
     assert worst(nox_code, noted) == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text, code, of_nox",
     [
-        pytest.param("def test_it():\n    pass\n", 0, 0, id="pass", marks=pytest.mark.slow),
+        pytest.param("def test_it():\n    pass\n", 0, 0, id="pass"),
         pytest.param("def test_it():\n    assert not 'right'\n", 1, 1, id="fail"),
-        pytest.param("", 2, 1, id="nothing to say", marks=pytest.mark.slow),
+        pytest.param("", 2, 1, id="nothing to say"),
     ],
 )
 def test_the_shell_sees_what_the_program_said(tmp_path: Path, text: str, code: int, of_nox: int) -> None:
@@ -56,6 +57,7 @@ def test_the_shell_sees_what_the_program_said(tmp_path: Path, text: str, code: i
     )
 
 
+@pytest.mark.slow
 def test_an_unknown_session_and_one_that_is_wrongly_used_prove_nothing(tmp_path: Path) -> None:
     assert run(tmp_path, {}, "no-such-session").code == 2
     assert run(tmp_path, {}, "contract", "--no-such-option").code == 2

@@ -108,6 +108,7 @@ def test_a_locust_file_says_it_too(tmp_path: Path, file: str) -> None:
         assert f": {said}" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_to_is_replaced(tmp_path: Path) -> None:
     """uv, npm and Redocly keep their files below it."""
     done = run(tmp_path, {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null"}, "spec")

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each runs pytest itself
+
 ROOT = Path(__file__).parents[2]
 SKIPPED = "import pytest\ndef test_it():\n    pytest.skip('no reason is good enough')\n"
 SKIPPED_MODULE = "import pytest\npytest.skip('a whole module', allow_module_level=True)\n"

@@ -88,6 +88,7 @@ def test_random_seed_is_printed(
     assert f"seed {result(folder)['seed']}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_fuzzer_finds_a_service_that_checks_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Every operation is left out but one, so that this takes seconds."""
     phases = ("--phases", "examples,coverage,fuzzing", "--include-operation-id", "recordHeartbeat")
@@ -106,6 +107,7 @@ def test_fuzzer_finds_a_service_that_checks_nothing(monkeypatch: pytest.MonkeyPa
         assert "nxd_0199c0de" not in text
 
 
+@pytest.mark.slow
 def test_fuzzer_trusts_whom_the_harness_trusts_and_asks_no_proxy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -84,8 +84,9 @@ def run(command: Sequence[str], workers: int, only: str | None) -> int:
         say(f"NEXMDM_BASE_URL is set: nothing is started, the target is {target.base_url}")
         return _run_child(command, {preflight.CHECKED: target.base_url})
     if only == "postgres":
-        server = _server()
-        with Postgres.attach(server) if server else Postgres.start(log_file=_log_dir() / "postgres.log") as postgres:
+        server, log_file = _server(), _log_dir() / "postgres.log"
+        # Hundreds of databases come and go on it, and it goes with the command: no crash of it is anybody's subject.
+        with Postgres.attach(server) if server else Postgres.start(log_file=log_file, durable=False) as postgres:
             url = postgres.clone(f"nexmdm_run_{os.getpid()}")
             return _run_child(command, {"NEXMDM_DATABASE_URL": url, "DATABASE_URL": url})
     with _stack(workers) as stack:

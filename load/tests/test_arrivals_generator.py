@@ -57,6 +57,7 @@ def test_every_beat_of_the_plan_is_sent_and_answered(start: Start) -> None:
     assert tally.timings.whole(HEARTBEAT).n == tally.lag.n == 200
 
 
+@pytest.mark.slow
 def test_a_server_that_stalls_does_not_hide_it(start: Start) -> None:
     """2 s of 4 s without an answer: half of all beats fall into it, and all of them wait for its end."""
     server, url = start()

@@ -18,6 +18,8 @@ import pytest
 from harness.processes.announcing import AnnouncingChild
 from load.tests.test_runner import ROOT, dead_url, run, target
 
+pytestmark = pytest.mark.slow  # whole runs
+
 FILE = "load/tests/arrivals_locustfile.py"
 LOCUST = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f", FILE)
 DURATION_S, PER_S, DEVICES = 2, 600, 101

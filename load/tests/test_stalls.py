@@ -25,6 +25,8 @@ import pytest
 from harness.processes.announcing import AnnouncingChild
 from load.tests.standin import ADMIN_KEY
 
+pytestmark = pytest.mark.slow  # whole runs, some of them frozen
+
 ROOT = Path(__file__).parents[2]
 DEVICES, DURATION_S, INTERVAL_S, STALL_S = 12, 6.0, (0.2, 0.3), 2.0
 PER_S = DEVICES * 2 / sum(INTERVAL_S)

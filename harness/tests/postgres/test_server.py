@@ -51,6 +51,11 @@ def test_it_starts_in_time_and_durable(server: Postgres) -> None:
         assert another.admin_url != server.admin_url
 
 
+def test_it_need_not_be_durable() -> None:
+    with Postgres.start(durable=False) as quick, psycopg.connect(quick.admin_url) as connection:
+        assert connection.execute("SHOW fsync").fetchall() == [("off",)]
+
+
 def test_clones_are_copies_that_do_not_share(server: Postgres) -> None:
     first, second = server.clone("first"), server.clone("second")
     with psycopg.connect(first) as connection:
