@@ -82,8 +82,6 @@ KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contr
 PATIENCE_S = 15.0
 environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))
 signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nox itself would die and leave its child
-# A shell that starts us with & may have it ignored, and whatever we start would inherit that and never end by Ctrl-C.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 ONLY_SETTINGS_READS = 'lint.flake8-tidy-imports.banned-api."os.{}".msg="only settings.py reads the environment"'
 
 

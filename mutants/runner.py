@@ -145,7 +145,9 @@ class Runner:
                 stderr=output,
             )
         any_fault = mutant or Mutant("control", "nothing", "200", "", "", "", "", suite=suite)
-        return _Job(any_fault, whole, folder, child, time.monotonic(), _WITHIN_S + _MORE_EACH_S * len(named))
+        return _Job(
+            any_fault, whole, folder, child, time.monotonic(), _WITHIN_S + _MORE_EACH_S * max(0, len(named) - 1)
+        )
 
     def _end(self, job: _Job, suite: str, name: str) -> Run:
         try:

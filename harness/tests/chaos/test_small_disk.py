@@ -14,8 +14,11 @@ import pytest
 from harness.chaos.small_disk import SmallDisk, SmallDiskError, mounted
 from harness.waiting import eventually
 
+# Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
 _HOLD = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.chaos.small_disk import mounted
 with mounted(1024) as disk:
     print(disk.folder, flush=True)
@@ -55,7 +58,7 @@ def test_it_goes_with_whoever_mounted_it(how: signal.Signals) -> None:
         if said:
             assert in_sight(Path(said))
             holder.send_signal(how)
-            holder.wait()
+            holder.wait(20)
             eventually(lambda: not Path(said).exists() and not in_sight(Path(said)), 10.0)
 
 
