@@ -43,7 +43,7 @@ Environments live in .nox/<group>, one per lock, and are made again only when th
 revisions' backends live in .nox/revisions. The backend is built as a wheel into .nox/backend-runtime and started as a
 process: no suite's environment contains it.
 With NEXMDM_BASE_URL set, the scenarios, contract and acceptance run against that deployment and nothing is started.
-This file deliberately holds no check of its own: it only prepares environments and starts commands.
+This file holds no check of its own: it only prepares environments and starts commands.
 """
 
 from __future__ import annotations
@@ -292,7 +292,7 @@ def chaos(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """The suites against deliberately broken backends, each of which its named case has to catch."""
+    """The suites against broken backends, each of which its named case has to catch."""
     if {"--check", "--list"} & {*session.posargs}:
         python(session, "acceptance", "-m", "mutants", *session.posargs)
         return

@@ -1,4 +1,4 @@
 """The benchmark: every target of the design as a ratio or a time, measured in one run on one machine.
 
-It deliberately judges no behaviour: that is what the suites are for.
+It judges no behaviour: that is what the suites are for.
 """

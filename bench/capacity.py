@@ -1,6 +1,6 @@
 """How many heartbeats a second: one worker, two, against a no-op route and against PostgreSQL alone, in turns.
 
-It deliberately takes no latency: full load shows how much, never how fast.
+It takes no latency: full load shows how much, never how fast.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Commands: one to a thousand devices until FCM has them all, single ones, and their repetitions.
 
-It deliberately lets no device answer: results are judged by the scenarios of `load`.
+It lets no device answer: results are judged by the scenarios of `load`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who used the CPUs during a round, and who may: process trees, seen from outside. It deliberately judges nothing.
+"""Who used the CPUs during a round, and who may: process trees, seen from outside. It judges nothing.
 
 A reader sees from it what was the limit: a backend at 1.0 CPU per worker, a generator that could do no more, or a
 machine with nothing left to give.

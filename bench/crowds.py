@@ -1,6 +1,6 @@
 """Crowds that cost bcrypt: wrong tokens, and a fleet that comes back after a restart; beside each, devices as usual.
 
-It deliberately judges the crowd by what it costs, and the usual devices by what they notice.
+It judges the crowd by what it costs, and the usual devices by what they notice.
 """
 
 from __future__ import annotations

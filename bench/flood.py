@@ -1,7 +1,7 @@
 """An open loop on raw sockets, in a process of its own: tens of thousands of heartbeats a second from one core.
 
 Every beat has its intended time, whatever became of those before it; one that finds no free connection waits for one,
-and its wait counts. It deliberately reads no more of an answer than its status, its Retry-After and its length.
+and its wait counts. It reads no more of an answer than its status, its Retry-After and its length.
 """
 
 from __future__ import annotations

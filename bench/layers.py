@@ -1,7 +1,7 @@
 """What logging, metrics and the request id cost a heartbeat: the same backend with each of them taken out.
 
 The product has no such switches: each backend runs a copy of the installed package, with a few lines at the end of its
-modules. Each is looked at, to see that what was taken out is gone. It deliberately changes nothing else.
+modules. Each is looked at, to see that what was taken out is gone. It changes nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The reference: what uvicorn answers when there is nothing to do. Run by the backend's own Python, with its settings.
 
 `python noop.py` serves POST /v1/heartbeat (the body is decoded by a compiled schema, the answer is encoded) and any
-other path (neither) on a free port of 127.0.0.1, which it prints. It deliberately imports nothing of the backend: the
+other path (neither) on a free port of 127.0.0.1, which it prints. It imports nothing of the backend: the
 shape is a copy, so that a change there cannot move the reference.
 """
 

@@ -1,6 +1,6 @@
 """Past the knee: how much is still answered, how late, what it costs, and how soon all is well afterwards.
 
-The flood has a CPU for itself, the servers have the others. It deliberately counts a shed (503 or 429 with Retry-After)
+The flood has a CPU for itself, the servers have the others. It counts a shed (503 or 429 with Retry-After)
 as neither good nor bad: the limits say how much must be answered meanwhile.
 """
 

@@ -1,6 +1,6 @@
 """What PostgreSQL itself takes of single heartbeats: pgbench, 16 clients, one transaction each, on the same tables.
 
-It deliberately uses devices of its own, found by their number, so that a transaction is the two writes of a heartbeat
+It uses devices of its own, found by their number, so that a transaction is the two writes of a heartbeat
 and nothing else.
 """
 

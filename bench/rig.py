@@ -1,6 +1,6 @@
 """What the rows share: one stack, a fleet in its database, further backends beside it, and the facts of the run.
 
-It deliberately measures nothing. Everything starts when a row first asks for it, and ends with the rig.
+It measures nothing. Everything starts when a row first asks for it, and ends with the rig.
 """
 
 from __future__ import annotations

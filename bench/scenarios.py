@@ -1,6 +1,6 @@
 """What other suites measure: the scenarios of `load`, run here on stacks of ours, and how long the last suites took.
 
-It deliberately judges their figures by our own limits: theirs are the seeds', ours are tighter.
+It judges their figures by our own limits: theirs are the seeds', ours are tighter.
 """
 
 from __future__ import annotations

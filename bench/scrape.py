@@ -1,4 +1,4 @@
-"""GET /metrics when much has been counted by several processes. It deliberately reads no value but the count."""
+"""GET /metrics when much has been counted by several processes. It reads no value but the count."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """An open loop: heartbeats at a fixed rate, each at its intended time whatever became of those before it.
 
-Latency is answered - intended, so a stall shows in every beat that it delayed. It deliberately judges nothing.
+Latency is answered - intended, so a stall shows in every beat that it delayed. It judges nothing.
 """
 
 from __future__ import annotations

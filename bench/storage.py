@@ -1,6 +1,6 @@
 """What the size of the data costs: heartbeats beside ten million rows, dropping a day of them, an empty migration.
 
-It deliberately fills the tables behind the backend's back: at 833 a second ten million heartbeats are three hours.
+It fills the tables behind the backend's back: at 833 a second ten million heartbeats are three hours.
 """
 
 from __future__ import annotations

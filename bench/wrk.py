@@ -1,6 +1,6 @@
 """Requests as fast as a server answers them: wrk, its script, and what it counted.
 
-It deliberately takes no latency from wrk: a closed loop waits with a slow server, and so hides how slow it is. What
+It takes no latency from wrk: a closed loop waits with a slow server, and so hides how slow it is. What
 wrk sends is prepared before the clock starts, so that one of its threads can outrun the servers measured here.
 """
 

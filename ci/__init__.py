@@ -1,4 +1,4 @@
 """What continuous integration and the noxfile need: environments, the skip rule, the run's summary.
 
-It deliberately contains no check of the product.
+It contains no check of the product.
 """

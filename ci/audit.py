@@ -1,7 +1,7 @@
 """Known vulnerabilities of what is locked: `python -m ci.audit --pip-audit PROGRAM`, over every lock.
 
 An audit is believed only if it sees the vulnerability of a control in the same run: where the database cannot be asked,
-pip-audit calls everything sound. It deliberately updates no lock.
+pip-audit calls everything sound. It updates no lock.
 """
 
 from __future__ import annotations

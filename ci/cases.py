@@ -1,6 +1,6 @@
 """docs/cases.md: every acceptance case with its requirement, read from the sources. `python -m ci.cases [--check]`.
 
-It deliberately imports no case: ids and first docstring lines stand in the syntax tree.
+It imports no case: ids and first docstring lines stand in the syntax tree.
 """
 
 from __future__ import annotations

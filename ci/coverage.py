@@ -4,7 +4,7 @@
 of a plain run have to prove every pair without the slow ones; `--slow` holds the slow ones to what they declare too.
 What counts is that a case declares the pair and has seen it. What a case only met on its way is not counted, and a
 sighting of the fuzzer is shown beside the cases: nobody could say what either proves. A response that no case can
-provoke carries `x-no-case: <reason>`. It deliberately sends no request.
+provoke carries `x-no-case: <reason>`. It sends no request.
 """
 
 from __future__ import annotations

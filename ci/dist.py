@@ -1,7 +1,7 @@
 """What is shipped: the backend's wheel and source archive with their sums, and a bill of the materials they need.
 
 `python -m ci.dist` builds twice, from two copies that differ in all that must not matter (path, time stamps, time zone,
-locale, umask, hash seed), and wants the same bytes. It deliberately publishes and signs nothing.
+locale, umask, hash seed), and wants the same bytes. It publishes and signs nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Virtual environments from locks: made with uv, else with virtualenv and pip, and only when a lock changed.
 
-It deliberately resolves nothing while a suite runs: every installed file is pinned and hashed in locks/.
+It resolves nothing while a suite runs: every installed file is pinned and hashed in locks/.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A pytest plugin for CI (`-p ci.no_skips`): what did not run did not pass, so a skip fails the run.
 
-It deliberately has no list of exceptions: a test that cannot run in CI has no place in the suite.
+It has no list of exceptions: a test that cannot run in CI has no place in the suite.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One page about a whole run: `python -m ci.summary [ARTIFACTS]` prints it and leaves it as summary.md.
 
-It deliberately judges nothing: it repeats what nox (nox.json), the test reports (junit.xml) and the suites'
+It judges nothing: it repeats what nox (nox.json), the test reports (junit.xml) and the suites'
 own summaries say. On GitHub it also becomes the summary of the step.
 """
 

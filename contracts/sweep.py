@@ -1,6 +1,6 @@
 """What the fuzzed service left behind: every log line as its schema says, no secret in log, tables or report files.
 
-It deliberately judges no answer. What the target does not show is disabled, never passed.
+It judges no answer. What the target does not show is disabled, never passed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """The harness: starts a NexMDM stack, talks to it over HTTP, and reads what it left behind.
 
-It deliberately knows nothing of pytest, Locust, Schemathesis or the backend's code.
+It knows nothing of pytest, Locust, Schemathesis or the backend's code.
 """

@@ -1,6 +1,6 @@
 """The command line: `python -m harness up` and `python -m harness run -- CMD`.
 
-It deliberately judges nothing: the exit code of `run` is CMD's. Trouble of the harness itself is exit code 2.
+It judges nothing: the exit code of `run` is CMD's. Trouble of the harness itself is exit code 2.
 """
 
 from __future__ import annotations

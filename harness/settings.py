@@ -1,6 +1,6 @@
 """Every environment variable of the harness, the target they describe, and the masking of secrets.
 
-It deliberately starts nothing and connects to nothing: it only reads, checks and explains.
+It starts nothing and connects to nothing: it only reads, checks and explains.
 
 | variable | meaning | default |
 |---|---|---|

@@ -1,1 +1,1 @@
-"""Load scenarios, their profiles, and the runner that owns the verdict. It deliberately imports no other suite."""
+"""Load scenarios, their profiles, and the runner that owns the verdict. It imports no other suite."""

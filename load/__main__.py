@@ -1,6 +1,6 @@
 """`python -m load SCENARIO`: runs a load scenario against the target of the environment and ends with its verdict.
 
-Exit code 0 pass, 1 fail, 2 inconclusive (or the harness itself broke). It deliberately starts no backend:
+Exit code 0 pass, 1 fail, 2 inconclusive (or the harness itself broke). It starts no backend:
 `python -m harness run -- python -m load sim20` does.
 """
 

@@ -1,4 +1,4 @@
-"""The tear-down checks: yes-or-no questions to what the run left behind. They deliberately measure no time: limits do.
+"""The tear-down checks: yes-or-no questions to what the run left behind. They measure no time: limits do.
 
 Each takes the run and the evidence and returns the faults it found, with a word on what it saw. A check whose evidence
 is absent is disabled or inconclusive, as the evidence says; it never passes.

@@ -1,6 +1,6 @@
 """The server's clock, read from outside: heartbeats are bucketed by the database's time, not by ours.
 
-It deliberately never sets or corrects anything: it says what the offset is and how well it is known.
+It never sets or corrects anything: it says what the offset is and how well it is known.
 """
 
 from __future__ import annotations

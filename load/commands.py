@@ -1,4 +1,4 @@
-"""Pings to devices, their way over FCM, and the devices' answers. It deliberately judges nothing of it.
+"""Pings to devices, their way over FCM, and the devices' answers. It judges nothing of it.
 
 With the fake FCM's control at hand a device answers when its message is in the inbox, as a phone would. Without it the
 device is told directly (seed 000 B.4), and the run says so.

@@ -1,4 +1,4 @@
-"""From samples and evidence to verdict and artifacts, for every scenario. It deliberately asks the target nothing."""
+"""From samples and evidence to verdict and artifacts, for every scenario. It asks the target nothing."""
 
 from __future__ import annotations
 

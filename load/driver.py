@@ -1,4 +1,4 @@
-"""One run from start to artifacts, for Locust and for our own runner alike. It deliberately shows nothing.
+"""One run from start to artifacts, for Locust and for our own runner alike. It shows nothing.
 
 The verdict is ours: Locust's statistics are never asked, and its exit code is overruled.
 """

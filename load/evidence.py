@@ -1,4 +1,4 @@
-"""What a run left behind, read from API, database, log, metrics and FCM inbox. It deliberately judges nothing.
+"""What a run left behind, read from API, database, log, metrics and FCM inbox. It judges nothing.
 
 A part that the target did not offer is absent as `disabled`; one that it offered and that could not be read is absent
 as `inconclusive`. Neither can pass.

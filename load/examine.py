@@ -1,4 +1,4 @@
-"""How a check is asked, and what it is worth when evidence is absent or malformed. It deliberately knows no check."""
+"""How a check is asked, and what it is worth when evidence is absent or malformed. It knows no check."""
 
 from __future__ import annotations
 

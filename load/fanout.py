@@ -1,6 +1,6 @@
 """Locust file of one signed command to 1,000 devices: `locust --headless -f load/fanout.py --host URL`.
 
-What it takes and how it ends: load/user.py. It deliberately holds nothing of its own.
+What it takes and how it ends: load/user.py. It holds nothing of its own.
 """
 
 from load.profiles import FANOUT

@@ -1,4 +1,4 @@
-"""The limits of a command to a whole fleet, judged, and its figures. It deliberately asks the target nothing.
+"""The limits of a command to a whole fleet, judged, and its figures. It asks the target nothing.
 
 Every limit is on the slowest round, and says which that was. Sources: performance.md, seed 000 B (answers of devices).
 """

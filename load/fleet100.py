@@ -1,6 +1,6 @@
 """Locust file of 100 devices that post every 120 s (seed 001): `locust --headless -f load/fleet100.py --host URL`.
 
-What it takes and how it ends: load/user.py. It deliberately holds nothing of its own.
+What it takes and how it ends: load/user.py. It holds nothing of its own.
 """
 
 from load.profiles import FLEET100

@@ -1,4 +1,4 @@
-"""The run's own `acceptance.*` events (seed 000), in the format of the backend's log. It deliberately holds no samples.
+"""The run's own `acceptance.*` events (seed 000), in the format of the backend's log. It holds no samples.
 
 They are a file of their own: operations and the test of them stay apart, and a sort by `ts` brings them together.
 """

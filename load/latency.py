@@ -2,7 +2,7 @@
 
 A histogram counts microseconds in the cells of an HDR histogram of three significant digits and names a cell by its
 highest value: what it tells is never less than the truth, and at most 1/1024 more. The cells are kept sparsely, in a
-dict: an interval of a second has a few hundred of the 17,000, and adding is exact. It deliberately judges nothing.
+dict: an interval of a second has a few hundred of the 17,000, and adding is exact. It judges nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The options that scenarios have on both command lines, ours and Locust's. It deliberately reads no environment."""
+"""The options that scenarios have on both command lines, ours and Locust's. It reads no environment."""
 
 from __future__ import annotations
 

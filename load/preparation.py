@@ -1,4 +1,4 @@
-"""What the admin does before the devices start: tokens, script, an APK to fetch. It deliberately enrols nobody."""
+"""What the admin does before the devices start: tokens, script, an APK to fetch. It enrols nobody."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scenarios' figures as data: how many, how often, how long, and which limits hold. It deliberately runs nothing.
+"""The scenarios' figures as data: how many, how often, how long, and which limits hold. It runs nothing.
 
 Sources: seed 000 B (20 devices, two minutes, 10-15 s, answers after 1-3 s, latency and error limits), seed 001 (100
 devices that post every 120 s, FCM dispatch) and performance.md (a command to 1,000 devices). How a percentile is judged

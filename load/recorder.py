@@ -1,4 +1,4 @@
-"""Raw samples of a run and the arithmetic over them. It deliberately keeps every sample: nothing is rounded or binned.
+"""Raw samples of a run and the arithmetic over them. It keeps every sample: nothing is rounded or binned.
 
 Latency is answered - intended: a sample that was sent late, because the one before it was slow, shows all of its delay.
 """

@@ -1,4 +1,4 @@
-"""When a device sends: deadlines on a grid, with jitter and intended duplicates. Pure; it deliberately never waits.
+"""When a device sends: deadlines on a grid, with jitter and intended duplicates. Pure; it never waits.
 
 Deadlines are start + phase + k * interval + jitter, decided before the first one is sent. Nothing that the server does
 can move them, so a slow answer cannot thin out the load that would have shown it (coordinated omission).

@@ -1,4 +1,4 @@
-"""What the simulation knows about each of its devices, and about itself. It deliberately does nothing with it."""
+"""What the simulation knows about each of its devices, and about itself. It does nothing with it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Locust file of the 20-device simulation (seed 000 B): `locust --headless -f load/sim20.py --host URL`.
 
-What it takes and how it ends: load/user.py. It deliberately holds nothing of its own.
+What it takes and how it ends: load/user.py. It holds nothing of its own.
 """
 
 from load.profiles import SIM20

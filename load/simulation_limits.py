@@ -1,4 +1,4 @@
-"""The limits of a simulation, judged, and the figures that it tells. It deliberately asks the target nothing."""
+"""The limits of a simulation, judged, and the figures that it tells. It asks the target nothing."""
 
 from __future__ import annotations
 

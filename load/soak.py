@@ -1,7 +1,7 @@
 """Locust file of the half hour of steady load: `locust --headless -f load/soak.py --host URL`.
 
 What it takes and how it ends: load/arrivals/locust_file.py; `--processes 2` makes it several processes.
-It deliberately holds nothing of its own.
+It holds nothing of its own.
 """
 
 from load.arrivals.locust_file import Idle, locust_file

@@ -1,6 +1,6 @@
 """Locust's HTTP session as a harness transport, so that the simulated device is the one that acceptance uses.
 
-It deliberately retries nothing: a request that a client repeats on its own would be a heartbeat that nobody planned.
+It retries nothing: a request that a client repeats on its own would be a heartbeat that nobody planned.
 """
 
 from __future__ import annotations

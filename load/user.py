@@ -1,4 +1,4 @@
-"""The Locust user that is a device, and what makes a Locust file of a scenario. It deliberately conducts nothing.
+"""The Locust user that is a device, and what makes a Locust file of a scenario. It conducts nothing.
 
 Such a file takes the target from the environment (harness/settings.py); `--host` wins over NEXMDM_BASE_URL, `-u` sets
 the devices, `-t` the duration, `--seed` repeats a schedule. Exit code 0 pass, 1 fail, 2 inconclusive. It runs in one

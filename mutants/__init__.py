@@ -1,4 +1,4 @@
-"""Seeded mutants: deliberately broken backends, each of which the suites must turn red for the right reason.
+"""Seeded mutants: broken backends, each of which the suites must turn red for the right reason.
 
 Imports no suite: it runs them as a user would, and reads their result.json.
 """

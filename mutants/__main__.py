@@ -1,4 +1,4 @@
-"""`python -m mutants`: run the suites against deliberately broken backends. Exit code 0: each was caught as planned.
+"""`python -m mutants`: run the suites against broken backends. Exit code 0: each was caught as planned.
 
 1: a mutant survived, or another check than the named one noticed it: a hole in the suite. 2: nothing can be said (the
 catalogue is stale, a broken backend did not start, or a named check is red on the sound backend too).

@@ -1,4 +1,4 @@
-"""The artifacts of a runner: result.json, mutants.json, summary.md. It deliberately judges nothing: runner.py has."""
+"""The artifacts of a runner: result.json, mutants.json, summary.md. It judges nothing: runner.py has."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The catalogue: what each mutant breaks, by which change of the backend's text, and what must notice.
 
-It deliberately runs nothing. A mutant is data (catalogue/<service>/*.toml), so the product needs no switch for it:
+It runs nothing. A mutant is data (catalogue/<service>/*.toml), so the product needs no switch for it:
 
     [[mutant]]
     id = "heartbeat/no-dedupe"                      # noun/what, unique

@@ -1,7 +1,7 @@
 """Runs the suites against broken backends, several at a time, and says of each mutant what killed it.
 
 First the control: the same checks against an equal copy that nothing was done to. A check that is red there proves
-nothing when it is red for a mutant. It deliberately writes no report: report.py does.
+nothing when it is red for a mutant. It writes no report: report.py does.
 """
 
 from __future__ import annotations

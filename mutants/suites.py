@@ -1,4 +1,4 @@
-"""How a suite is run against one backend, and which of its checks failed. It deliberately knows no mutant."""
+"""How a suite is run against one backend, and which of its checks failed. It knows no mutant."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML page for a suite folder, from its artifacts. It deliberately judges nothing."""
+"""The report: one self-contained HTML page for a suite folder, from its artifacts. It judges nothing."""

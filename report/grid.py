@@ -1,4 +1,4 @@
-"""The matrix operation x status x case, from matrix.json. It deliberately judges no gap: the coverage gate does."""
+"""The matrix operation x status x case, from matrix.json. It judges no gap: the coverage gate does."""
 
 from __future__ import annotations
 

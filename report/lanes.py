@@ -1,4 +1,4 @@
-"""The swim-lanes: what happened to each device, from timelines.json. It deliberately leaves no failed moment out."""
+"""The swim-lanes: what happened to each device, from timelines.json. It leaves no failed moment out."""
 
 from __future__ import annotations
 

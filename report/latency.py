@@ -1,6 +1,6 @@
 """How long answers took, from latency.json: for each kind of request its course over time and its distribution.
 
-It deliberately computes no percentile: those of latency.json come from the samples themselves.
+It computes no percentile: those of latency.json come from the samples themselves.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The page: one self-contained HTML file from the artifacts of a suite folder. It deliberately needs no network and no
+"""The page: one self-contained HTML file from the artifacts of a suite folder. It needs no network and no
 script, and what it shows is what the artifacts say: it judges nothing itself."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """What the processes of the backend held over a long run, from resources.csv: a chart for each column, a line for each
-process. It deliberately knows no column but the time: what is sampled is the scenario's choice."""
+process. It knows no column but the time: what is sampled is the scenario's choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The artifacts of one suite folder, read and checked against their schemas. It deliberately draws nothing.
+"""The artifacts of one suite folder, read and checked against their schemas. It draws nothing.
 
 Only result.json is needed. Every other file may be absent, and one that cannot be used says why in `unusable`: a
 report must never fail a run.

@@ -1,4 +1,4 @@
-"""Numbers, times and verdicts as people read them. It deliberately knows no HTML: escaping is the template's."""
+"""Numbers, times and verdicts as people read them. It knows no HTML: escaping is the template's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Secrets are compared in constant time: no `==`, no search and no set decides about one, anywhere in the package.
 
 What is looked up by a hash (enrolment tokens, known device tokens) needs no such care: nobody can steer a SHA-256
-towards another digit by digit. It deliberately measures no time: over HTTP nanoseconds cannot be seen.
+towards another digit by digit. It measures no time: over HTTP nanoseconds cannot be seen.
 """
 
 from __future__ import annotations

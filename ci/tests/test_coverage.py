@@ -1,6 +1,6 @@
 """The gate must go red for a status without a case, for a reason that is none, and for artifacts that prove nothing.
 
-It deliberately uses a contract of two operations, not the real one.
+It uses a contract of two operations, not the real one.
 """
 
 from __future__ import annotations

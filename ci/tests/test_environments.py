@@ -1,6 +1,6 @@
 """An environment is made when it is missing, when its lock changed, and when the last attempt failed; else never.
 
-It deliberately installs nothing: the commands are recorded, and do what little the next step looks at.
+It installs nothing: the commands are recorded, and do what little the next step looks at.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """In CI a skipped test turns a green run red; elsewhere it does not.
 
-It deliberately runs pytest as CI does, in a process of its own.
+It runs pytest as CI does, in a process of its own.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The summary repeats what the reports say, names what failed, and does not hide that a report is missing.
 
-It deliberately checks the facts on the page, not its looks.
+It checks the facts on the page, not its looks.
 """
 
 from __future__ import annotations

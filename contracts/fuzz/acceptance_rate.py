@@ -1,6 +1,6 @@
 """The gate over the fuzzer's counts: every operation was reached with valid requests that succeeded, and no 500 came.
 
-It deliberately looks at no single answer: that is what Schemathesis' checks do.
+It looks at no single answer: that is what Schemathesis' checks do.
 """
 
 from __future__ import annotations

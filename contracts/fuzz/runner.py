@@ -1,6 +1,6 @@
 """Runs Schemathesis against the target, keeps its reports, counts what happened. What may fail is in schemathesis.toml.
 
-It deliberately runs the command line in processes of its own: the hooks live there, and a crash is an exit code. They
+It runs the command line in processes of its own: the hooks live there, and a crash is an exit code. They
 run side by side, since one cannot use more than one core.
 """
 

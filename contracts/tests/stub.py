@@ -1,6 +1,6 @@
 """A service that checks nothing: every operation answers its first success example of openapi.yaml, to anybody.
 
-It is what the gates must turn red on. It deliberately keeps no state.
+It is what the gates must turn red on. It keeps no state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A clock that can be moved for one child process and its children, by Debian's libfaketime. It moves no other clock.
 
-It deliberately brings no library along: there is no wheel of it, and compiling one is not a test's business.
+It brings no library along: there is no wheel of it, and compiling one is not a test's business.
 """
 
 from __future__ import annotations

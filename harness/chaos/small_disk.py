@@ -1,6 +1,6 @@
 """A disk of a few KiB or MiB that can be filled up and relieved, for servers that must survive that. Linux, root alone.
 
-It is a tmpfs in the run's own folder, so the guard takes it away whatever happens to us. It deliberately knows nothing
+It is a tmpfs in the run's own folder, so the guard takes it away whatever happens to us. It knows nothing
 of who keeps data on it.
 """
 

@@ -1,6 +1,6 @@
 """One simulated device, for acceptance and load alike: it enrols, fetches the APK, sends heartbeats, reports results.
 
-It deliberately judges nothing and keeps no schedule: every call returns the Answer, refusals included, and time is the
+It judges nothing and keeps no schedule: every call returns the Answer, refusals included, and time is the
 caller's. Safe under gevent and threads when its transport is; one device may have several calls in flight.
 """
 

@@ -1,6 +1,6 @@
 """The web application of the fake FCM: POST /token, POST /v1/projects/{p}/messages:send, and /_control.
 
-It deliberately keeps Google's manners (status, error shapes, bearer check) and none of its delivery.
+It keeps Google's manners (status, error shapes, bearer check) and none of its delivery.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What Google's FCM HTTP v1 API answers when it refuses: statuses, error codes and bodies, as data.
 
-Source: the FCM reference "ErrorCode" and google.rpc.Status. It deliberately holds no server: `harness.fcm_app` does.
+Source: the FCM reference "ErrorCode" and google.rpc.Status. It holds no server: `harness.fcm_app` does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fake Firebase Cloud Messaging as a process of its own, and the control that steers and reads it.
 
-It deliberately delivers to nobody: a simulated device reads its messages from the inbox.
+It delivers to nobody: a simulated device reads its messages from the inbox.
 Run alone: `python -m harness.fcm.server --port 0` prints one JSON line {url, service_account} and serves until SIGTERM.
 """
 

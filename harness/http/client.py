@@ -1,6 +1,6 @@
 """An HTTP client for the NexMDM API: credentials, signing, curl lines for failures.
 
-It deliberately judges no answer: a refused request is an Answer like any other, and asserting is the caller's.
+It judges no answer: a refused request is an Answer like any other, and asserting is the caller's.
 Safe under gevent and threads when its transport is.
 """
 

@@ -1,6 +1,6 @@
 """How a request travels: the Transport protocol, the Answer it returns, and the default transport on httpx.
 
-It deliberately knows no credential and no path of the API. Load scenarios plug in a transport of their own.
+It knows no credential and no path of the API. Load scenarios plug in a transport of their own.
 """
 
 from __future__ import annotations

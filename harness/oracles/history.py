@@ -1,6 +1,6 @@
 """The ledger of a run: every write is noted as asked before it is sent, and as acknowledged before anybody counts it.
 
-It deliberately looks into no database: harness/oracles/reconcile.py compares. Safe under threads.
+It looks into no database: harness/oracles/reconcile.py compares. Safe under threads.
 """
 
 from __future__ import annotations

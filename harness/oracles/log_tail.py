@@ -1,6 +1,6 @@
 """A tap on the backend's JSON log file: mark a place, read what came after it, wait for a line.
 
-It deliberately judges no line against its schema: it only insists that every line is one JSON object.
+It judges no line against its schema: it only insists that every line is one JSON object.
 Safe under gevent and threads: it holds no open file and no state besides the path.
 """
 

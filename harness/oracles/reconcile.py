@@ -1,6 +1,6 @@
 """The audit: a ledger against the database and the messages that reached FCM. What is missing, doubled, unasked?
 
-It deliberately judges none of it: how many of each may be is the caller's. It reads, with whatever role its URL has.
+It judges none of it: how many of each may be is the caller's. It reads, with whatever role its URL has.
 
     missing  acknowledged, and not there, or not as acknowledged
     doubled  there more often than it may be

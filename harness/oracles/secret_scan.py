@@ -1,7 +1,7 @@
 """Looks for secrets where none may be: in log lines, in the tables of the service, in the files that a run leaves.
 
 A secret is what has the shape of an issued token or of a private key, and every value that the run itself knows
-(settings.SECRETS). It deliberately repeats none: a finding names the place only.
+(settings.SECRETS). It repeats none: a finding names the place only.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A logical backup as an operator makes it: pg_dump of a live database, pg_restore into an empty one.
 
-It deliberately grants nothing and migrates nothing afterwards: that is the operator's part, and what a case looks at.
+It grants nothing and migrates nothing afterwards: that is the operator's part, and what a case looks at.
 """
 
 from __future__ import annotations

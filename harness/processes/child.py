@@ -2,7 +2,7 @@
 
 Every child runs in its own session and is known to the guard before it does anything, so Ctrl-C
 at any moment, SIGTERM, an exception or even `kill -9` of the harness leaves no process and no folder behind.
-It deliberately does not decide when a child should end: Backend, Postgres and FcmServer do.
+It does not decide when a child should end: Backend, Postgres and FcmServer do.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The guard: a tiny process beside the harness that ends its children and removes its folder, whatever happens.
 
-It deliberately imports nothing but the standard library and never fails on purpose: it runs as a plain script
+It imports nothing but the standard library and never fails on purpose: it runs as a plain script
 (`python -I -S guard.py`), outlives the harness by a moment, and needs no co-operation from a harness that was
 killed with SIGKILL. The protocol is spoken by `child.py`:
 

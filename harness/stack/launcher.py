@@ -1,6 +1,6 @@
 """What `up` and `run` do: a stack for people, and a command beside a stack.
 
-It deliberately handles no signal: whatever interrupts it, everything that it started is stopped on the way out.
+It handles no signal: whatever interrupts it, everything that it started is stopped on the way out.
 """
 
 from __future__ import annotations

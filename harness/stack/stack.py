@@ -1,6 +1,6 @@
 """The whole stack of a run, composed: PostgreSQL, fake FCM, backend.
 
-It deliberately holds no logic of its parts: each is started, awaited and stopped by its own module.
+It holds no logic of its parts: each is started, awaited and stopped by its own module.
 """
 
 from __future__ import annotations

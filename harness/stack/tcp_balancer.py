@@ -1,7 +1,7 @@
 """A plain TCP balancer as a process of its own: several replicas of the backend behind one address, in turn.
 
-A replica that refuses the connection is passed over; with none left the client's connection is closed. It deliberately
-reads no HTTP, so a connection stays with its replica and ends with it, as behind a cloud's network balancer.
+A replica that refuses the connection is passed over; with none left the client's connection is closed. It reads no
+HTTP, so a connection stays with its replica and ends with it, as behind a cloud's network balancer.
 Run alone: `python -m harness.stack.tcp_balancer --port 0 HOST:PORT [HOST:PORT ...]` prints one JSON line {url}.
 """
 

@@ -1,6 +1,6 @@
 """What the tests of the launcher share: the stand-in backend as a command, and a search for what a run left behind.
 
-It deliberately holds no fixture for the tests of a single pure helper.
+It holds no fixture for the tests of a single pure helper.
 """
 
 from __future__ import annotations

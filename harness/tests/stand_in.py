@@ -1,6 +1,6 @@
 """A stand-in for the `nexmdm` command: as small as can be, and on demand as ill-behaved as a process can be.
 
-It deliberately implements nothing of the API: it serves the tests of the launcher.
+It implements nothing of the API: it serves the tests of the launcher.
 Behaviour, by the environment variable STAND_IN (several, joined by commas):
 die, die_on_migrate, no_port, never_ready, slow_start, hang_on_migrate, plain_text_log, ignore_sigterm, child, orphan
 """

@@ -1,6 +1,6 @@
 """Targets from the environment, the refusal of production, and the masking of secrets.
 
-It deliberately uses dictionaries for environments and never the real one.
+It uses dictionaries for environments and never the real one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`eventually` returns what it waited for and fails, with a reason, when that does not come.
 
-It deliberately measures no precise times: a loaded machine is slow.
+It measures no precise times: a loaded machine is slow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much of the machine went to programs that have no part in the run. It deliberately looks at CPU time alone.
+"""How much of the machine went to programs that have no part in the run. It looks at CPU time alone.
 
 Latencies that were measured while others held the CPUs prove no fault of the product; passed ones are all the better.
 """

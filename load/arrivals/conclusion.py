@@ -1,4 +1,4 @@
-"""From a run to its verdict and artifacts. It deliberately asks the target nothing, and runs nothing."""
+"""From a run to its verdict and artifacts. It asks the target nothing, and runs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sends the beats of a leg: the protocol, and this process alone. It deliberately plans nothing.
+"""Who sends the beats of a leg: the protocol, and this process alone. It plans nothing.
 
 Several processes: locust_crew.py.
 """

@@ -1,4 +1,4 @@
-"""Sends the beats of a leg when they are due, each in a greenlet of its own. It deliberately never waits for an answer.
+"""Sends the beats of a leg when they are due, each in a greenlet of its own. It never waits for an answer.
 
 Latency is answered - intended: a beat that must wait for a free connection, because as many as the generator opens
 are unanswered, shows all of that wait, as its device would. Lag, which voids a run, is the generator's own: how long

@@ -1,6 +1,6 @@
 """What a fleet stands on: its seeded rows, the server's clock, and what the run must have left behind in the target.
 
-It deliberately reads the log line by line and keeps none of it: a fleet causes hundreds of thousands of lines.
+It reads the log line by line and keeps none of it: a fleet causes hundreds of thousands of lines.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What became of one stage of a rising load, and why the load stopped rising. Pure; it deliberately runs nothing."""
+"""What became of one stage of a rising load, and why the load stopped rising. Pure; it runs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The workers of a Locust master as a crew: the master's side and the worker's. It deliberately plans nothing.
+"""The workers of a Locust master as a crew: the master's side and the worker's. It plans nothing.
 
 Messages go from the master to each worker (outfit, leg) and back (tally); device tokens travel in them and are never
 written anywhere. Workers must share the master's clock, hence in effect its machine.

@@ -1,4 +1,4 @@
-"""What makes a Locust file of a scenario of open arrivals, in one process or several. It deliberately uses no users.
+"""What makes a Locust file of a scenario of open arrivals, in one process or several. It uses no users.
 
 Takes the target from the environment (harness/settings.py); `--host` wins over NEXMDM_BASE_URL. With `--processes N`
 or `--master` the master seeds, hands every worker its devices, adds up what they counted, and judges; the workers only

@@ -1,4 +1,4 @@
-"""What the backend's processes hold over a long run: samples, resources.csv, growth. It deliberately ends nothing.
+"""What the backend's processes hold over a long run: samples, resources.csv, growth. It ends nothing.
 
 Growth is judged on medians, which a garbage collection or one large request does not move: those of the last quarter
 against those of the second one. The first quarter is a warm-up, in which caches and pools fill.

@@ -1,4 +1,4 @@
-"""One run of open arrivals from seeding to what it left behind. It deliberately judges nothing: conclusion.py does.
+"""One run of open arrivals from seeding to what it left behind. It judges nothing: conclusion.py does.
 
 The legs: a warm-up, in which every device beats once (the server then knows its token without bcrypt), and what is
 measured. A conductor greenlet leads through them; `end` stops it at any time, and what is known by then remains.

@@ -1,4 +1,4 @@
-"""When which device of a fleet sends, decided before the first beat. Pure; it deliberately never waits.
+"""When which device of a fleet sends, decided before the first beat. Pure; it never waits.
 
 Beats come at a constant rate, device after device: device i of N, at a cadence of N / rate, is intended at
 start + (i + jitter of i) / N * cadence + k * cadence. A process of several takes the devices i with

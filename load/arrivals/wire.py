@@ -1,6 +1,6 @@
 """HTTP/1.1 for a load generator: a request is bytes that were made before, an answer is read for its status alone.
 
-It deliberately knows no redirect, no compression, no chunked body, and no second attempt: a request that a client
+It knows no redirect, no compression, no chunked body, and no second attempt: a request that a client
 repeats on its own would be a heartbeat that nobody planned. A general client costs five times as much per request,
 which on a shared machine the server would have to pay.
 """

@@ -1,7 +1,7 @@
 """A tiny server in a process of its own, which counts heartbeats: `python -m load.tests.arrivals_server [STATUS [N]]`.
 
 It announces its URL, answers every heartbeat with 200, from beat N on with STATUS, and GET /metrics with
-the count of those that it answered with 200. It deliberately checks nothing.
+the count of those that it answered with 200. It checks nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A backend in memory, as a transport: enough to simulate against, and breakable. It deliberately checks nothing."""
+"""A backend in memory, as a transport: enough to simulate against, and breakable. It checks nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suite folders as the suites leave them, small and seeded. It deliberately runs no suite."""
+"""Suite folders as the suites leave them, small and seeded. It runs no suite."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The fake FCM over real HTTP: credentials, Google's error shapes, scripts, inbox, and being down.
 
-It deliberately speaks to it as the backend does, with a signed assertion, and never reaches into its state.
+It speaks to it as the backend does, with a signed assertion, and never reaches into its state.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The client: what it sends, what it records, and the curl lines that it shows.
 
-It deliberately talks to a recording transport, and over a socket only where httpx itself is the subject.
+It talks to a recording transport, and over a socket only where httpx itself is the subject.
 """
 
 from __future__ import annotations

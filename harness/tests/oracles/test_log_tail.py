@@ -1,6 +1,6 @@
 """The tap on a log: marks, half-written lines, waiting, and lines that are no JSON.
 
-It deliberately writes the file itself instead of starting a backend.
+It writes the file itself instead of starting a backend.
 """
 
 from __future__ import annotations

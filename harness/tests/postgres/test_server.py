@@ -1,6 +1,6 @@
 """PostgreSQL: template and clones, the read-only role, outages, and every way to fail.
 
-It deliberately shares one server between the cases that do not bring it down.
+It shares one server between the cases that do not bring it down.
 """
 
 from __future__ import annotations

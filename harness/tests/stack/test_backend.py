@@ -1,6 +1,6 @@
 """One backend process: ready, stopped, killed, restarted; and each way in which it is not.
 
-It deliberately uses the stand-in: the real backend does not misbehave on request.
+It uses the stand-in: the real backend does not misbehave on request.
 """
 
 from __future__ import annotations

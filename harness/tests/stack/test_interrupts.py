@@ -1,6 +1,6 @@
 """Whatever ends the launcher, and whenever: no process and no folder stays behind.
 
-It deliberately asks the system (psutil), not the harness, what is left.
+It asks the system (psutil), not the harness, what is left.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python -m harness run` and the errors of the command line: exit codes, the environment of CMD, one clear line.
 
-It deliberately leaves signals to test_interrupts.py.
+It leaves signals to test_interrupts.py.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The whole stack with the stand-in backend: what it makes, what it shares, what it takes down when a part fails.
 
-It deliberately checks no answer of the API.
+It checks no answer of the API.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A real browser on rendered reports. It deliberately has no network: a page that wants one fails."""
+"""A real browser on rendered reports. It has no network: a page that wants one fails."""
 
 from __future__ import annotations
 
