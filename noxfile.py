@@ -190,9 +190,17 @@ def pytest(session: nox.Session, report: str, *default: str, slow: bool = False)
     return ["-m", "pytest", *options, *marks, *(() if named else default), *session.posargs]
 
 
+def refuse_arguments(session: nox.Session) -> None:
+    """For a session of several: no argument means the same to all of them."""
+    if session.posargs:
+        exit_codes.NOTED.append(exit_codes.INCONCLUSIVE)
+        session.error(f"takes no arguments; `nox -s NAME -- {' '.join(session.posargs)}` gives them to one session")
+
+
 @nox.session
 def tests(session: nox.Session) -> None:
     """All that must be green before a push: the sessions below, the simulation at 30 s."""
+    refuse_arguments(session)
     for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage"):
         session.notify(name, posargs=[])
     session.notify("sim20", posargs=QUICK_SIM)
@@ -201,6 +209,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def full(session: nox.Session) -> None:
     """What `tests` leaves out. Run it after `tests`: the coverage gate reads what both have left."""
+    refuse_arguments(session)
     session.notify("chaos", posargs=["--sample"])
     session.notify("mutants", posargs=SOME_MUTANTS)
     session.notify("dist", posargs=[])
@@ -212,6 +221,7 @@ def full(session: nox.Session) -> None:
 @nox.session
 def slow(session: nox.Session) -> None:
     """The tests and cases marked slow, then the coverage gate over these and the last plain run."""
+    refuse_arguments(session)
     parts = {
         "harness": partial(run_helpers, session, slow=True),
         "backend": partial(run_backend, session, slow=True),

@@ -37,11 +37,18 @@ def default_examples(operations: int) -> int:
     return max(LEAST_EXAMPLES, ALL_EXAMPLES // operations)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: at least 1")
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m contracts", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
         "--examples",
-        type=int,
+        type=_positive,
         default=default_examples(len(with_input(Document.read()))),
         metavar="N",
         help=f"per operation and phase (default %(default)s: {ALL_EXAMPLES} in all, at least {LEAST_EXAMPLES})",

@@ -21,7 +21,8 @@ from acceptance.system.system import FreshBackend, System, new_alias
 from acceptance.system.web_workers import both, race
 from harness.http.client import Answer
 from harness.oracles.secret_scan import Search
-from harness.settings import SECRETS
+from harness.processes.child import bare_environment, run_to_end
+from harness.settings import SECRETS, backend_command
 
 LIST = ("GET", "/v1/devices")
 OF_ROW = "select {} from api_keys where name = %s"
@@ -272,3 +273,16 @@ def test_the_services_role_makes_no_key(two_workers: System) -> None:
         code, said = system.running.run("keys", "create", "mine", "--role", "admin")
     assert (code, said) == (1, "nexmdm: the database refused: permission denied for table api_keys\n")
     assert send(system.api, "listDevices", bearer(key.secret)).status == 403
+
+
+@case("keys/012", slow="starts four commands")
+@pytest.mark.parametrize("stdout", [">/dev/full", ">&-"], ids=["full", "closed"])
+def test_a_key_that_cannot_be_printed_is_not_made(stdout: str, two_workers: System) -> None:
+    """Where stdout takes nothing, no admin key is left that nobody holds, and its name is free (issue 12)."""
+    name = f"ci-{new_alias()}"
+    create = [backend_command(), "keys", "create", name, "--role", "admin"]
+    env = bare_environment(two_workers.running.owner)
+    with two_workers.unchanged():
+        code, said = run_to_end(["sh", "-c", f'exec "$0" "$@" {stdout}', *create], env=env, within_s=30.0)
+    assert (code, len(said.splitlines())) == (1, 1), said
+    assert nexmdm_keys(two_workers, "create", name, "--role", "admin")[0] == 0

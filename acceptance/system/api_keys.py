@@ -17,8 +17,8 @@ class ApiKey:
 
 
 def create(system: System, services: list[str] | None = None) -> ApiKey:
-    """A new key of role admin, by default for all services, in the form that `nexmdm keys create` stores."""
-    key = ApiKey(f"key-{uuid.uuid4().hex[:12]}", f"nxk_{secrets.token_urlsafe(32)}")
+    """A new key of role admin with the longest name, by default for all services, as `nexmdm keys create` stores it."""
+    key = ApiKey(f"key-{uuid.uuid4().hex:x<60}", f"nxk_{secrets.token_urlsafe(32)}")
     SECRETS.add(key.secret)
     with as_owner(system) as owner:
         owner.execute(

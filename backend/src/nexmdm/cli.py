@@ -180,7 +180,7 @@ def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is known by, in logs too; never given twice.")],
     role: Annotated[str, typer.Option(help="What it may do: admin.")],
     services: Annotated[
-        str | None, typer.Option(help="The services it is good for, with commas between. All if left out.")
+        list[str] | None, typer.Option(help="The services it is good for, with commas between. All if left out.")
     ] = None,
 ) -> None:
     """Make a key and print it, this once, as one JSON object."""
@@ -189,9 +189,13 @@ def keys_create(
         from nexmdm.kernel import keys
 
         known = [service.name for service in SERVICES]
-        wanted = None if services is None else [service.strip() for service in services.split(",")]
-        key, row = asyncio.run(keys.create(url, name, role, wanted, known))
-        typer.echo(json.dumps({"key": key, **row.shown()}))
+        wanted = [service.strip() for part in services for service in part.split(",")] if services else None
+
+        def show(key: str, row: keys.Key) -> None:
+            # Straight to the descriptor: a closed, full or broken stdout must keep the key from being made.
+            os.write(1, f"{json.dumps({'key': key, **row.shown()})}\n".encode())
+
+        asyncio.run(keys.create(url, name, role, wanted, known, show))
 
 
 @keys_app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import re
 from hashlib import sha256
 from typing import Any
@@ -21,13 +22,17 @@ HASH = "0" * 64
 
 
 async def made(url: str, name: str = "ci", services: list[str] | None = None) -> str:
-    return (await keys.create(url, name, "admin", services, KNOWN))[0]
+    shown: list[tuple[str, keys.Key]] = []
+    await keys.create(url, name, "admin", services, KNOWN, lambda *made: shown.append(made))
+    return shown[0][0]
 
 
 async def test_a_key_is_random_and_only_its_hash_is_stored(
     database_url: str, connection: asyncpg.Connection[Any]
 ) -> None:
-    key, row = await keys.create(database_url, "ci", "admin", ["other", "one", "one"], KNOWN)
+    shown: list[tuple[str, keys.Key]] = []
+    await keys.create(database_url, "ci", "admin", ["other", "one", "one"], KNOWN, lambda *made: shown.append(made))
+    [(key, row)] = shown
     assert re.fullmatch(r"nxk_[A-Za-z0-9_-]{43}", key)
     assert key != await made(database_url, "another")
     stored = dict(await connection.fetchrow("SELECT * FROM api_keys WHERE name = 'ci'"))
@@ -66,8 +71,22 @@ async def test_what_no_key_can_be_is_refused(
 ) -> None:
     await made(database_url)
     with pytest.raises(KeyRefused, match=reason):
-        await keys.create(database_url, name, role, services, KNOWN)
+        await keys.create(database_url, name, role, services, KNOWN, lambda *_: pytest.fail("a key was made"))
     assert await connection.fetchval("SELECT count(*) FROM api_keys") == 1
+
+
+async def test_a_key_that_cannot_be_shown_is_not_made(database_url: str, connection: asyncpg.Connection[Any]) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        await keys.create(database_url, "ci", "admin", None, KNOWN, full)
+    assert await connection.fetchval("SELECT count(*) FROM api_keys") == 0
+
+
+async def test_without_the_table_it_says_what_to_do(empty_database_url: str) -> None:
+    with pytest.raises(KeyRefused, match="nexmdm migrate"):
+        await keys.listing(empty_database_url)
 
 
 @pytest.mark.parametrize(

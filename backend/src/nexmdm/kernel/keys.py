@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
@@ -19,7 +19,7 @@ import asyncpg
 from sqlalchemy import text
 
 from nexmdm.kernel import sessions
-from nexmdm.kernel.database import Database
+from nexmdm.kernel.database import STATEMENT_TIMEOUT_S, Database
 from nexmdm.kernel.tables import KEY_ROLES
 
 PREFIX: Final = "nxk_"  # tells a key from every other bearer token
@@ -90,9 +90,16 @@ async def verify(db: Database, presented: str, role: str, service: str) -> str |
 
 
 async def create(
-    url: str, name: str, role: str, services: Collection[str] | None, known: Collection[str]
-) -> tuple[str, Key]:
-    """A new key, which cannot be shown again, and its row. `services` None: all of the `known` ones, and later ones.
+    url: str,
+    name: str,
+    role: str,
+    services: Collection[str] | None,
+    known: Collection[str],
+    show: Callable[[str, Key], None],
+) -> None:
+    """Make a key. `services` None: all of the `known` ones, and later ones.
+
+    `show` gets the key, which cannot be shown again, and its row before the commit: where it raises, no key is made.
 
     Raises:
         KeyRefused: the name is malformed or taken, even by a revoked key; there is no such role or service.
@@ -105,11 +112,11 @@ async def create(
         raise KeyRefused(f"there is no service {min(unknown)!r}; there is {', '.join(sorted(known))}")
     key = PREFIX + secrets.token_urlsafe(32)
     of = None if services is None else sorted(set(services))
-    async with _session(url) as session:
+    async with _session(url) as session, session.transaction():
         row = await session.fetchrow(_CREATE, name, role, of, _hash(key))
-    if row is None:
-        raise KeyRefused(f"there is already a key {name}, and a name is never given twice")
-    return key, Key.of(row)
+        if row is None:
+            raise KeyRefused(f"there is already a key {name}, and a name is never given twice")
+        show(key, Key.of(row))
 
 
 async def listing(url: str) -> list[Key]:
@@ -137,8 +144,10 @@ def _hash(key: str) -> str:
 
 @asynccontextmanager
 async def _session(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
-    connection = await sessions.connect(url)
+    connection = await sessions.connect(url, STATEMENT_TIMEOUT_S)
     try:
         yield connection
+    except asyncpg.UndefinedTableError:
+        raise KeyRefused("the database is not migrated: run `nexmdm migrate` first") from None
     finally:
         await connection.close()
