@@ -12,6 +12,8 @@ from typing import Final
 
 BUDGETS_S: Final = {"harness": 60, "backend": 45, "contract": 100, "acceptance": 180}
 """On two quiet cores, without the making of environments. Who adds a test to a suite keeps its budget."""
+MARGIN: Final = 1.25
+"""CI fails beyond a budget times this: its machines differ by as much. Over the budget itself is said everywhere."""
 FILE: Final = "budget.json"
 
 
@@ -30,6 +32,10 @@ class Took:
     def over(self) -> bool:
         return self.wall_s > self.budget_s
 
+    @property
+    def far_over(self) -> bool:
+        return self.wall_s > self.budget_s * MARGIN
+
     def __str__(self) -> str:
         word = "OVER BUDGET" if self.over else "within budget"
         return f"{self.suite}: {word}: {self.wall_s:.0f} s of {self.budget_s} s"
@@ -41,7 +47,7 @@ class OverBudgetError(Exception):
 
 @contextlib.contextmanager
 def within(suite: str, artifacts: Path, *, fail: bool, say: Callable[[str], object]) -> Iterator[None]:
-    """Time a plain run of the suite, and say and leave what it took. OverBudgetError: too long, and fail is true.
+    """Time a plain run of the suite, and say and leave what it took. OverBudgetError: far over, and fail is true.
 
     A run that fails has no time. Nor has a suite without a budget.
     """
@@ -54,7 +60,7 @@ def within(suite: str, artifacts: Path, *, fail: bool, say: Callable[[str], obje
     took = Took(suite, time.monotonic() - begun)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps({"wall_s": round(took.wall_s, 1), "budget_s": took.budget_s}) + "\n")
-    if took.over and fail:
+    if took.far_over and fail:
         raise OverBudgetError(str(took))
     say(str(took))
 

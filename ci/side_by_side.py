@@ -1,4 +1,4 @@
-"""Runs commands side by side, two at a time, and prints what each has said when it ends: `COMMAND --- COMMAND --- ...`.
+"""Runs commands side by side, three at a time, and prints what each has said when it ends: `COMMAND --- COMMAND ...`.
 
 Exit code: the worst of theirs (ci/exit_codes.py), 130 after Ctrl-C, which each of them is told too.
 """
@@ -17,7 +17,7 @@ from typing import Final
 from ci import exit_codes
 
 BETWEEN: Final = "---"
-_AT_ONCE: Final = 2
+_AT_ONCE: Final = 3  # on two CPUs: half of a test of a helper is waiting
 
 
 class SideBySide:

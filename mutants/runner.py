@@ -33,6 +33,7 @@ VOID: Final = "void"
 # A backend that does not start, or a fixture that breaks, says nothing about the case that met it.
 _NO_PROOF: Final = re.compile(r"^during (setup|teardown)|\b(Backend|Postgres|Fcm|Stack|CommandNotFound)Error\b")
 _WITHIN_S: Final = 240.0
+_WHOLE_WITHIN_S: Final = 1800.0  # all of a suite, in one process
 _MORE_EACH_S: Final = 3.0  # for each further check that a run is asked for
 
 
@@ -145,9 +146,8 @@ class Runner:
                 stderr=output,
             )
         any_fault = mutant or Mutant("control", "nothing", "200", "", "", "", "", suite=suite)
-        return _Job(
-            any_fault, whole, folder, child, time.monotonic(), _WITHIN_S + _MORE_EACH_S * max(0, len(named) - 1)
-        )
+        within_s = _WHOLE_WITHIN_S if whole else _WITHIN_S + _MORE_EACH_S * max(0, len(named) - 1)
+        return _Job(any_fault, whole, folder, child, time.monotonic(), within_s)
 
     def _end(self, job: _Job, suite: str, name: str) -> Run:
         try:

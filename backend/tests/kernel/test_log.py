@@ -167,6 +167,7 @@ def test_a_stdout_that_takes_nothing_fails_nobody(where: str) -> None:
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
 def test_a_stderr_that_takes_nothing_changes_no_exit_code(where: str) -> None:
     command = ["/bin/sh", "-c", f'exec "$@" {where}', "sh", sys.executable, "-m", "nexmdm", "serve"]

@@ -101,6 +101,7 @@ async def test_dropping_waits_for_who_is_busy_with_the_old_day_and_blocks_no_hea
     await dropper.close()
 
 
+@pytest.mark.slow
 async def test_dropping_gives_up_soon_while_somebody_reads(database_url: str, connection: Any) -> None:
     reader = await asyncpg.connect(database_url)
     transaction = reader.transaction()
