@@ -1,4 +1,4 @@
-"""Runs commands side by side, three at a time, and prints what each has said when it ends: `COMMAND --- COMMAND ...`.
+"""Runs commands side by side, at most N at a time, and prints what each said when it ends: `N COMMAND --- COMMAND`.
 
 Exit code: the worst of theirs (ci/exit_codes.py), 130 after Ctrl-C, which each of them is told too.
 """
@@ -17,7 +17,6 @@ from typing import Final
 from ci import exit_codes
 
 BETWEEN: Final = "---"
-_AT_ONCE: Final = 3  # on two CPUs: half of a test of a helper is waiting
 
 
 class SideBySide:
@@ -28,10 +27,10 @@ class SideBySide:
         self._live: set[subprocess.Popen[bytes]] = set()
         self._interrupted = False
 
-    def run(self, commands: Sequence[Sequence[str]]) -> list[int]:
+    def run(self, commands: Sequence[Sequence[str]], at_once: int) -> list[int]:
         """The exit codes, in the order in which the commands end."""
         codes = []
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             ends = [pool.submit(self._one, command) for command in commands]
             try:
                 for end in as_completed(ends):
@@ -64,9 +63,10 @@ class SideBySide:
 
 
 def main(argv: Sequence[str]) -> int:
-    commands = [list(part) for is_command, part in groupby(argv, lambda word: word != BETWEEN) if is_command]
+    at_once, *words = argv
+    commands = [list(part) for is_command, part in groupby(words, lambda word: word != BETWEEN) if is_command]
     try:
-        codes = SideBySide().run(commands)
+        codes = SideBySide().run(commands, int(at_once))
     except KeyboardInterrupt:
         return exit_codes.INTERRUPTED
     return exit_codes.worst(int(any(codes)), [code for code in codes if code])

@@ -22,7 +22,7 @@ def exits(code: int) -> list[str]:
 @pytest.mark.parametrize("codes, expected", [((0, 0, 0), 0), ((0, 1, 2), 1), ((2, 0), 2), ((0, 5), 2)])
 def test_the_worst_decides(codes: tuple[int, ...], expected: int, capfd: pytest.CaptureFixture[str]) -> None:
     argv = [word for code in codes for word in ("---", *exits(code))][1:]
-    assert main(argv) == expected
+    assert main(["2", *argv]) == expected
     assert sorted(capfd.readouterr().out.splitlines()) == sorted(f"one of {code}" for code in codes)
 
 
@@ -33,7 +33,7 @@ def test_ctrl_c_ends_all_and_starts_no_more(tmp_path: Path) -> None:
     # Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
     heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     code = f"{heard}; import sys; from ci.side_by_side import main; sys.exit(main(sys.argv[1:]))"
-    with subprocess.Popen([*PYTHON, code, *argv], stdout=subprocess.PIPE) as run:
+    with subprocess.Popen([*PYTHON, code, "3", *argv], stdout=subprocess.PIPE) as run:
         eventually(lambda: all(path.exists() for path in started[:3]), 20.0)
         run.send_signal(signal.SIGINT)
         assert run.wait(20) == 130

@@ -37,6 +37,14 @@ def serve() -> Iterator[Callable[..., str]]:
         yield start
 
 
+# Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
+HEARD = (
+    sys.executable,
+    "-c",
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+)
+
+
 def document(directory: Path, suite: str = "fleet-scale") -> dict[str, Any]:
     return dict(json.loads((directory / suite / "result.json").read_text()))
 
@@ -80,7 +88,7 @@ def test_ctrl_c_leaves_artifacts_and_no_verdict(tmp_path: Path, serve: Callable[
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NEXMDM_", "DATABASE_URL"))}
     env = {**inherited, "NEXMDM_ARTIFACTS": str(tmp_path), **target(serve())}
     pipe = subprocess.PIPE
-    with subprocess.Popen([*LOCUST, "--duration", "60s"], cwd=ROOT, env=env, stderr=pipe, text=True) as process:
+    with subprocess.Popen([*HEARD, *LOCUST, "--duration", "60s"], cwd=ROOT, env=env, stderr=pipe, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "measuring" in line:
