@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 
 from nexmdm.kernel import log
 from nexmdm.kernel import settings as configuration
+from nexmdm.kernel.command_error import CommandError
 from nexmdm.kernel.log import configure
 from nexmdm.kernel.settings import ConfigurationError, Settings
 
@@ -48,6 +49,9 @@ def _one_line_errors() -> Iterator[None]:
     except ConfigurationError as error:
         _complain(f"configuration error: {error}")
         raise typer.Exit(BAD_CONFIGURATION) from None
+    except CommandError as error:
+        _complain(f"{error}")
+        raise typer.Exit(FAILED) from None
     except OSError as error:  # the port is taken, the database is not there; `filename` says which
         about = f"{error.filename}: " if error.filename else ""
         reason = error.strerror or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
@@ -136,11 +140,7 @@ def grant(role: Annotated[str, typer.Argument(help="The role that the service co
         from nexmdm.app import rights
         from nexmdm.schema import grants
 
-        try:
-            asyncio.run(grants.grant(url, role, rights()))
-        except grants.GrantError as error:
-            _complain(f"{error}")
-            raise typer.Exit(FAILED) from None
+        asyncio.run(grants.grant(url, role, rights()))
 
 
 @retention_app.command("run")
@@ -161,20 +161,6 @@ def retention_run() -> None:
         asyncio.run(run())
 
 
-@contextmanager
-def _keys_of_the_owner() -> Iterator[str]:
-    """The database URL of a command about API keys. A refusal is one line."""
-    with _one_line_errors():
-        url = configuration.migration_url()
-        from nexmdm.kernel.keys import KeyRefused
-
-        try:
-            yield url
-        except KeyRefused as error:
-            _complain(f"{error}")
-            raise typer.Exit(FAILED) from None
-
-
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is known by, in logs too; never given twice.")],
@@ -184,7 +170,8 @@ def keys_create(
     ] = None,
 ) -> None:
     """Make a key and print it, this once, as one JSON object."""
-    with _keys_of_the_owner() as url:
+    with _one_line_errors():
+        url = configuration.migration_url()
         from nexmdm.app import SERVICES
         from nexmdm.kernel import keys
 
@@ -201,7 +188,8 @@ def keys_create(
 @keys_app.command("list")
 def keys_list() -> None:
     """Print all keys as a JSON array, without the keys themselves."""
-    with _keys_of_the_owner() as url:
+    with _one_line_errors():
+        url = configuration.migration_url()
         from nexmdm.kernel import keys
 
         typer.echo(json.dumps([row.shown() for row in asyncio.run(keys.listing(url))]))
@@ -210,7 +198,8 @@ def keys_list() -> None:
 @keys_app.command("revoke")
 def keys_revoke(name: Annotated[str, typer.Argument(help="The name that the key was made with.")]) -> None:
     """Revoke a key: its next request is refused, everywhere."""
-    with _keys_of_the_owner() as url:
+    with _one_line_errors():
+        url = configuration.migration_url()
         from nexmdm.kernel import keys
 
         typer.echo(json.dumps(asyncio.run(keys.revoke(url, name)).shown()))

@@ -152,7 +152,7 @@ async def test_a_use_is_noted_once_a_minute(database_url: str, connection: async
     version = "SELECT xmin::text || ctid::text FROM api_keys"
 
     async def used(times: int = 1) -> bool:
-        """Whether the row was written meanwhile, once or more."""
+        """Whether the requests wrote the row, once or more."""
         before = await connection.fetchval(version)
         assert await asyncio.gather(*(keys.verify(db, key, "admin", "one") for _ in range(times))) == ["ci"] * times
         return bool(await connection.fetchval(version) != before)

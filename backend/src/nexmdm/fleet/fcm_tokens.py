@@ -40,7 +40,7 @@ async def give(
     """
     if token is None:
         return await store(), None
-    has_it = and_(col(Device.fcm_token) == token, col(Device.fcm_token_dead_at).is_(None))
+    has_it = _has_alive(token)
     locked = select(col(Device.device_id)).where(or_(device, has_it)).order_by(col(Device.device_id))
     loss = update(Device).where(has_it, not_(device)).values(**_DEAD).returning(col(Device.device_id))
     for _ in range(_MOST_RIVALS):
@@ -64,11 +64,10 @@ def report_moved(device_id: UUID, loser: UUID | None) -> None:
 
 async def mark_dead(db: Database, device_id: UUID, token: str) -> None:
     """Record that FCM knows the token no more, unless the device has another by now."""
-    death = (
-        update(Device)
-        .where(col(Device.device_id) == device_id, col(Device.fcm_token) == token)
-        .where(col(Device.fcm_token_dead_at).is_(None))
-        .values(**_DEAD)
-    )
+    death = update(Device).where(col(Device.device_id) == device_id, _has_alive(token)).values(**_DEAD)
     async with db.engine.begin() as connection:
         await connection.execute(death)
+
+
+def _has_alive(token: str) -> ColumnElement[bool]:
+    return and_(col(Device.fcm_token) == token, col(Device.fcm_token_dead_at).is_(None))

@@ -19,7 +19,7 @@ _ENVIRONMENT: Final = "admin"  # there is one key in the environment (seed 001),
 
 
 async def require_admin(request: Request) -> str:
-    """The subject of the admin who asks: `admin`, or `key:<name>`. Every line of the request is logged with it.
+    """The subject of the admin: `admin`, or `key:<name>`. Every line of the request is logged with it.
 
     One header decides, X-Admin or Authorization; two would leave open who asks.
     """

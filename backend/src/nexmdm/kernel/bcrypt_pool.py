@@ -68,7 +68,7 @@ class Hashing:
         return reject_overloaded("bcrypt", self._reserve(monotonic()))
 
     def _reserve(self, now: float) -> float:
-        """Seconds until the queue has served all that wait in it, and all that were refused before."""
+        """Seconds until the queue has served every waiting caller and every one refused before."""
         pause_s = self._mean_hash_s / _THREADS
         free_at = max(self._next_free_at, now + self._taken * pause_s) + pause_s
         self._next_free_at = min(free_at, now + LONGEST_PAUSE_S)

@@ -29,6 +29,11 @@ def one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN {sql_list(values)}", name=column)
 
 
+def sha256_hex(column: str, *, name: str | None = None) -> CheckConstraint:
+    """64 lower-case hexadecimal digits. `name`: of the constraint; by default the column's."""
+    return CheckConstraint(f"{column} ~ '^[0-9a-f]{{64}}$'", name=name or column)
+
+
 def timestamptz(*, default: str | None = None) -> Any:
     """A `timestamptz` that is always there; `default` is an SQL expression such as `now()`."""
     server_default = text(default) if default else None

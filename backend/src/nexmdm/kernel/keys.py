@@ -19,6 +19,7 @@ import asyncpg
 from sqlalchemy import text
 
 from nexmdm.kernel import sessions
+from nexmdm.kernel.command_error import CommandError
 from nexmdm.kernel.database import STATEMENT_TIMEOUT_S, Database
 from nexmdm.kernel.tables import KEY_ROLES
 
@@ -48,8 +49,8 @@ _LIST: Final = "SELECT * FROM api_keys ORDER BY created_at, name"
 _REVOKE: Final = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE name = $1 RETURNING *"
 
 
-class KeyRefused(Exception):
-    """A key that cannot be made or revoked as asked. The text is one line, for the operator."""
+class KeyRefused(CommandError):
+    """A key cannot be made, listed or revoked as asked."""
 
 
 @dataclass(frozen=True, slots=True)

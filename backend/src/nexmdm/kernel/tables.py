@@ -9,7 +9,15 @@ from typing import Final
 from sqlalchemy import ARRAY, CheckConstraint, LargeBinary, PrimaryKeyConstraint, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import count, free_text, nullable_text, nullable_timestamptz, one_of, timestamptz
+from nexmdm.kernel.columns import (
+    count,
+    free_text,
+    nullable_text,
+    nullable_timestamptz,
+    one_of,
+    sha256_hex,
+    timestamptz,
+)
 
 KEY_ROLES: Final = ("admin",)
 
@@ -55,7 +63,7 @@ class ApiKey(SQLModel, table=True):
         CheckConstraint("name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'", name="name"),
         one_of("role", KEY_ROLES),
         CheckConstraint("cardinality(services) > 0 AND array_position(services, NULL) IS NULL", name="services"),
-        CheckConstraint("key_hash ~ '^[0-9a-f]{64}$'", name="key_hash"),
+        sha256_hex("key_hash"),
         UniqueConstraint("key_hash", name="uq_api_keys_key_hash"),
     )
     name: str = Field(primary_key=True, sa_type=Text)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from nexmdm.kernel import sessions
+from nexmdm.kernel.command_error import CommandError
 from nexmdm.kernel.rights import Rights
 from nexmdm.schema import migrations
 
@@ -53,8 +54,8 @@ _TOO_MIGHTY: Final = """
 """
 
 
-class GrantError(Exception):
-    """The role cannot be held to its rights. The text is one line, for the operator."""
+class GrantError(CommandError):
+    """The role cannot be held to its rights."""
 
 
 async def missing(connection: AsyncConnection | AsyncSession, rights: Rights) -> list[str]:

@@ -11,7 +11,16 @@ from sqlalchemy import BigInteger, CheckConstraint, Index, PrimaryKeyConstraint,
 from sqlalchemy.dialects.postgresql import INET
 from sqlmodel import Field, SQLModel
 
-from nexmdm.kernel.columns import IpAddress, free_text, identity, nullable_text, one_of, refers_to, timestamptz
+from nexmdm.kernel.columns import (
+    IpAddress,
+    free_text,
+    identity,
+    nullable_text,
+    one_of,
+    refers_to,
+    sha256_hex,
+    timestamptz,
+)
 
 BUILD_TYPES: Final = ("debug", "release")
 DOWNLOAD_SOURCES: Final = ("enrollment", "manual", "ci")
@@ -27,7 +36,7 @@ class ApkVersion(SQLModel, table=True):
         one_of("build_type", BUILD_TYPES),
         CheckConstraint("version_code BETWEEN 1 AND 2100000000", name="version_code"),
         CheckConstraint("size_bytes > 0", name="size_bytes"),
-        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        sha256_hex("sha256"),
         Index("idx_apk_build_type", "build_type"),
         Index("idx_apk_version_lookup", "package_name", "build_type", "version_code"),
         Index("ix_apk_versions_sha256", "sha256"),

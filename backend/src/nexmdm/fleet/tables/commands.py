@@ -20,6 +20,7 @@ from nexmdm.kernel.columns import (
     nullable_timestamptz,
     one_of,
     refers_to,
+    sha256_hex,
     sql_list,
     timestamptz,
 )
@@ -35,7 +36,7 @@ class Command(SQLModel, table=True):
     __table_args__ = (
         one_of("action", ACTIONS),
         CheckConstraint("jsonb_typeof(params) = 'object'", name="params"),
-        CheckConstraint("content_hash ~ '^[0-9a-f]{64}$'", name="content_hash"),
+        sha256_hex("content_hash"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         Index("ix_commands_created_at", "created_at"),
     )
@@ -58,7 +59,7 @@ class FcmDispatch(SQLModel, table=True):
         one_of("status", STATUSES),
         one_of("action", ACTIONS),
         one_of("outcome", OUTCOMES),
-        CheckConstraint("payload_hash ~ '^[0-9a-f]{64}$'", name="payload_hash"),
+        sha256_hex("payload_hash"),
         CheckConstraint("ordinal >= 0 AND attempts >= 0 AND retries >= 0 AND latency_ms >= 0", name="counts"),
         CheckConstraint("http_code BETWEEN 100 AND 599", name="http_code"),
         CheckConstraint("expires_at > created_at", name="expires_at"),

@@ -20,6 +20,7 @@ from nexmdm.kernel.columns import (
     nullable_timestamptz,
     one_of,
     refers_to,
+    sha256_hex,
     timestamptz,
 )
 
@@ -113,7 +114,7 @@ class EnrollmentToken(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("token_hash", name="uq_enrollment_token_hash"),
         one_of("scope", TOKEN_SCOPES),
-        CheckConstraint("token_hash ~ '^[0-9a-f]{64}$'", name="token_hash_is_sha256"),
+        sha256_hex("token_hash", name="token_hash_is_sha256"),
         CheckConstraint("expires_at > created_at", name="expires_at"),
         CheckConstraint("uses_allowed > 0", name="uses_allowed"),
         CheckConstraint("uses_consumed BETWEEN 0 AND uses_allowed", name="uses_consumed"),
