@@ -17,6 +17,7 @@ from contracts.steps import STEPS, Order
 from contracts.suite import SUITE, execute
 from harness import preflight
 from harness.http.openapi import Document
+from harness.options import positive
 from harness.settings import SettingsError, artifacts
 from harness.verdict.console import Console
 from harness.verdict.thresholds import exit_code
@@ -37,18 +38,11 @@ def default_examples(operations: int) -> int:
     return max(LEAST_EXAMPLES, ALL_EXAMPLES // operations)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m contracts", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument(
         "--examples",
-        type=_positive,
+        type=positive,
         default=default_examples(len(with_input(Document.read()))),
         metavar="N",
         help=f"per operation and phase (default %(default)s: {ALL_EXAMPLES} in all, at least {LEAST_EXAMPLES})",

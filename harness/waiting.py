@@ -1,6 +1,6 @@
 """The one bounded wait of the project: call a check again and again until it holds or the time is up.
 
-It offers no plain sleep: whoever waits says for what, and for how long at most. It is also where a
+It offers no plain sleep: a caller says for what it waits, and for how long at most. It is also where a
 signal handler can end what is going on: an exception raised at any odd moment could leave a lock taken for ever.
 """
 

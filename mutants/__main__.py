@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 
 from harness import preflight
+from harness.options import positive
 from harness.settings import HarnessError, artifacts, backend_command
 from harness.verdict.artifacts import git_sha
 from harness.verdict.console import Console
@@ -27,21 +28,14 @@ from mutants.runner import KILLED, Finding, Runner
 from mutants.suites import NAMES
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: at least 1")
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nox -s mutants --", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--only", action="append", metavar="GLOB", help="mutants by id, e.g. 'heartbeat/*'; repeatable")
-    parser.add_argument("--sample", type=_positive, metavar="N", help="N mutants drawn by --seed")
+    parser.add_argument("--sample", type=positive, metavar="N", help="N mutants drawn by --seed")
     parser.add_argument("--seed", help="what the sample is drawn by (default: the commit)")
     # Twice the CPUs: half of a run is waiting, mostly for a log line or a counter that never comes.
     jobs = 2 * (os.cpu_count() or 1)
-    parser.add_argument("--jobs", type=_positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
+    parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
     parser.add_argument("--check", action="store_true", help="see that each fits the sources and compiles, and end")
     parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)

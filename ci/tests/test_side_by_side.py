@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ci.side_by_side import main
+from harness.processes.child import hearing_sigint
 from harness.waiting import eventually
 
 PYTHON = (sys.executable, "-c")
@@ -30,10 +31,8 @@ def test_ctrl_c_ends_all_and_starts_no_more(tmp_path: Path) -> None:
     started = [tmp_path / name for name in ("first", "second", "third", "fourth")]
     sleeper = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
     argv = [word for path in started for word in ("---", *PYTHON, sleeper, str(path))][1:]
-    # Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heard}; import sys; from ci.side_by_side import main; sys.exit(main(sys.argv[1:]))"
-    with subprocess.Popen([*PYTHON, code, "3", *argv], stdout=subprocess.PIPE) as run:
+    command = hearing_sigint([sys.executable, "-m", "ci.side_by_side", "3", *argv])
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as run:
         eventually(lambda: all(path.exists() for path in started[:3]), 20.0)
         run.send_signal(signal.SIGINT)
         assert run.wait(20) == 130

@@ -1,6 +1,6 @@
 """A request as a curl line to copy and paste, its secrets replaced by shell variables.
 
-It never shows a credential: whoever pastes the line sets the variable.
+It never shows a credential: the user who pastes the line sets the variable.
 """
 
 from __future__ import annotations

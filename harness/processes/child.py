@@ -142,6 +142,15 @@ def python_module(name: str) -> tuple[list[str], dict[str, str]]:
     return [sys.executable, "-m", name], {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
+def hearing_sigint(command: Sequence[str]) -> list[str]:
+    """argv that runs the command with SIGINT as a terminal has it.
+
+    The background jobs of a script ignore it, and their children inherit that.
+    """
+    restore = "signal.signal(signal.SIGINT, signal.SIG_DFL); os.execvp(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-c", f"import os, signal, sys; {restore}", *command]
+
+
 class Child:
     """A process in its own session that ends with the harness."""
 

@@ -1,6 +1,6 @@
 """One backend process: start, wait until it is ready, restart, kill, stop.
 
-It knows nothing of databases or FCM: its environment says all that.
+It knows nothing of databases or FCM: its environment names both.
 """
 
 from __future__ import annotations

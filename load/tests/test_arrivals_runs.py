@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from harness.processes.announcing import AnnouncingChild
+from harness.processes.child import hearing_sigint
 from load.tests.test_runner import ROOT, dead_url, run, target
 
 pytestmark = pytest.mark.slow  # whole runs
@@ -35,14 +36,6 @@ def serve() -> Iterator[Callable[..., str]]:
             return str(server.wait_ready()["url"])
 
         yield start
-
-
-# Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
-HEARD = (
-    sys.executable,
-    "-c",
-    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
-)
 
 
 def document(directory: Path, suite: str = "fleet-scale") -> dict[str, Any]:
@@ -88,7 +81,8 @@ def test_ctrl_c_leaves_artifacts_and_no_verdict(tmp_path: Path, serve: Callable[
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NEXMDM_", "DATABASE_URL"))}
     env = {**inherited, "NEXMDM_ARTIFACTS": str(tmp_path), **target(serve())}
     pipe = subprocess.PIPE
-    with subprocess.Popen([*HEARD, *LOCUST, "--duration", "60s"], cwd=ROOT, env=env, stderr=pipe, text=True) as process:
+    command = hearing_sigint([*LOCUST, "--duration", "60s"])
+    with subprocess.Popen(command, cwd=ROOT, env=env, stderr=pipe, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "measuring" in line:

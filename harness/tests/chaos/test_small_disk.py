@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from harness.chaos.small_disk import SmallDisk, SmallDiskError, mounted
+from harness.processes.child import hearing_sigint
 from harness.waiting import eventually
 
-# Where a script has started us in the background, SIGINT is ignored, and a child would inherit that.
 _HOLD = """
-import signal
 import sys
-signal.signal(signal.SIGINT, signal.default_int_handler)
 from harness.chaos.small_disk import mounted
 with mounted(1024) as disk:
     print(disk.folder, flush=True)
@@ -51,7 +49,8 @@ def test_it_fills_up_and_has_room_again() -> None:
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_it_goes_with_whoever_mounted_it(how: signal.Signals) -> None:
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", _HOLD], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as holder:
+    command = hearing_sigint([sys.executable, "-c", _HOLD])
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as holder:
         assert holder.stdout is not None
         said = holder.stdout.readline().strip()
         assert bool(said) is (os.geteuid() == 0)
