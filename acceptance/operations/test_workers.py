@@ -25,10 +25,13 @@ from harness.http.client import Answer, TransportError
 from harness.settings import backend_command
 from harness.waiting import eventually
 
-WAITING = """
-    select count(*) from pg_locks
-    where not granted and database = (select oid from pg_database where datname = current_database())
-"""
+# Of dispatches the rows alone: the dispatcher, which writes that table all the time, passes over what is locked.
+HOLD = {
+    "device_heartbeats": "lock table device_heartbeats in share mode",
+    "commands": "lock table commands in share mode",
+    "fcm_dispatches": "select from fcm_dispatches for update",
+}
+HELD_UP = "select count(*) from pg_stat_activity where %s = any(pg_blocking_pids(pid))"
 
 
 def beat_of_each(system: System, device: Enrolled) -> list[Answer]:
@@ -75,17 +78,24 @@ def test_a_dead_token_is_refused_by_every_worker(how: str, two_workers: System) 
 
 
 @case("workers/003", slow="ends its backend")
-def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
+@pytest.mark.parametrize("table", ["device_heartbeats", "fcm_dispatches"], ids=["fast path", "application"])
+def test_sigterm_drains(table: str, fresh_backend: FreshBackend) -> None:
     """SIGTERM answers what has begun, ends every process and exits with code 0 (architecture.md; seed 001)."""
     system: System = fresh_backend(workers=2)
     device = system.device()
+    request_id = system.ping(device)
+    eventually(system.settled, within_s=5.0)
     pids = [line["pid"] for line in system.logs.tap.since(0) if line["event"] == "service.start"]
     assert len(pids) == 4, "a supervisor, two web workers and the background process"
+    calls: dict[str, Callable[[], Answer]] = {
+        "device_heartbeats": device.heartbeat,
+        "fcm_dispatches": lambda: device.complete(request_id),
+    }
     with ThreadPoolExecutor(2) as pool:
         with psycopg.connect(system.target.database_url or "") as owner:
-            owner.execute("lock table device_heartbeats in share mode")
-            begun = pool.submit(device.heartbeat)
-            eventually(lambda: system.db.value(WAITING) == 1, within_s=5.0)
+            owner.execute(HOLD[table].encode())
+            begun = pool.submit(calls[table])
+            eventually(lambda: system.db.value(HELD_UP, owner.info.backend_pid) == 1, within_s=5.0)
             ended = pool.submit(system.running.backend.stop)
             # The idle one has ended: the signal is there, and who still answers has been told too.
             system.logs.wait("service.stop", role="web")
@@ -94,7 +104,8 @@ def test_sigterm_drains(fresh_backend: FreshBackend) -> None:
     for pid in pids:
         system.logs.wait("service.stop", pid=pid)
         assert not Path(f"/proc/{pid}").exists()
-    assert system.db.value("select count(*) from device_heartbeats where device_id = %s", device.device_id) == 1
+    written = "fcm_dispatches where status = 'completed'" if table == "fcm_dispatches" else table
+    assert system.db.value(f"select count(*) from {written}") == 1
 
 
 @case("workers/004", slow="kills processes")
@@ -128,13 +139,10 @@ def test_nothing_is_answered_before_it_is_written(table: str, fresh_backend: Fre
         "commands": lambda: system.api.command({"device_id": device.device_id, "action": "ping"}),
         "fcm_dispatches": lambda: device.complete(request_id),
     }
-    # Of dispatches the rows alone: the dispatcher, which writes that table all the time, passes over what is locked.
-    hold = "select from fcm_dispatches for update" if table == "fcm_dispatches" else f"lock table {table} in share mode"
-    held_up = "select count(*) from pg_stat_activity where %s = any(pg_blocking_pids(pid))"
     with ThreadPoolExecutor(1) as pool, psycopg.connect(system.target.database_url or "") as owner:
-        owner.execute(hold.encode())
+        owner.execute(HOLD[table].encode())
         begun = pool.submit(calls[table])
-        eventually(lambda: begun.done() or system.db.value(held_up, owner.info.backend_pid) == 1, within_s=5.0)
+        eventually(lambda: begun.done() or system.db.value(HELD_UP, owner.info.backend_pid) == 1, within_s=5.0)
         assert not begun.done(), "answered before it was written"
         workers = web_processes(system)
         system.running.backend.kill()
