@@ -96,10 +96,10 @@ def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: s
     console.say(f"control: {len(mutants)} mutants' checks against the sound backend")
     findings: list[Finding] = []
     control = runner.control(mutants)
-    trouble = [f"control of {suite}: {what}" for suite, found in control.items() for what in found]
+    trouble = [f"control of {suite}: {check}: {why}" for (suite, check), why in control.items()]
     for line in trouble:
         console.say(line)
-    for finding in runner.run([mutant for mutant in mutants if mutant.suite not in control]):
+    for finding in runner.run([mutant for mutant in mutants if (mutant.suite, mutant.caught_by) not in control]):
         findings.append(finding)
         _tell(console, finding, f"{len(findings)}/{len(mutants)}")
     code = write(folder, started_at, findings, trouble, of=of, seed=seed if given.sample else None)

@@ -1,7 +1,7 @@
 """Runs the suites against broken backends, several at a time, and says of each mutant what killed it.
 
 First the control: the same checks against an equal copy that nothing was done to. A check that is red there proves
-nothing when it is red for a mutant. It writes no report: report.py does.
+nothing when it is red for a mutant. It writes no report: artifacts.py does.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ class Runner:
         self._postgres.template(partial(migrate, self._command), partial(grant, self._command))
         self._template = self._postgres.template_name
 
-    def control(self, mutants: Sequence[Mutant]) -> dict[str, list[str]]:
-        """By suite: every named check that is not green against a sound copy. Of such a suite no mutant is run."""
+    def control(self, mutants: Sequence[Mutant]) -> dict[tuple[str, str], str]:
+        """Why a named check, by suite and id, is not green against a sound copy: of its mutants none is to be run."""
         named = {
             suite: sorted({mutant.caught_by for mutant in mutants if mutant.suite == suite}) for suite in suites.NAMES
         }
         asked = [suite for suite in suites.NAMES if named[suite]]
-        trouble: dict[str, list[str]] = {}
+        trouble: dict[tuple[str, str], str] = {}
         # As later the mutants: what measures time has the machine to itself.
         for timed in (False, True):
             started = {
@@ -94,9 +94,9 @@ class Runner:
             }
             for suite, job in started.items():
                 run = self._end(job, suite, f"control-{suite}")
-                not_green = [f"{name} is not green" for name in named[suite] if name not in run.passed]
-                if run.void or not_green:
-                    trouble[suite] = [run.void] if run.void else not_green
+                for name in named[suite]:
+                    if run.void or name not in run.passed:
+                        trouble[suite, name] = run.void or "is not green"
         return trouble
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Finding]:

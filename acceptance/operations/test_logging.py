@@ -158,7 +158,7 @@ def test_a_full_log_disk_costs_lines_and_nothing_else(disk: SmallDisk, fresh_bac
         lines, fragments = system.logs.tap.salvage()
         assert len(lines) > DISK_KIB
         assert len(fragments) <= 1, "what the full disk has cut is a line of its own"
-        assert all(fragment.count('{"ts"') == 1 for fragment in fragments), "no line became a part of a fragment"
+        assert all(fragment.count('{"ts"') <= 1 for fragment in fragments), "no line became a part of a fragment"
         read: list[str] = []
         eventually(partial(emptied, log, read), WITHIN_S)
     assert resident_bytes(system) - resident < GROWTH_BYTES, "it keeps what it cannot write"

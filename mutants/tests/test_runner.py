@@ -91,7 +91,8 @@ def test_a_fault_s_own_words_are_kept(hunter: Runner, tmp_path: Path) -> None:
 def test_the_control_is_the_sound_package(hunter: Runner) -> None:
     assert hunter.control([mutant("caught", "a/001 fail x\n")]) == {}
     unknown = Mutant("noun/x", "it breaks", "200", "c/001", "says", SOUND, "")
-    assert hunter.control([unknown]) == {"acceptance": ["c/001 is not green"]}
+    green = mutant("caught", "a/001 fail x\n")
+    assert hunter.control([unknown, green]) == {("acceptance", "c/001"): "is not green"}
 
 
 def test_a_run_that_hangs_is_ended_and_proves_nothing(
