@@ -12,6 +12,8 @@ NAMES: Final = ("acceptance", "chaos", "contract", "sim20")
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
+# What no case needs, and what takes half a second of each run to import.
+_WITHOUT: Final = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:anyio", "-p", "no:hypothesispytest")
 _LEFT_OUT: Final = frozenset({"tests", "chaos"})  # of acceptance: not among its cases
 
 
@@ -30,7 +32,7 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs:
     if suite == "chaos":
         # One process: its cases measure how long recovery takes, and each starts a system of its own.
         where = [str(path) for path in _files(checks, CASES / "chaos")] or ["acceptance/chaos"]
-        options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", "--suite", "chaos", "--sample"]
+        options = [*_WITHOUT, "-p", "no:xdist", "--suite", "chaos", "--sample"]
         return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
     if suite == "acceptance":
         cases = [check for check in checks if check != "sweep"]
@@ -38,10 +40,10 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs:
         cases = cases or ([ANY_CASE] if checks else [])
         others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
         where = [str(path) for path in _files(cases)] or ["acceptance", *others]
-        workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist", "-p", "no:randomly"]
+        workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist"]
         if checks and jobs == 1:
             workers.append("-x")  # one red test of the named case is all that is asked
-        return [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *workers, *where, *_each("--case", cases)]
+        return [python, "-m", "pytest", "-q", *_WITHOUT, *workers, *where, *_each("--case", cases)]
     beside = [python, "-m", "harness", "run", "--", python]
     if suite == "sim20":
         return [*beside, "-m", "load", "sim20", "--duration", "15s"]
