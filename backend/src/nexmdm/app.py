@@ -37,11 +37,12 @@ from nexmdm.kernel.rights import KERNEL, Rights
 from nexmdm.kernel.settings import ConfigurationError, Settings
 from nexmdm.operations.health import HealthAtOnce
 from nexmdm.operations.service import SERVICE as OPERATIONS
+from nexmdm.sandboxes.service import SERVICE as SANDBOXES
 from nexmdm.server import connections, event_loop_lag, fast_lane
 from nexmdm.server.connections import Connections
 from nexmdm.server.metrics import LABELS as SERVER_LABELS
 
-SERVICES: Final = (FLEET, OPERATIONS)
+SERVICES: Final = (FLEET, SANDBOXES, OPERATIONS)
 
 
 def settings_class() -> type[Settings]:

@@ -27,6 +27,7 @@ DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
 )
+ANSWER_HEADERS: Final = "nexmdm.headers"  # of the scope: what the answer has, whatever becomes of the request
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -64,6 +65,7 @@ class Telemetry:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", source.request_id.encode()),
+                    *((name.encode(), value.encode()) for name, value in scope.get(ANSWER_HEADERS, {}).items()),
                     *(header for header in DEFAULT_HEADERS if header[0] not in given),
                 ]
             await send(message)

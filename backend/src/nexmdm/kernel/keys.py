@@ -139,6 +139,11 @@ async def revoke(url: str, name: str) -> Key:
     return Key.of(row)
 
 
+def hash_of(presented: str) -> str | None:
+    """The hash by which a statement finds the key; None for what has not the form of one."""
+    return _hash(presented) if _KEY.fullmatch(presented) else None
+
+
 def _hash(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 

@@ -71,6 +71,7 @@ Secret = Annotated[SecretStr, Field(min_length=16), AfterValidator(_printable)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]  # separated by commas
 
 S = TypeVar("S", bound="Settings")
 
@@ -90,7 +91,7 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     public_url: HttpUrl | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 512
-    services: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()  # none named: all
+    services: Names = ()  # none named: all
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_buffer_bytes: Annotated[int, Field(ge=2**16, le=2**26)] = 2**20
 

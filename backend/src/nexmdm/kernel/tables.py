@@ -19,7 +19,7 @@ from nexmdm.kernel.columns import (
     timestamptz,
 )
 
-KEY_ROLES: Final = ("admin",)
+KEY_ROLES: Final = ("admin", "track")
 
 
 class RateLimit(SQLModel, table=True):

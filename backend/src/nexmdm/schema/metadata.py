@@ -6,6 +6,7 @@ from sqlalchemy import MetaData
 from sqlmodel import SQLModel
 
 import nexmdm.fleet.tables
-import nexmdm.kernel.tables  # noqa: F401 - imported for their tables
+import nexmdm.kernel.tables
+import nexmdm.sandboxes.tables  # noqa: F401 - imported for their tables
 
 METADATA: Final[MetaData] = SQLModel.metadata

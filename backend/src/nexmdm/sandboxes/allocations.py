@@ -1,0 +1,308 @@
+"""A track's own side: get a sandbox, look at it, keep it for longer, give it back.
+
+To give back and to extend are one conditional statement each; where it finds no row, a second one reads why.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from time import perf_counter
+from typing import Annotated, Any, Final, Literal, NoReturn
+
+from fastapi import APIRouter, Path, Request, Response
+from pydantic import BaseModel
+from sqlalchemy import text
+
+from nexmdm.http.problems import OF_A_TOKEN
+from nexmdm.http.runtime import Session, database
+from nexmdm.kernel import keys
+from nexmdm.kernel.database import Operation, is_unavailable
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
+from nexmdm.sandboxes import metrics
+from nexmdm.sandboxes.allocator import Ask, Contended, Decision
+from nexmdm.sandboxes.auth import (
+    ALLOCATE_HEADERS,
+    TRACK,
+    TRACK_HEADERS,
+    TRACKS_ONLY,
+    Asking,
+    AskingTrack,
+    CurrentTrack,
+    Track,
+    refused_after_all,
+)
+from nexmdm.sandboxes.events import ALLOCATED, EXHAUSTED, EXTENDED, RELEASED, REPLAYED
+from nexmdm.sandboxes.problems import (
+    ALLOCATION_CONTENDED,
+    ALLOCATION_ENDED,
+    ALLOCATION_EXPIRED,
+    ALLOCATION_REVOKED,
+    EXTENSION_LIMIT,
+    IDEMPOTENCY_KEY_INVALID,
+    NO_ALLOCATION,
+    NO_SANDBOXES_AVAILABLE,
+    NOT_SANDBOX_OWNER,
+    SANDBOX_NOT_FOUND,
+    TRACK_ID_INVALID,
+    TRACK_ID_MISSING,
+    TRACK_NAME_INVALID,
+    TRACK_REQUIRED,
+)
+from nexmdm.sandboxes.state import broker
+from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus
+
+router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
+
+_OF_A_TRACK: Final = (*OF_A_TOKEN, TRACK_REQUIRED, TRACK_ID_MISSING, TRACK_ID_INVALID, TRACK_NAME_INVALID)
+_OF_AN_OWNER: Final = (*_OF_A_TRACK, NOT_SANDBOX_OWNER, SANDBOX_NOT_FOUND, VALIDATION_ERROR)
+_EXHAUSTED_PAUSE_S: Final = 30
+_CONTENDED_PAUSE_S: Final = 1
+
+_VIEW: Final = """
+    SELECT s.sandbox_id, s.name, s.external_id, s.status, a.track_id, a.track_name, a.allocated_at, a.expires_at,
+        a.deadline, a.ended_at, a.end_reason, a.ended_at IS NULL AND a.grace_until >= clock_timestamp() AS in_grace
+    FROM sandboxes AS s JOIN allocations AS a USING (sandbox_id)
+"""
+_BY_ID: Final = text(f"{_VIEW} WHERE s.sandbox_id = :sandbox_id")
+_LIVE: Final = text(f"{_VIEW} WHERE a.track_id = :track_id AND a.ended_at IS NULL")
+_RELEASE: Final = text(
+    """
+    WITH released AS (
+        UPDATE allocations SET ended_at = date_trunc('second', clock_timestamp()), end_reason = 'released'
+        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL
+            AND grace_until >= clock_timestamp()
+        RETURNING sandbox_id, ended_at, track_name
+    )
+    UPDATE sandboxes AS s
+    SET status = 'pending_deletion', status_since = clock_timestamp(), next_attempt_at = clock_timestamp()
+    FROM released WHERE s.sandbox_id = released.sandbox_id
+    RETURNING released.ended_at, released.track_name
+    """
+)
+_EXTEND: Final = text(
+    """
+    UPDATE allocations AS a SET expires_at = later.at, grace_until = later.at + (a.grace_until - a.expires_at)
+    FROM (
+        SELECT allocation_id, greatest(expires_at, least(
+            date_trunc('second', clock_timestamp()) + make_interval(secs => duration_s), deadline
+        )) AS at
+        FROM allocations WHERE sandbox_id = :sandbox_id FOR NO KEY UPDATE
+    ) AS later
+    WHERE a.allocation_id = later.allocation_id AND a.track_id = :track_id AND a.ended_at IS NULL
+        AND a.grace_until >= clock_timestamp() AND a.expires_at < a.deadline
+    RETURNING a.allocation_id
+    """
+)
+
+
+class Allocation(BaseModel):
+    """A sandbox that is the track's. Times are Unix seconds."""
+
+    sandbox_id: str
+    name: str
+    external_id: str
+    allocated_at: int
+    expires_at: int
+    track_name: str | None
+
+
+class SandboxView(BaseModel):
+    """A sandbox as its track sees it, also when it is over. Times are Unix seconds."""
+
+    sandbox_id: str
+    name: str
+    external_id: str
+    status: SandboxStatus
+    allocated_at: int
+    expires_at: int
+    ended_at: int | None
+    end_reason: EndReason | None
+    track_name: str | None
+
+
+class Release(BaseModel):
+    """A sandbox that is to be deleted. Times are Unix seconds."""
+
+    sandbox_id: str
+    status: Literal["pending_deletion"] = "pending_deletion"
+    deletion_requested_at: int
+    track_name: str | None
+
+
+def unix(moment: datetime) -> int:
+    """Whole seconds since 1970, as the seed's clients expect times."""
+    return int(moment.timestamp())
+
+
+def view(row: Any) -> SandboxView:
+    """A row of `_VIEW`."""
+    return SandboxView(
+        sandbox_id=row.sandbox_id,
+        name=row.name,
+        external_id=row.external_id,
+        status=row.status,
+        allocated_at=unix(row.allocated_at),
+        expires_at=unix(row.expires_at),
+        ended_at=None if row.ended_at is None else unix(row.ended_at),
+        end_reason=row.end_reason,
+        track_name=row.track_name,
+    )
+
+
+async def _owned(session: Session, sandbox_id: str, track: Track) -> Any:
+    """The row of a sandbox that is or was the track's. What was never given is unknown, whoever asks."""
+    row = (await session.execute(_BY_ID, {"sandbox_id": sandbox_id})).first()
+    if row is None:
+        raise Problem(SANDBOX_NOT_FOUND)
+    if row.track_id != track.track_id:
+        raise Problem(NOT_SANDBOX_OWNER)
+    return row
+
+
+def _over(row: Any) -> NoReturn:
+    raise Problem(ALLOCATION_REVOKED if row.end_reason == "revoked" else ALLOCATION_EXPIRED)
+
+
+async def _decide(request: Request, asking: Asking) -> Decision:
+    track = asking.track
+    ask = Ask(asking.key_hash, track.track_id, track.track_name, track.idempotency_key)
+    decision = await broker(request).allocator.allocate(ask)
+    if decision.outcome == "refused":
+        await refused_after_all(request, asking)
+        raise Contended  # the key is good by now
+    if decision.key_is_due:
+        await keys.verify(database(request), asking.key, TRACK, "sandboxes")
+    return decision
+
+
+@router.post(
+    "/v1/allocate",
+    operation_id="allocateSandbox",
+    status_code=201,
+    responses=answers(
+        *_OF_A_TRACK, IDEMPOTENCY_KEY_INVALID, NO_SANDBOXES_AVAILABLE, ALLOCATION_ENDED, ALLOCATION_CONTENDED
+    )
+    | {200: {"model": Allocation}},
+    openapi_extra={"parameters": ALLOCATE_HEADERS},
+)
+async def allocate(request: Request, response: Response, asking: AskingTrack) -> Allocation:
+    """Get a sandbox; a track that has one gets that one."""
+    started, outcome = perf_counter(), "error"
+    try:
+        decision = await _decide(request, asking)
+        outcome = decision.outcome
+    except Contended:
+        outcome = "contended"
+        raise Problem(ALLOCATION_CONTENDED, headers={"Retry-After": str(_CONTENDED_PAUSE_S)}) from None
+    except Problem:
+        outcome = ""  # refused before it was judged
+        raise
+    finally:
+        if outcome:
+            metrics.allocations.labels(outcome).inc()
+            metrics.allocation_duration.labels(outcome).observe(perf_counter() - started)
+    track = asking.track
+    if outcome == "ended":
+        raise Problem(ALLOCATION_ENDED)
+    if outcome == "exhausted":
+        emit(EXHAUSTED, track_id=track.track_id, track_name=track.track_name)
+        raise Problem(NO_SANDBOXES_AVAILABLE, headers={"Retry-After": str(_EXHAUSTED_PAUSE_S)})
+    made = Allocation(
+        sandbox_id=decision.sandbox_id or "",
+        name=decision.name or "",
+        external_id=decision.external_id or "",
+        allocated_at=unix(decision.allocated_at),
+        expires_at=unix(decision.expires_at),
+        track_name=decision.track_name,
+    )
+    fields = {"sandbox_id": made.sandbox_id, "track_id": track.track_id, "track_name": made.track_name}
+    if outcome == "replay":
+        emit(REPLAYED, **fields)
+        response.status_code = 200
+        response.headers["Idempotent-Replay"] = "true"
+    else:
+        emit(ALLOCATED, expires_at=made.expires_at, **fields)
+    return made
+
+
+@router.get(
+    "/v1/allocations/current",
+    operation_id="getCurrentAllocation",
+    responses=answers(*_OF_A_TRACK, NO_ALLOCATION),
+    openapi_extra={"parameters": TRACK_HEADERS},
+)
+async def current(session: Session, track: CurrentTrack) -> SandboxView:
+    """Look at the track's live sandbox."""
+    row = (await session.execute(_LIVE, {"track_id": track.track_id})).first()
+    if row is None or not row.in_grace:
+        raise Problem(NO_ALLOCATION)
+    return view(row)
+
+
+@router.get(
+    "/v1/sandboxes/{sandbox_id}",
+    operation_id="getSandbox",
+    responses=answers(*_OF_AN_OWNER),
+    openapi_extra={"parameters": TRACK_HEADERS},
+)
+async def look(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> SandboxView:
+    """Look at a sandbox that is or was the track's."""
+    return view(await _owned(session, sandbox_id, track))
+
+
+@router.post(
+    "/v1/sandboxes/{sandbox_id}/mark-for-deletion",
+    operation_id="releaseSandbox",
+    responses=answers(*_OF_AN_OWNER, ALLOCATION_EXPIRED, ALLOCATION_REVOKED),
+    openapi_extra={"parameters": TRACK_HEADERS},
+)
+async def release(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> Release:
+    """Give a sandbox back."""
+    try:
+        return await _release(session, sandbox_id, track)
+    except Problem:
+        metrics.releases.labels("refused").inc()
+        raise
+
+
+async def _release(session: Session, sandbox_id: str, track: Track) -> Release:
+    with Operation("update", "allocations", sandbox_id=sandbox_id) as operation:
+        named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
+        done = (await session.execute(_RELEASE, named)).first()
+        await session.commit()
+        operation.keys["ended"] = done is not None
+    if done is None:
+        row = await _owned(session, sandbox_id, track)
+        if row.end_reason != "released":
+            _over(row)
+        metrics.releases.labels("replay").inc()
+        return Release(
+            sandbox_id=sandbox_id, deletion_requested_at=unix(row.ended_at), track_name=row.track_name
+        )
+    metrics.releases.labels("released").inc()
+    emit(RELEASED, sandbox_id=sandbox_id, track_id=track.track_id, track_name=done.track_name)
+    return Release(sandbox_id=sandbox_id, deletion_requested_at=unix(done.ended_at), track_name=done.track_name)
+
+
+@router.post(
+    "/v1/sandboxes/{sandbox_id}/extend",
+    operation_id="extendSandbox",
+    responses=answers(*_OF_AN_OWNER, ALLOCATION_EXPIRED, ALLOCATION_REVOKED, EXTENSION_LIMIT),
+    openapi_extra={"parameters": TRACK_HEADERS},
+)
+async def extend(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> SandboxView:
+    """Keep a sandbox for its duration from now on, within its deadline."""
+    with Operation("update", "allocations", sandbox_id=sandbox_id) as operation:
+        named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
+        done = (await session.execute(_EXTEND, named)).first()
+        await session.commit()
+        operation.keys["extended"] = done is not None
+    row = await _owned(session, sandbox_id, track)
+    if done is None:
+        if row.in_grace:
+            raise Problem(EXTENSION_LIMIT)
+        _over(row)
+    seen = view(row)
+    emit(EXTENDED, sandbox_id=sandbox_id, track_id=track.track_id, expires_at=seen.expires_at)
+    return seen

@@ -1,0 +1,265 @@
+"""Who gets a sandbox: one call of one function in the database decides, on a connection without a session around it.
+
+It knows no HTTP. Invariants, each kept by the database: a sandbox is given once, ever; a track has one at a time; what
+was answered with an idempotency key is known to it for as long as the ledger has the row.
+
+Requests of one track take turns within a process, so that a crowd of duplicates holds one connection. Once the pool is
+dry they share one look at it: see `_Looks`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Self
+
+import asyncpg
+
+from nexmdm.kernel.database import Database
+from nexmdm.sandboxes.settings import SandboxSettings
+
+_LOCK_TIMEOUT_S: Final = 2
+_CONTENDED_FOR_S: Final = 0.25
+_CONTENDED_PAUSE_S: Final = 0.01
+
+_CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7)"
+# One snapshot for all who ask, taken after each of them came: who is told `exhausted` has waited through a moment in
+# which nothing was free. LIMIT 1 keeps the planner on the indexes, whatever it believes of the arrays.
+_LOOK: Final = """
+    SELECT
+        CASE
+            WHEN good.role IS NULL THEN 'refused'
+            WHEN free.sandbox_id IS NOT NULL THEN 'call'
+            WHEN keyed.allocation_id IS NOT NULL AND (keyed.ended_at IS NOT NULL OR NOT keyed.in_grace) THEN 'ended'
+            WHEN live.allocation_id IS NULL THEN 'exhausted'
+            WHEN live.in_grace THEN 'replay'
+            ELSE 'call'
+        END AS outcome,
+        live.sandbox_id, live.name, live.external_id, live.allocated_at, live.expires_at, live.track_name,
+        coalesce(good.is_due, false) AS key_is_due
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (key_hash, track_id, idempotency_key, ord)
+    CROSS JOIN (
+        SELECT (SELECT sandbox_id FROM sandboxes WHERE status = 'available' ORDER BY pick_key LIMIT 1) AS sandbox_id
+    ) AS free
+    LEFT JOIN LATERAL (
+        SELECT k.role, k.last_used_at IS NULL OR k.last_used_at <= now() - interval '1 minute' AS is_due
+        FROM api_keys AS k
+        WHERE k.key_hash = asked.key_hash AND k.revoked_at IS NULL AND k.role = 'track'
+            AND (k.services IS NULL OR 'sandboxes' = ANY (k.services))
+        LIMIT 1
+    ) AS good ON true
+    LEFT JOIN LATERAL (
+        SELECT a.allocation_id, a.ended_at, a.grace_until >= clock_timestamp() AS in_grace FROM allocations AS a
+        WHERE a.track_id = asked.track_id AND a.idempotency_key = asked.idempotency_key
+        LIMIT 1
+    ) AS keyed ON true
+    LEFT JOIN LATERAL (
+        SELECT a.*, s.name, s.external_id, a.grace_until >= clock_timestamp() AS in_grace
+        FROM allocations AS a JOIN sandboxes AS s ON s.sandbox_id = a.sandbox_id
+        WHERE a.track_id = asked.track_id AND a.ended_at IS NULL
+        LIMIT 1
+    ) AS live ON true
+    ORDER BY asked.ord
+"""
+
+
+class Contended(Exception):
+    """There are free sandboxes, or may be, but too many reach for them at once: the caller may try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request for a sandbox. `key_hash`: of the caller's API key."""
+
+    key_hash: str
+    track_id: str
+    track_name: str | None
+    idempotency_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of it. `outcome`: new, replay, exhausted, ended, or refused where the key is not good.
+
+    The rest is None unless a sandbox was given. `key_is_due`: that the key was used should be noted.
+    """
+
+    outcome: str
+    sandbox_id: str | None
+    name: str | None
+    external_id: str | None
+    allocated_at: datetime | None
+    expires_at: datetime | None
+    track_name: str | None
+    key_is_due: bool
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """The decision in a row of the function or of a look."""
+        return cls(*(row[name] for name in cls.__dataclass_fields__))
+
+
+_Waiting = list[tuple[Ask, asyncio.Future[Decision]]]
+
+
+class Allocator:
+    """Use as `async with Allocator(db, settings) as allocator`, then `await allocator.allocate(ask)`."""
+
+    def __init__(self, db: Database, settings: SandboxSettings) -> None:
+        self._db, self._settings = db, settings
+        self._by_track: dict[str, _Waiting] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dry = False
+        self._to_look: _Waiting = []
+        self._looking = False
+
+    async def __aenter__(self) -> Self:
+        self._pool = await asyncpg.create_pool(
+            connect=self._connect,
+            reset=_nothing,  # ours is never left in a transaction, and keeps its settings
+            min_size=0,
+            max_size=self._settings.allocation_connections,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Answer who waits, then end."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.close()
+
+    async def allocate(self, ask: Ask) -> Decision:
+        """Decide a request.
+
+        Raises:
+            Contended: neither a sandbox nor the certainty that there is none was to be had in time.
+        """
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        waiting = self._by_track.get(ask.track_id)
+        if waiting is None:
+            self._by_track[ask.track_id] = [(ask, answer)]
+            self._start(self._take_turns(ask.track_id))
+        else:
+            waiting.append((ask, answer))
+        return await answer
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_turns(self, track_id: str) -> None:
+        while waiting := self._by_track[track_id]:
+            self._by_track[track_id] = []
+            for ask in dict.fromkeys(ask for ask, _ in waiting):
+                answers = [answer for asked, answer in waiting if asked == ask and not answer.done()]
+                try:
+                    decision = await self._decide(ask)
+                except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+                    _fail(answers, error)
+                    continue
+                for answer in answers:
+                    if not answer.done():
+                        answer.set_result(decision)
+                    if decision.outcome == "new":
+                        decision = replace(decision, outcome="replay")
+        del self._by_track[track_id]
+
+    async def _decide(self, ask: Ask) -> Decision:
+        if self._dry:
+            seen = await self._look(ask)
+            if seen.outcome != "call":
+                return seen
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _CONTENDED_FOR_S
+        while True:
+            decision = await self._call(ask)
+            if decision.outcome != "contended":
+                self._dry = decision.outcome == "exhausted"
+                return decision
+            if loop.time() > until:
+                raise Contended
+            await asyncio.sleep(_CONTENDED_PAUSE_S)
+
+    async def _call(self, ask: Ask) -> Decision:
+        settings = self._settings
+        rows = await self._fetch(
+            _CALL,
+            ask.key_hash,
+            ask.track_id,
+            ask.track_name,
+            ask.idempotency_key,
+            settings.sandbox_duration_s,
+            settings.sandbox_grace_s,
+            settings.sandbox_max_duration_s,
+        )
+        return Decision.of(rows[0])
+
+    async def _look(self, ask: Ask) -> Decision:
+        answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
+        self._to_look.append((ask, answer))
+        if not self._looking:
+            self._looking = True
+            self._start(self._look_for_all())
+        return await answer
+
+    async def _look_for_all(self) -> None:
+        try:
+            while waiting := self._to_look:
+                self._to_look = []
+                asks = [ask for ask, _ in waiting]
+                try:
+                    rows = await self._fetch(
+                        _LOOK,
+                        [ask.key_hash for ask in asks],
+                        [ask.track_id for ask in asks],
+                        [ask.idempotency_key for ask in asks],
+                    )
+                except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+                    _fail([answer for _, answer in waiting], error)
+                    continue
+                for row, (_, answer) in zip(rows, waiting, strict=True):
+                    answer.set_result(Decision.of(row))
+        finally:
+            self._looking = False
+
+    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        """Rows of a statement that is its own transaction.
+
+        Raises:
+            Contended: a lock, or a connection while all are in use, took too long.
+        """
+        try:
+            connection = await self._pool.acquire(timeout=_LOCK_TIMEOUT_S)
+        except TimeoutError as error:
+            if self._pool.get_size() < self._settings.allocation_connections:
+                raise  # the database did not answer
+            raise Contended from error
+        try:
+            return await connection.fetch(statement, *arguments)
+        except (
+            asyncpg.LockNotAvailableError,
+            asyncpg.QueryCanceledError,
+            asyncpg.DeadlockDetectedError,
+            asyncpg.UniqueViolationError,
+        ) as error:
+            raise Contended from error
+        finally:
+            await self._pool.release(connection)
+
+    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection[Any]:
+        connection = await self._db.connect()
+        await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+        return connection
+
+
+async def _nothing(_connection: object) -> None:
+    """What the pool does with a connection that comes back."""
+
+
+def _fail(answers: list[asyncio.Future[Decision]], error: Exception) -> None:
+    for answer in answers:
+        if not answer.done():
+            answer.set_exception(error)

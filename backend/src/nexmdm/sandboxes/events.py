@@ -1,0 +1,15 @@
+"""The log events of the broker. Each has a JSON Schema of its fields in the contract."""
+
+from typing import Final
+
+from nexmdm.kernel.log import Event
+
+ALLOCATED: Final = Event("sandboxes.allocated")
+REPLAYED: Final = Event("sandboxes.replayed")
+EXHAUSTED: Final = Event("sandboxes.exhausted")
+RELEASED: Final = Event("sandboxes.released")
+EXTENDED: Final = Event("sandboxes.extended")
+EXPIRED: Final = Event("sandboxes.expired")
+REVOKED: Final = Event("sandboxes.revoked")
+JOB_STARTED: Final = Event("sandboxes.job.started")
+JOB_FINISHED: Final = Event("sandboxes.job.finished")

@@ -1,0 +1,37 @@
+"""What the broker declares to the application."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nexmdm.http.service import Service
+from nexmdm.kernel.log import declared as declared_events
+from nexmdm.kernel.problems import declared as declared_problems
+from nexmdm.kernel.rights import Rights
+from nexmdm.sandboxes import allocations, events, metrics, problems, retention, track_limit
+from nexmdm.sandboxes.settings import SandboxSettings
+from nexmdm.sandboxes.state import lifespan
+
+_RIGHTS: Final = Rights(
+    {
+        "allocations": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "breaker": ("SELECT", "UPDATE"),
+        "job_runs": ("SELECT", "INSERT", "UPDATE"),
+        "sandboxes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "sync_runs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+    },
+    functions=("nexmdm_allocate_sandbox(text, text, text, text, integer, integer, integer)",),
+)
+
+SERVICE: Final = Service(
+    name="sandboxes",
+    settings=SandboxSettings,
+    routers=(allocations.router,),
+    problems=declared_problems(problems),
+    events=declared_events(events),
+    metric_labels=metrics.LABELS,
+    rights=_RIGHTS,
+    rate_limits=(track_limit.RULE,),
+    retention=retention.POLICIES,
+    lifespan=lifespan,
+)

@@ -1,0 +1,65 @@
+"""The settings of the broker."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from nexmdm.kernel.egress import proxy_for
+from nexmdm.kernel.settings import PREFIX, Days, HttpUrl, Limit, Names, Rate, Seconds, Settings
+
+Duration = Annotated[int, Field(ge=1, le=604_800)]  # s
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]{1,255}", value):
+            raise ValueError("must be origins such as https://labs.example.com, separated by commas")
+    return values
+
+
+class SandboxSettings(Settings):
+    """What the broker adds. Without a provider's URL it serves what its pool has; sync and cleanup rest."""
+
+    provider_url: HttpUrl | None = None
+    provider_token: SecretStr | None = None
+    provider_timeout_s: Seconds = 20  # of a whole call
+
+    sandbox_duration_s: Duration = 14_400
+    sandbox_grace_s: Annotated[int, Field(ge=0, le=604_800)] = 1_800
+    sandbox_max_duration_s: Duration = 28_800
+    allocation_connections: Annotated[int, Field(ge=1, le=100)] = 4
+
+    sync_every_s: Seconds = 600
+    cleanup_every_s: Seconds = 300
+    expiry_every_s: Seconds = 300
+    stale_every_s: Seconds = 86_400
+    stale_grace_hours: Annotated[int, Field(ge=0, le=8760)] = 24
+    deletion_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    deletion_attempts: Annotated[int, Field(ge=1, le=100)] = 8
+    deletion_backoff_base_s: Seconds = 60
+    deletion_backoff_cap_s: Seconds = 3_600
+    deletion_lease_s: Seconds = 60
+    breaker_failures: Annotated[int, Field(ge=1, le=1000)] = 5
+    breaker_open_s: Seconds = 60
+    stats_every_s: Annotated[float, Field(ge=0, le=60)] = 1
+    retention_allocations_days: Days = 90
+    limit_track: Rate = Limit(200, 4)
+
+    cors_origins: Annotated[Names, AfterValidator(_origins)] = ()  # none: no other origin's pages may call
+
+    @model_validator(mode="after")
+    def _provider_is_whole(self) -> Self:
+        if (self.provider_url is None) != (self.provider_token is None):
+            raise ValueError(f"{PREFIX}PROVIDER_URL and {PREFIX}PROVIDER_TOKEN: set both, or neither")
+        if self.provider_url is not None:
+            proxy_for(self.provider_url)
+        return self
+
+    @model_validator(mode="after")
+    def _extensions_are_possible(self) -> Self:
+        if self.sandbox_max_duration_s < self.sandbox_duration_s:
+            raise ValueError(f"{PREFIX}SANDBOX_MAX_DURATION_S: is below {PREFIX}SANDBOX_DURATION_S")
+        return self
