@@ -67,6 +67,8 @@ def _statuses(_: Document, operation: Operation) -> Iterator[str]:
     if schemes:
         wanted |= {"429", "503"} | ({"403"} if "adminKey" in schemes else set())
         wanted |= {"401"} if schemes & {"deviceToken", "enrolmentToken"} else set()
+        # A key alone is missing, unknown (401) or of another role (403); beside X-Admin all of that is 403.
+        wanted |= {"401", "403"} if schemes <= {"apiKey", "trackKey"} else set()
     if "requestBody" in operation.definition:
         wanted |= {"400", "413", "415", "422"}
     if any(parameter["in"] in ("path", "query") for parameter in operation.parameters):

@@ -65,8 +65,9 @@ def optional_header(request: Request, name: str, kind: ProblemType) -> str | Non
 
 
 def _track_of(request: Request) -> Track:
-    track_id = optional_header(request, "X-Instruqt-Sandbox-ID", TRACK_ID_INVALID)
-    track_id = track_id or optional_header(request, "X-Track-ID", TRACK_ID_INVALID)
+    first = optional_header(request, "X-Instruqt-Sandbox-ID", TRACK_ID_INVALID)
+    second = optional_header(request, "X-Track-ID", TRACK_ID_INVALID)  # judged in any case: it must not hide
+    track_id = first or second
     if track_id is None:
         raise Problem(TRACK_ID_MISSING, "Send X-Track-ID or X-Instruqt-Sandbox-ID.")
     return Track(track_id, optional_header(request, "X-Instruqt-Track-ID", TRACK_NAME_INVALID))
@@ -148,10 +149,9 @@ def _header(name: str) -> dict[str, Any]:
 TRACK_HEADERS: Final = [_header(name) for name in ("X-Track-ID", "X-Instruqt-Sandbox-ID", "X-Instruqt-Track-ID")]
 ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key")]
 
-# The scheme only describes: the dependencies beside it judge, and refuse what FastAPI's own would let pass.
-_DESCRIBED: Final = Depends(HTTPBearer(scheme_name="apiKey", auto_error=False))
-TRACKS_ONLY: Final = [_DESCRIBED]
-ADMIN_ONLY: Final = [_DESCRIBED, Depends(require_admin)]
+# The schemes only describe: the dependencies beside them judge, and refuse what FastAPI's own would let pass.
+TRACKS_ONLY: Final = [Depends(HTTPBearer(scheme_name="trackKey", auto_error=False))]
+ADMIN_ONLY: Final = [Depends(HTTPBearer(scheme_name="apiKey", auto_error=False)), Depends(require_admin)]
 
 AskingTrack = Annotated[Asking, Depends(asking_track)]
 CurrentTrack = Annotated[Track, Depends(current_track)]
