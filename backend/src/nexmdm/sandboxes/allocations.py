@@ -16,7 +16,7 @@ from sqlalchemy import text
 from nexmdm.http.problems import OF_A_TOKEN
 from nexmdm.http.runtime import Session, database
 from nexmdm.kernel import keys
-from nexmdm.kernel.database import Operation, is_unavailable
+from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.sandboxes import metrics
@@ -202,28 +202,29 @@ async def allocate(request: Request, response: Response, asking: AskingTrack) ->
         if outcome:
             metrics.allocations.labels(outcome).inc()
             metrics.allocation_duration.labels(outcome).observe(perf_counter() - started)
-    track = asking.track
-    if outcome == "ended":
-        raise Problem(ALLOCATION_ENDED)
-    if outcome == "exhausted":
+    track, given = asking.track, decision.given
+    if given is None:
+        if outcome == "ended":
+            raise Problem(ALLOCATION_ENDED)
         emit(EXHAUSTED, track_id=track.track_id, track_name=track.track_name)
         raise Problem(NO_SANDBOXES_AVAILABLE, headers={"Retry-After": str(_EXHAUSTED_PAUSE_S)})
-    made = Allocation(
-        sandbox_id=decision.sandbox_id or "",
-        name=decision.name or "",
-        external_id=decision.external_id or "",
-        allocated_at=unix(decision.allocated_at),
-        expires_at=unix(decision.expires_at),
-        track_name=decision.track_name,
-    )
-    fields = {"sandbox_id": made.sandbox_id, "track_id": track.track_id, "track_name": made.track_name}
     if outcome == "replay":
-        emit(REPLAYED, **fields)
         response.status_code = 200
         response.headers["Idempotent-Replay"] = "true"
-    else:
-        emit(ALLOCATED, expires_at=made.expires_at, **fields)
-    return made
+    emit(
+        REPLAYED if outcome == "replay" else ALLOCATED,
+        sandbox_id=given.sandbox_id,
+        track_id=track.track_id,
+        track_name=given.track_name,
+    )
+    return Allocation(
+        sandbox_id=given.sandbox_id,
+        name=given.name,
+        external_id=given.external_id,
+        allocated_at=unix(given.allocated_at),
+        expires_at=unix(given.expires_at),
+        track_name=given.track_name,
+    )
 
 
 @router.get(
@@ -277,9 +278,7 @@ async def _release(session: Session, sandbox_id: str, track: Track) -> Release:
         if row.end_reason != "released":
             _over(row)
         metrics.releases.labels("replay").inc()
-        return Release(
-            sandbox_id=sandbox_id, deletion_requested_at=unix(row.ended_at), track_name=row.track_name
-        )
+        return Release(sandbox_id=sandbox_id, deletion_requested_at=unix(row.ended_at), track_name=row.track_name)
     metrics.releases.labels("released").inc()
     emit(RELEASED, sandbox_id=sandbox_id, track_id=track.track_id, track_name=done.track_name)
     return Release(sandbox_id=sandbox_id, deletion_requested_at=unix(done.ended_at), track_name=done.track_name)

@@ -63,6 +63,7 @@ _LOOK: Final = """
     ) AS live ON true
     ORDER BY asked.ord
 """
+GIVEN: Final = frozenset({"new", "replay"})
 
 
 class Contended(Exception):
@@ -80,25 +81,33 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """What became of it. `outcome`: new, replay, exhausted, ended, or refused where the key is not good.
+class Given:
+    """The sandbox that the track has."""
 
-    The rest is None unless a sandbox was given. `key_is_due`: that the key was used should be noted.
+    sandbox_id: str
+    name: str
+    external_id: str
+    allocated_at: datetime
+    expires_at: datetime
+    track_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What became of a request: new, replay, exhausted, ended, or refused where the key is not good.
+
+    `key_is_due`: that the key was used should be noted.
     """
 
     outcome: str
-    sandbox_id: str | None
-    name: str | None
-    external_id: str | None
-    allocated_at: datetime | None
-    expires_at: datetime | None
-    track_name: str | None
     key_is_due: bool
+    given: Given | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The decision in a row of the function or of a look."""
-        return cls(*(row[name] for name in cls.__dataclass_fields__))
+        given = Given(*(row[name] for name in Given.__dataclass_fields__)) if row["outcome"] in GIVEN else None
+        return cls(row["outcome"], row["key_is_due"], given)
 
 
 _Waiting = list[tuple[Ask, asyncio.Future[Decision]]]
@@ -238,7 +247,7 @@ class Allocator:
                 raise  # the database did not answer
             raise Contended from error
         try:
-            return await connection.fetch(statement, *arguments)
+            rows: list[Any] = await connection.fetch(statement, *arguments)
         except (
             asyncpg.LockNotAvailableError,
             asyncpg.QueryCanceledError,
@@ -248,6 +257,7 @@ class Allocator:
             raise Contended from error
         finally:
             await self._pool.release(connection)
+        return rows
 
     async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection[Any]:
         connection = await self._db.connect()
