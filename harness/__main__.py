@@ -40,7 +40,10 @@ def _on_signal(number: int, _frame: FrameType | None) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m harness",
-        description="Start a whole NexMDM stack (PostgreSQL, fake FCM, backend) on free ports of 127.0.0.1.",
+        description=(
+            "Start a whole NexMDM stack (PostgreSQL, fake FCM, fake provider of sandboxes, backend) on free ports of"
+            " 127.0.0.1."
+        ),
         epilog="The environment variables are listed in harness/settings.py. Exit code 2: the harness itself failed.",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")

@@ -19,6 +19,7 @@ import psycopg
 
 from harness.fcm.server import FcmControl
 from harness.http.client import Answer, Client, HttpxTransport, TransportError
+from harness.provider.server import ProviderControl
 from harness.settings import HarnessError, SettingsError, Target
 
 CHECKED: Final = "NEXMDM_CHECKED"  # the base URL that the launcher has started or checked for its command
@@ -104,6 +105,11 @@ def _insides(target: Target) -> None:
             FcmControl(target.fcm_url, timeout_s=PATIENCE_S).inbox(after=_NONE_YET)
         except (HarnessError, ValueError, KeyError) as error:
             raise SettingsError(f"NEXMDM_FCM_URL: {_first_line(error)}") from None
+    if target.provider_control_url is not None:
+        try:
+            ProviderControl(target.provider_control_url, timeout_s=PATIENCE_S).calls(after=_NONE_YET)
+        except (HarnessError, ValueError, KeyError) as error:
+            raise SettingsError(f"NEXMDM_PROVIDER_CONTROL_URL: {_first_line(error)}") from None
     if target.backend_pid is not None and not psutil.pid_exists(target.backend_pid):
         raise SettingsError(f"NEXMDM_BACKEND_PID: there is no process {target.backend_pid} on this machine")
 

@@ -11,6 +11,7 @@ It starts nothing and connects to nothing: it only reads, checks and explains.
 | NEXMDM_TEMPLATE | a migrated database on that server, to be cloned instead of migrating one | unset |
 | NEXMDM_LOG_FILE | the target's JSON log | unset |
 | NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
+| NEXMDM_PROVIDER_CONTROL_URL | control address of the fake provider of sandboxes that the target asks | unset |
 | NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |
 | NEXMDM_BACKEND_COMMAND | the `nexmdm` command to start: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
@@ -56,6 +57,7 @@ class Target:
     log_file: Path | None = None
     fcm_url: str | None = None
     backend_pid: int | None = None
+    provider_control_url: str | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Target:
@@ -67,8 +69,9 @@ class Target:
             raise SettingsError(f"{', '.join(missing)}: not set{stack}")
         refuse_production(env["NEXMDM_BASE_URL"], "NEXMDM_BASE_URL", env)
         _refuse_more_than_an_origin(env["NEXMDM_BASE_URL"], "NEXMDM_BASE_URL", ("http", "https"))
-        if env.get("NEXMDM_FCM_URL"):
-            _refuse_more_than_an_origin(env["NEXMDM_FCM_URL"], "NEXMDM_FCM_URL", ("http",))
+        for name in ("NEXMDM_FCM_URL", "NEXMDM_PROVIDER_CONTROL_URL"):
+            if env.get(name):
+                _refuse_more_than_an_origin(env[name], name, ("http",))
         for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"):
             if len(env[name]) < Secrets.SHORTEST:
                 raise SettingsError(
@@ -90,16 +93,18 @@ class Target:
             database_url=env.get("DATABASE_URL") or None,
             log_file=Path(log_file) if log_file else None,
             fcm_url=env.get("NEXMDM_FCM_URL") or None,
+            provider_control_url=env.get("NEXMDM_PROVIDER_CONTROL_URL") or None,
             backend_pid=int(pid) if pid else None,
         )
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What of {"database", "logs", "fcm", "process"} this target lets a suite look at or control."""
+        """What of {"database", "logs", "fcm", "provider", "process"} this target lets a suite look at or control."""
         held = {
             "database": self.database_url,
             "logs": self.log_file,
             "fcm": self.fcm_url,
+            "provider": self.provider_control_url,
             "process": self.backend_pid,
         }
         return frozenset(name for name, value in held.items() if value is not None)
@@ -113,6 +118,7 @@ class Target:
             "DATABASE_URL": self.database_url,
             "NEXMDM_LOG_FILE": self.log_file,
             "NEXMDM_FCM_URL": self.fcm_url,
+            "NEXMDM_PROVIDER_CONTROL_URL": self.provider_control_url,
             "NEXMDM_BACKEND_PID": self.backend_pid,
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}

@@ -23,6 +23,7 @@ NEEDS = {
     "own_files": {"stack"},
     "fresh_backend": {"stack"},
     "two_workers": {"stack"},
+    "pool": {"stack"},
     "nexmdm": {"stack"},
     "app_role": {"app role"},
     "reader_role": {"reader role"},

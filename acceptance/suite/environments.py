@@ -73,6 +73,7 @@ class Stacks:
         self.postgres = postgres
         self._log_dir = log_dir
         self._shared: System | None = None
+        self._own: System | None = None
         self._count = 0
 
     @functools.cached_property
@@ -93,6 +94,14 @@ class Stacks:
                 self._shared = self.fresh()
         return self._shared
 
+    def own(self) -> System:
+        """A system that the run has started: the shared one, beside a given target one that is shared like it."""
+        if self.given is None:
+            return self.shared()
+        if self._own is None:
+            self._own = self.fresh()
+        return self._own
+
     def fresh(
         self,
         workers: int = 1,
@@ -103,11 +112,13 @@ class Stacks:
         postgres: Postgres | None = None,
         log_disk: Path | None = None,
         log_pipe: bool = False,
+        provider: bool = False,
     ) -> System:
         """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages.
 
-        replicas: as many backends on the database; postgres: a server of the case's, which ends it. With log_disk (the
-        folder of the log) or log_pipe (stdout is a pipe) the case makes the service lose lines: none need be there.
+        provider: a fake provider of sandboxes, too. replicas: as many backends on the database; postgres: a server of
+        the case's, which ends it. With log_disk (the folder of the log) or log_pipe (stdout is a pipe) the case makes
+        the service lose lines: none need be there.
         """
         self._count += 1
         begun = time.monotonic()
@@ -119,6 +130,7 @@ class Stacks:
             log_dir=self._log_dir / f"{self._count:02}",
             log_disk=log_disk,
             log_pipe=log_pipe,
+            provider=provider,
         )
         self.starts_s.append(round(time.monotonic() - begun, 2))
         system = System.of(stack.target, stack)

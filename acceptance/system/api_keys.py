@@ -16,14 +16,14 @@ class ApiKey:
     secret: str = field(repr=False)
 
 
-def create(system: System, services: list[str] | None = None) -> ApiKey:
-    """A new key of role admin with the longest name, by default for all services, as `nexmdm keys create` stores it."""
+def create(system: System, services: list[str] | None = None, *, role: str = "admin") -> ApiKey:
+    """A new key with the longest name, by default for all services, as `nexmdm keys create` stores it."""
     key = ApiKey(f"key-{uuid.uuid4().hex:x<60}", f"nxk_{secrets.token_urlsafe(32)}")
     SECRETS.add(key.secret)
     with as_owner(system) as owner:
         owner.execute(
-            "insert into api_keys (name, role, services, key_hash) values (%s, 'admin', %s, %s)",
-            [key.name, services, hashlib.sha256(key.secret.encode()).hexdigest()],
+            "insert into api_keys (name, role, services, key_hash) values (%s, %s, %s, %s)",
+            [key.name, role, services, hashlib.sha256(key.secret.encode()).hexdigest()],
         )
     return key
 

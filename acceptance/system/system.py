@@ -20,6 +20,7 @@ from harness.devices.device import Device
 from harness.fcm.server import FcmControl
 from harness.http.client import Answer
 from harness.oracles.log_tail import LogTap
+from harness.provider.server import ProviderControl
 from harness.settings import SECRETS, Target
 from harness.stack.stack import Stack
 from harness.waiting import eventually
@@ -62,6 +63,7 @@ class System:
     _db: Database | None = None
     _logs: Logs | None = None
     _fcm: FcmControl | None = None
+    _provider: ProviderControl | None = None
 
     @classmethod
     def of(cls, target: Target, stack: Stack | None = None) -> "System":
@@ -77,6 +79,7 @@ class System:
             _db=Database(url) if url else None,
             _logs=Logs(LogTap(target.log_file), api) if target.log_file else None,
             _fcm=FcmControl(target.fcm_url) if target.fcm_url else None,
+            _provider=ProviderControl(target.provider_control_url) if target.provider_control_url else None,
         )
 
     @property
@@ -93,6 +96,11 @@ class System:
     def fcm(self) -> FcmControl:
         assert self._fcm is not None
         return self._fcm
+
+    @property
+    def provider(self) -> ProviderControl:
+        assert self._provider is not None
+        return self._provider
 
     @property
     def running(self) -> Stack:

@@ -12,17 +12,18 @@ import hmac
 import json
 import time
 import uuid
-from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import jwt
 from aiohttp import web
 
-from harness.fcm.responses import TOKEN_FIELDS, Scripted, bad_credentials, refusal, take, wrong_project
+from harness.fakes.journal import Journal
+from harness.fakes.scripts import take
+from harness.fakes.wire import drop, foreign
+from harness.fcm.responses import TOKEN_FIELDS, Scripted, bad_credentials, refusal, wrong_project
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 # google-auth signs for Google's own address, whatever token_uri the service account names.
@@ -44,7 +45,6 @@ class FakeFcm:
     client_email: str
     project_id: str
     inbox_file: Path | None = None
-    inbox: list[dict[str, Any]] = field(default_factory=list)
     scripts: dict[str | None, list[Scripted]] = field(default_factory=lambda: defaultdict(list))
     oauth_script: list[Scripted] = field(default_factory=list)
     token_requests: list[dict[str, Any]] = field(default_factory=list)
@@ -52,13 +52,10 @@ class FakeFcm:
     def __post_init__(self) -> None:
         # Access tokens verify themselves, so they outlive a restart of the fake as Google's outlive an outage.
         self._token_key = hashlib.sha256(b"access tokens of " + self.public_key.encode()).digest()
-        self._arrived = asyncio.Event()
-        self._next_seq = 1
         self._grants = 0  # access tokens are numbered
         self._revoked = 0  # up to this number they are refused
-        if self.inbox_file is not None and self.inbox_file.exists():
-            self.inbox = [json.loads(line) for line in self.inbox_file.read_text().splitlines()]
-            self._next_seq = 1 + max((item["seq"] for item in self.inbox), default=0)
+        kept = self.inbox_file.read_text() if self.inbox_file is not None and self.inbox_file.exists() else ""
+        self.inbox = Journal([json.loads(line) for line in kept.splitlines()])
 
     def app(self) -> web.Application:
         """The application, ready to serve."""
@@ -81,9 +78,9 @@ class FakeFcm:
         self.token_requests.append(asked)
         await asyncio.sleep(scripted.delay_s)
         if scripted.drop:
-            return _drop(request)
+            return drop(request)
         if scripted.body is not None:
-            return await _foreign(request, scripted)
+            return await foreign(request, scripted)
         if scripted.status != 200:
             return web.json_response({"error": "internal_failure"}, status=scripted.status)
         try:
@@ -152,49 +149,32 @@ class FakeFcm:
         name = f"projects/{project}/messages/{uuid.uuid4().hex}" if taken else None
         self._keep(message, name, scripted.status, grant)
         if scripted.drop:
-            return _drop(request)
+            return drop(request)
         if scripted.body is not None:
-            return await _foreign(request, scripted)
+            return await foreign(request, scripted)
         if name is not None:
             return web.json_response({"name": name})
-        headers = {} if scripted.retry_after is None else {"Retry-After": scripted.retry_after}
-        return web.json_response(refusal(scripted.error_code or "INTERNAL"), status=scripted.status, headers=headers)
+        document = refusal(scripted.error_code or "INTERNAL")
+        return web.json_response(document, status=scripted.status, headers=scripted.headers)
 
     def _keep(self, message: dict[str, Any], name: str | None, status: int, grant: int) -> None:
-        item = {
-            "seq": self._next_seq,
-            "at": time.time(),
-            "token": message["token"],
-            "data": message.get("data", {}),
-            "android": message.get("android", {}),
-            "message_id": name,
-            "status": status,
-            "grant": grant,
-        }
-        self._next_seq += 1
-        self.inbox.append(item)
+        item = self.inbox.add(
+            {
+                "token": message["token"],
+                "data": message.get("data", {}),
+                "android": message.get("android", {}),
+                "message_id": name,
+                "status": status,
+                "grant": grant,
+            }
+        )
         if self.inbox_file is not None:
             with self.inbox_file.open("a") as file:
                 file.write(json.dumps(item) + "\n")
-        self._arrived.set()
-        self._arrived = asyncio.Event()
 
     async def read_inbox(self, request: web.Request) -> web.Response:
         """Items with seq > after, for one token or all; waits up to wait_s for the first."""
-        query = request.query
-        after, token = int(query.get("after", "0")), query.get("token")
-        until = time.monotonic() + float(query.get("wait_s", "0"))
-        while True:
-            arrived = self._arrived
-            newer = self.inbox[bisect_right(self.inbox, after, key=itemgetter("seq")) :]
-            items = [item for item in newer if token in (None, item["token"])]
-            left_s = until - time.monotonic()
-            if items or left_s <= 0:
-                return web.json_response({"items": items})
-            try:
-                await asyncio.wait_for(arrived.wait(), left_s)
-            except TimeoutError:
-                continue
+        return web.json_response({"items": await self.inbox.read(request.query, "token")})
 
     async def script(self, request: web.Request) -> web.Response:
         """Replace the script of one token, or (token absent) of all the others."""
@@ -256,25 +236,3 @@ def _message(raw: bytes) -> dict[str, Any]:
 
 def _oauth_error(error: str, description: str) -> web.Response:
     return web.json_response({"error": error, "error_description": description}, status=400)
-
-
-async def _foreign(request: web.Request, scripted: Scripted) -> web.StreamResponse:
-    """The scripted body, as something before FCM answers it."""
-    body = scripted.body or b""
-    headers = {"Content-Type": scripted.content_type, "Content-Length": str(len(body) + scripted.cut)}
-    if scripted.retry_after is not None:
-        headers["Retry-After"] = scripted.retry_after
-    response = web.StreamResponse(status=scripted.status, headers=headers)
-    await response.prepare(request)
-    await response.write(body)
-    if scripted.cut:
-        return _drop(request, response)
-    await response.write_eof()
-    return response
-
-
-def _drop(request: web.Request, begun: web.StreamResponse | None = None) -> web.StreamResponse:
-    """Close the connection: with no answer at all, or in the middle of one that has begun."""
-    if request.transport is not None:
-        request.transport.abort()
-    return begun or web.Response()

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import http.client
 import json
 import signal
 from collections.abc import Sequence
@@ -20,6 +18,8 @@ from urllib.parse import urlencode, urlsplit
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from harness.fakes.control import Control
+from harness.fakes.scripts import on_the_wire
 from harness.processes.announcing import AnnouncingChild, announce, until_stopped
 from harness.settings import SECRETS, HarnessError
 
@@ -28,13 +28,11 @@ class FcmError(HarnessError):
     """The fake FCM did not start, or refused a control request."""
 
 
-class FcmControl:
-    """Steers and reads a running fake FCM. Standard-library HTTP only: safe under gevent and threads."""
+class FcmControl(Control):
+    """Steers and reads a running fake FCM."""
 
     def __init__(self, url: str, *, timeout_s: float = 10.0) -> None:
-        self.url = url.rstrip("/")
-        self._address = urlsplit(url).netloc
-        self._timeout_s = timeout_s
+        super().__init__(url, "the fake FCM", FcmError, timeout_s=timeout_s)
 
     def inbox(self, token: str | None = None, *, after: int = 0, wait_s: float = 0.0) -> list[dict[str, Any]]:
         """Send attempts with seq > `after`, oldest first, for one registration token or for all.
@@ -55,17 +53,18 @@ class FcmControl:
         delay_s, drop (close the connection instead of answering; the attempt then counts as status 0 unless a
         status is given), retry_after (seconds, or the header's text), times (default 1; 0: until the next script or
         reset). body (bytes; any status 200-599 goes with it) and content_type (default text/html): what something
-        other than FCM would answer; cut: the connection ends in the middle of the body.
+        other than FCM would answer; cut: the connection ends in the middle of the body; drip_s: the pause after each of
+        its bytes; location: where it redirects to. every: only each n-th send is answered so.
         When all are used up, sends succeed again.
         """
-        self._call("POST", "/_control/script", {"token": token, "answers": _on_the_wire(answers)})
+        self._call("POST", "/_control/script", {"token": token, "answers": on_the_wire(answers)})
 
     def script_oauth(self, answers: Sequence[dict[str, Any]]) -> None:
         """The same for POST /token: status, delay_s, drop, times, body, content_type, cut.
 
         life_s: how long the granted access token lives (default 3600).
         """
-        self._call("POST", "/_control/oauth", {"answers": _on_the_wire(answers)})
+        self._call("POST", "/_control/oauth", {"answers": on_the_wire(answers)})
 
     def token_requests(self) -> list[dict[str, Any]]:
         """Requests for an access token since the last reset, oldest first: at (unix seconds), grant.
@@ -82,32 +81,6 @@ class FcmControl:
     def reset(self) -> None:
         """Empty the inbox (seq goes on counting), forget every script and every token request."""
         self._call("POST", "/_control/reset", {})
-
-    def _call(self, method: str, path: str, body: Any = None, *, extra_s: float = 0.0) -> dict[str, Any]:
-        connection = http.client.HTTPConnection(self._address, timeout=self._timeout_s + extra_s)
-        try:
-            content = None if body is None else json.dumps(body)
-            connection.request(method, path, content, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
-            raise FcmError(f"the fake FCM at {self.url} does not answer: {error!r}") from None
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise FcmError(f"the fake FCM refused {method} {path}: {answer.status} {text[:500]}")
-        value: dict[str, Any] = json.loads(text)
-        return value
-
-
-def _on_the_wire(answers: Sequence[Any]) -> list[dict[str, Any]]:
-    """A script as JSON: bodies are bytes."""
-    return [
-        answer | {"body": base64.b64encode(answer["body"]).decode()}
-        if isinstance(answer, dict) and "body" in answer
-        else answer
-        for answer in answers
-    ]
 
 
 def make_service_account(token_uri: str, *, project_id: str = "nexmdm-test", private_key: str | None = None) -> str:

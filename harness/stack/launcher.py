@@ -47,6 +47,7 @@ def up(workers: int, env_file: Path | None = None) -> int:
             "database_url": target.database_url,
             "log_file": str(target.log_file),
             "fcm_url": target.fcm_url,
+            "provider_control_url": target.provider_control_url,
             "backend_pid": target.backend_pid,
             "backend_command": stack.command,
         }
@@ -99,7 +100,7 @@ def run(command: Sequence[str], workers: int, only: str | None) -> int:
 
 def _stack(workers: int) -> Stack:
     begun = time.monotonic()
-    stack = Stack.start(workers=workers, database_url=_server(), log_dir=_log_dir())
+    stack = Stack.start(workers=workers, database_url=_server(), log_dir=_log_dir(), provider=True)
     took_s = time.monotonic() - begun
     say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
     if stack.postgres.app_role is None:

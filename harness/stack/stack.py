@@ -1,4 +1,4 @@
-"""The whole stack of a run, composed: PostgreSQL, fake FCM, backend.
+"""The whole stack of a run, composed: PostgreSQL, fake FCM, fake provider where one is asked for, backend.
 
 It holds no logic of its parts: each is started, awaited and stopped by its own module.
 """
@@ -17,6 +17,7 @@ from harness.fcm.server import FcmServer
 from harness.oracles.log_tail import LogTap
 from harness.postgres.server import Postgres
 from harness.processes.child import bare_environment, run_to_end, workspace
+from harness.provider.server import ProviderServer
 from harness.settings import SECRETS, Target, backend_command
 from harness.stack.backend import Backend, grant, migrate
 
@@ -32,6 +33,7 @@ class Stack:
     target: Target
     backends: list[Backend]
     fcm: FcmServer
+    provider: ProviderServer | None
     logs: LogTap
     postgres: Postgres
     database: str
@@ -55,6 +57,7 @@ class Stack:
         log_dir: Path | None = None,
         log_disk: Path | None = None,
         log_pipe: bool = False,
+        provider: bool = False,
         command: str | None = None,
         ready_within_s: float = 20.0,
     ) -> Stack:
@@ -65,8 +68,9 @@ class Stack:
         else a server of its own, or `database_url`'s server when given; replicas: backends on one database and
         one log file (`.backends`; `.backend` is the first); log_dir: where logs stay after the run (default: a
         temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe;
-        command: the `nexmdm` command (default NEXMDM_BACKEND_COMMAND).
-        Raises BackendError, PostgresError, FcmError; whatever was started is stopped again first.
+        provider: a fake provider of sandboxes too (else the backend has none); command: the `nexmdm` command
+        (default NEXMDM_BACKEND_COMMAND).
+        Raises BackendError, PostgresError, FcmError, ProviderError; whatever was started is stopped again first.
         """
         stack = cls(command or backend_command())
         with contextlib.ExitStack() as undo:
@@ -74,7 +78,16 @@ class Stack:
             logs = log_dir or workspace("logs")
             log = (log_disk or logs) / "backend.log"
             stack._start(
-                workers, dict(env or {}), postgres, database_url, replicas, logs, log, log_pipe, ready_within_s
+                workers,
+                dict(env or {}),
+                postgres,
+                database_url,
+                replicas,
+                logs,
+                log,
+                log_pipe,
+                provider,
+                ready_within_s,
             )
             undo.pop_all()
         return stack
@@ -114,13 +127,18 @@ class Stack:
         logs: Path,
         log: Path,
         log_pipe: bool,
+        provider: bool,
         ready_within_s: float,
     ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         for old in logs.glob("*.log*"):
             old.unlink()
-        # The fake takes a moment to import its libraries; PostgreSQL is made meanwhile.
+        # The fakes take a moment to import their libraries; PostgreSQL is made beside them.
         self.fcm = self._parts.enter_context(FcmServer.start(log_file=logs / "fcm.log", wait=False))
+        self.provider = None
+        if provider:
+            started_provider = ProviderServer.start(log_file=logs / "provider.log", wait=False)
+            self.provider = self._parts.enter_context(started_provider)
         if postgres is None:
             started = Postgres.attach(database_url) if database_url else Postgres.start(log_file=logs / "postgres.log")
             postgres = self._parts.enter_context(started)
@@ -130,6 +148,8 @@ class Stack:
         self._parts.callback(postgres.drop, self.database)
         url = postgres.clone(self.database)
         self.fcm.wait_ready()
+        if self.provider is not None:
+            self.provider.wait_ready()
         self.env = self._settings(postgres.app_url(url), workers) | env
         SECRETS.add(self.env["NEXMDM_ADMIN_KEY"], self.env["NEXMDM_HMAC_SECRET"])
         self.logs = LogTap(log)
@@ -147,21 +167,30 @@ class Stack:
             database_url=url,
             log_file=self.logs.path,
             fcm_url=self.fcm.url,
+            provider_control_url=None if self.provider is None else self.provider.control.url,
             backend_pid=self.backend.pid,
         )
 
     def _settings(self, database_url: str, workers: int) -> dict[str, str]:
         """The backend's settings for a test run: fresh secrets, everything on this machine, no limit in the way."""
-        return {f"NEXMDM_LIMIT_{name}": _NO_LIMIT for name in _LIMITS} | {
-            "NEXMDM_DATABASE_URL": database_url,
-            "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
-            "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(32),
-            "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": self.fcm.service_account,
-            "NEXMDM_FCM_BASE_URL": self.fcm.url,
-            "NEXMDM_HOST": "127.0.0.1",
-            "NEXMDM_WORKERS": str(workers),
-            "NEXMDM_STORAGE_URL": str(workspace("apk")),
-            "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
-            "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",
-            "NEXMDM_DISPATCH_BACKOFF_CAP_S": "1",
-        }
+        provider = {}
+        if self.provider is not None:
+            provider = {"NEXMDM_PROVIDER_URL": self.provider.url, "NEXMDM_PROVIDER_TOKEN": self.provider.token}
+        limits = {f"NEXMDM_LIMIT_{name}": _NO_LIMIT for name in _LIMITS}
+        return (
+            limits
+            | provider
+            | {
+                "NEXMDM_DATABASE_URL": database_url,
+                "NEXMDM_ADMIN_KEY": secrets.token_urlsafe(24),
+                "NEXMDM_HMAC_SECRET": secrets.token_urlsafe(32),
+                "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON": self.fcm.service_account,
+                "NEXMDM_FCM_BASE_URL": self.fcm.url,
+                "NEXMDM_HOST": "127.0.0.1",
+                "NEXMDM_WORKERS": str(workers),
+                "NEXMDM_STORAGE_URL": str(workspace("apk")),
+                "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
+                "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",
+                "NEXMDM_DISPATCH_BACKOFF_CAP_S": "1",
+            }
+        )

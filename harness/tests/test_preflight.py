@@ -73,6 +73,10 @@ def test_a_deployment_that_can_be_tested(target: Target) -> None:
         ({"base_url": "http://nowhere.test"}, "NEXMDM_BASE_URL: http://nowhere.test cannot be reached"),
         ({"database_url": "postgresql://x@127.0.0.1:9/x"}, "DATABASE_URL: connection failed"),
         ({"log_file": Path("/nowhere")}, "NEXMDM_LOG_FILE: /nowhere cannot be read"),
+        (
+            {"provider_control_url": "http://127.0.0.1:9"},
+            "NEXMDM_PROVIDER_CONTROL_URL: the fake provider at http://127.0.0.1:9 does not answer",
+        ),
         ({"fcm_url": "http://127.0.0.1:9"}, "NEXMDM_FCM_URL: the fake FCM at http://127.0.0.1:9 does not answer"),
         ({"backend_pid": 2**22 + 1}, "NEXMDM_BACKEND_PID: there is no process 4194305"),
     ],

@@ -32,13 +32,14 @@ def test_a_target_survives_its_own_environment() -> None:
         "DATABASE_URL": "postgresql://postgres@/nexmdm?host=/tmp/pg",
         "NEXMDM_LOG_FILE": "backend.log",
         "NEXMDM_FCM_URL": "http://127.0.0.1:9000",
+        "NEXMDM_PROVIDER_CONTROL_URL": "http://127.0.0.1:9001",
         "NEXMDM_BACKEND_PID": "4711",
     }
     target = Target.from_env(full)
     assert target.base_url == "http://127.0.0.1:8080"
     assert target.log_file == Path("backend.log")
     assert target.backend_pid == 4711
-    assert target.capabilities == {"database", "logs", "fcm", "process"}
+    assert target.capabilities == {"database", "logs", "fcm", "provider", "process"}
     assert Target.from_env(target.as_env()) == target
     assert not any(GIVEN[name] in repr(target) for name in ("NEXMDM_ADMIN_KEY", "NEXMDM_HMAC_SECRET"))
 
@@ -65,6 +66,7 @@ def test_an_incomplete_target_is_refused_by_name(missing: str) -> None:
         ("NEXMDM_BASE_URL", "http://127.0.0.1:80800", "the port is no number below 65536"),
         ("NEXMDM_FCM_URL", "https://127.0.0.1:8080", "http://, not https://"),
         ("NEXMDM_FCM_URL", "http://127.0.0.1:8080/v1", "more than an origin (/v1)"),
+        ("NEXMDM_PROVIDER_CONTROL_URL", "http://127.0.0.1:8080/v2", "more than an origin (/v2)"),
         ("NEXMDM_ADMIN_KEY", "short", "shorter than 8 characters"),
         ("NEXMDM_ADMIN_KEY", "with-a-line-end\n", "holds what no header can carry"),
         ("NEXMDM_ADMIN_KEY", "with-an-umlaut-ä", "holds what no header can carry"),

@@ -16,6 +16,7 @@ import pytest
 from harness.fcm.server import FcmControl, FcmError
 from harness.postgres.server import Postgres
 from harness.processes.child import CommandNotFoundError
+from harness.provider.server import ProviderControl
 from harness.settings import SECRETS, Target
 from harness.stack.backend import BackendError
 from harness.stack.stack import Stack
@@ -68,6 +69,23 @@ def test_a_stack_of_its_own_is_complete_and_gone_afterwards(tmp_path: Path) -> N
         "postgres.log",
         "stand-in",
     ]
+
+
+def test_a_provider_is_started_where_one_is_asked_for(server: Postgres) -> None:
+    with Stack.start(postgres=server) as without:
+        assert without.provider is None
+        assert "NEXMDM_PROVIDER_URL" not in environment(without)
+    with Stack.start(postgres=server, provider=True) as stack:
+        assert stack.provider is not None
+        assert "provider" in stack.target.capabilities
+        seen = environment(stack)
+        assert (seen["NEXMDM_PROVIDER_URL"], seen["NEXMDM_PROVIDER_TOKEN"]) == (
+            stack.provider.url,
+            stack.provider.token,
+        )
+        assert stack.provider.token in SECRETS.known()
+        assert ProviderControl(str(stack.target.provider_control_url)).calls() == []
+    assert "provider.log" in {file.name for file in stack.logs.path.parent.iterdir()}
 
 
 def test_two_stacks_on_one_server_share_nothing_else(server: Postgres) -> None:

@@ -1,0 +1,25 @@
+"""The fixtures of these cases: the pool of the shared system, which begins without anything to give out."""
+
+import pytest
+
+from acceptance.sandboxes.pool import Pool
+from acceptance.suite.environments import Stacks
+from acceptance.system.system import System
+
+
+@pytest.fixture
+def system(stacks: Stacks) -> System:
+    """The shared system, where the run has started it: cases write rows to begin with."""
+    return stacks.own()
+
+
+@pytest.fixture(scope="session")
+def shared_pool(stacks: Stacks) -> Pool:
+    return Pool(stacks.own())
+
+
+@pytest.fixture
+def pool(shared_pool: Pool) -> Pool:
+    """The pool of `system`. It is empty: what earlier cases have left to give out is gone."""
+    shared_pool.clear()
+    return shared_pool

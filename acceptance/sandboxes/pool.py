@@ -1,0 +1,136 @@
+"""The pool of one system as cases use it: sandboxes to give out, students who ask, an admin.
+
+Writes rows only to bring about what a case begins with, with the owner's URL.
+"""
+
+import functools
+import uuid
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from acceptance.system import api_keys
+from acceptance.system.match import accepted
+from acceptance.system.roles import as_owner
+from acceptance.system.system import System
+from harness.http.client import Answer
+
+ACCOUNTS = "identity/accounts/"
+_SEED = """
+    insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
+    values (%s, %s, %s, 'available', clock_timestamp())
+"""
+_AGE = """
+    update allocations set allocated_at = allocated_at - %(by)s, expires_at = expires_at - %(by)s,
+        grace_until = grace_until - %(by)s, deadline = deadline - %(by)s
+    where sandbox_id = %(sandbox_id)s
+"""
+
+
+class Student:
+    """One track: every request carries its id, and a key that may speak for every track."""
+
+    def __init__(self, system: System, key: str, track_id: str, lab: str | None = None) -> None:
+        self.track_id = track_id
+        self._system, self._key = system, key
+        self._headers = [("X-Track-ID", track_id)] + ([] if lab is None else [("X-Instruqt-Track-ID", lab)])
+
+    def call(self, method: str, path: str, *, headers: Sequence[tuple[str, str]] = (), **request: Any) -> Answer:
+        """Any request as this track."""
+        return self._system.api.bearer(self._key, method, path, headers=[*self._headers, *headers], **request)
+
+    def allocate(self, key: str | None = None, **request: Any) -> Answer:
+        """Ask for a sandbox. key: the idempotency key."""
+        named = [] if key is None else [("Idempotency-Key", key)]
+        return self.call("POST", "/v1/allocate", headers=named, **request)
+
+    def has(self, key: str | None = None) -> dict[str, Any]:
+        """A new allocation of this track, as it was answered."""
+        body: dict[str, Any] = accepted(self.allocate(key), 201)
+        return body
+
+    def current(self) -> Answer:
+        """Look at what the track has."""
+        return self.call("GET", "/v1/allocations/current")
+
+    def look(self, sandbox_id: str) -> Answer:
+        """Look at one sandbox."""
+        return self.call("GET", f"/v1/sandboxes/{sandbox_id}")
+
+    def extend(self, sandbox_id: str) -> Answer:
+        """Keep it for longer."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/extend")
+
+    def release(self, sandbox_id: str) -> Answer:
+        """Give it back."""
+        return self.call("POST", f"/v1/sandboxes/{sandbox_id}/mark-for-deletion")
+
+
+class Pool:
+    """The sandboxes of a system, its students and its admin. One per system: the keys are made once."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    @functools.cached_property
+    def track_key(self) -> str:
+        """A key of role track."""
+        return api_keys.create(self.system, role="track").secret
+
+    @functools.cached_property
+    def admin_key(self) -> str:
+        """A key of role admin."""
+        return api_keys.create(self.system).secret
+
+    def student(self, track_id: str | None = None, lab: str | None = None) -> Student:
+        """A track, by default one that nobody knows yet."""
+        return Student(self.system, self.track_key, track_id or f"track-{uuid.uuid4().hex}", lab)
+
+    def students(self, count: int) -> list[Student]:
+        """So many tracks that nobody knows yet."""
+        return [self.student() for _ in range(count)]
+
+    def admin(self, method: str, path: str, **request: Any) -> Answer:
+        """A request of the admin."""
+        return self.system.api.bearer(self.admin_key, method, path, **request)
+
+    def clear(self) -> None:
+        """Leave nothing that could be given out: what was never given goes, as if it had never been."""
+        self.write("delete from sandboxes where first_allocated_at is null")
+
+    def seed(self, count: int = 1) -> list[str]:
+        """Add sandboxes that may be given out; their ids."""
+        ids = [f"sb-{uuid.uuid4().hex[:16]}" for _ in range(count)]
+        self._add((one, f"{ACCOUNTS}{uuid.uuid4()}", f"lab {one}") for one in ids)
+        return ids
+
+    def seed_listed(self, accounts: Iterable[dict[str, Any]]) -> list[str]:
+        """Add sandboxes that the provider lists, as a sync would; their ids."""
+        rows = [(str(one["csp_id"]), one["id"], one["name"]) for one in accounts]
+        self._add(rows)
+        return [row[0] for row in rows]
+
+    def _add(self, rows: Iterable[tuple[str, str, str]]) -> None:
+        with as_owner(self.system) as owner, owner.cursor() as cursor:
+            cursor.executemany(_SEED, rows)
+
+    def age(self, sandbox_id: str, seconds: float) -> None:
+        """Let the allocation of this sandbox be so much older, with all of its times."""
+        self.write(_AGE, sandbox_id=sandbox_id, by=timedelta(seconds=seconds))
+
+    def write(self, statement: str, **values: Any) -> None:
+        """A statement of the owner, for what no request brings about."""
+        with as_owner(self.system) as owner:
+            owner.execute(statement.encode(), values)
+
+    def row(self, sandbox_id: str) -> dict[str, Any]:
+        """The sandbox as it is stored."""
+        return self.system.db.row("select * from sandboxes where sandbox_id = %s", sandbox_id)
+
+    def status(self, sandbox_id: str) -> str:
+        """Its state."""
+        return str(self.row(sandbox_id)["status"])
+
+    def ledger(self, sandbox_id: str) -> dict[str, Any]:
+        """Its allocation as it is stored."""
+        return self.system.db.row("select * from allocations where sandbox_id = %s", sandbox_id)

@@ -1,0 +1,1 @@
+"""What the fakes of other people's services share: scripted answers, faults on the wire, the control."""
