@@ -10,14 +10,19 @@ import bcrypt
 from pydantic import SecretStr
 
 from nexmdm.fleet.settings import FleetSettings
+from nexmdm.sandboxes.settings import SandboxSettings
 
 TOKEN_SECRET = "s" * 43
 _TOKEN_HASH = bcrypt.hashpw(TOKEN_SECRET.encode(), bcrypt.gensalt(4)).decode()  # the least cost that bcrypt has
 
 
-def settings_for(url: str, **overrides: Any) -> FleetSettings:
+class AllSettings(FleetSettings, SandboxSettings):
+    """The settings of every service, as the application reads them."""
+
+
+def settings_for(url: str, **overrides: Any) -> AllSettings:
     secret = SecretStr("0123456789abcdef")
-    return FleetSettings(database_url=SecretStr(url), admin_key=secret, hmac_secret=secret, **overrides)
+    return AllSettings(database_url=SecretStr(url), admin_key=secret, hmac_secret=secret, **overrides)
 
 
 async def store_device(connection: asyncpg.Connection[Any], **columns: Any) -> UUID:

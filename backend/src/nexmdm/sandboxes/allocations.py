@@ -5,7 +5,6 @@ To give back and to extend are one conditional statement each; where it finds no
 
 from __future__ import annotations
 
-from datetime import datetime
 from time import perf_counter
 from typing import Annotated, Any, Final, Literal, NoReturn
 
@@ -50,7 +49,7 @@ from nexmdm.sandboxes.problems import (
     TRACK_REQUIRED,
 )
 from nexmdm.sandboxes.state import broker
-from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus
+from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus, UnixTime
 
 router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
 
@@ -102,8 +101,8 @@ class Allocation(BaseModel):
     sandbox_id: str
     name: str
     external_id: str
-    allocated_at: int
-    expires_at: int
+    allocated_at: UnixTime
+    expires_at: UnixTime
     track_name: str | None
 
 
@@ -114,9 +113,9 @@ class SandboxView(BaseModel):
     name: str
     external_id: str
     status: SandboxStatus
-    allocated_at: int
-    expires_at: int
-    ended_at: int | None
+    allocated_at: UnixTime
+    expires_at: UnixTime
+    ended_at: UnixTime | None
     end_reason: EndReason | None
     track_name: str | None
 
@@ -126,28 +125,13 @@ class Release(BaseModel):
 
     sandbox_id: str
     status: Literal["pending_deletion"] = "pending_deletion"
-    deletion_requested_at: int
+    deletion_requested_at: UnixTime
     track_name: str | None
-
-
-def unix(moment: datetime) -> int:
-    """Whole seconds since 1970, as the seed's clients expect times."""
-    return int(moment.timestamp())
 
 
 def view(row: Any) -> SandboxView:
     """A row of `_VIEW`."""
-    return SandboxView(
-        sandbox_id=row.sandbox_id,
-        name=row.name,
-        external_id=row.external_id,
-        status=row.status,
-        allocated_at=unix(row.allocated_at),
-        expires_at=unix(row.expires_at),
-        ended_at=None if row.ended_at is None else unix(row.ended_at),
-        end_reason=row.end_reason,
-        track_name=row.track_name,
-    )
+    return SandboxView.model_validate(row, from_attributes=True)
 
 
 async def _owned(session: Session, sandbox_id: str, track: Track) -> Any:
@@ -217,14 +201,7 @@ async def allocate(request: Request, response: Response, asking: AskingTrack) ->
         track_id=track.track_id,
         track_name=given.track_name,
     )
-    return Allocation(
-        sandbox_id=given.sandbox_id,
-        name=given.name,
-        external_id=given.external_id,
-        allocated_at=unix(given.allocated_at),
-        expires_at=unix(given.expires_at),
-        track_name=given.track_name,
-    )
+    return Allocation.model_validate(given, from_attributes=True)
 
 
 @router.get(
@@ -272,16 +249,16 @@ async def _release(session: Session, sandbox_id: str, track: Track) -> Release:
         named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
         done = (await session.execute(_RELEASE, named)).first()
         await session.commit()
-        operation.keys["ended"] = done is not None
+        operation.keys["rows"] = int(done is not None)
     if done is None:
         row = await _owned(session, sandbox_id, track)
         if row.end_reason != "released":
             _over(row)
         metrics.releases.labels("replay").inc()
-        return Release(sandbox_id=sandbox_id, deletion_requested_at=unix(row.ended_at), track_name=row.track_name)
+        return Release(sandbox_id=sandbox_id, deletion_requested_at=row.ended_at, track_name=row.track_name)
     metrics.releases.labels("released").inc()
     emit(RELEASED, sandbox_id=sandbox_id, track_id=track.track_id, track_name=done.track_name)
-    return Release(sandbox_id=sandbox_id, deletion_requested_at=unix(done.ended_at), track_name=done.track_name)
+    return Release(sandbox_id=sandbox_id, deletion_requested_at=done.ended_at, track_name=done.track_name)
 
 
 @router.post(
@@ -296,7 +273,7 @@ async def extend(sandbox_id: Annotated[SandboxId, Path()], session: Session, tra
         named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
         done = (await session.execute(_EXTEND, named)).first()
         await session.commit()
-        operation.keys["extended"] = done is not None
+        operation.keys["rows"] = int(done is not None)
     row = await _owned(session, sandbox_id, track)
     if done is None:
         if row.in_grace:

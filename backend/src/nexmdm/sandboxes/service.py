@@ -8,7 +8,7 @@ from nexmdm.http.service import Service
 from nexmdm.kernel.log import declared as declared_events
 from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
-from nexmdm.sandboxes import allocations, events, metrics, problems, retention, track_limit
+from nexmdm.sandboxes import allocations, events, metrics, pool, problems, retention, track_limit, usage
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.state import lifespan
 
@@ -26,7 +26,7 @@ _RIGHTS: Final = Rights(
 SERVICE: Final = Service(
     name="sandboxes",
     settings=SandboxSettings,
-    routers=(allocations.router,),
+    routers=(allocations.router, pool.router, usage.router),
     problems=declared_problems(problems),
     events=declared_events(events),
     metric_labels=metrics.LABELS,

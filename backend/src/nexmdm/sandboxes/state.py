@@ -11,6 +11,7 @@ from fastapi import Request
 from nexmdm.http.runtime import Runtime, runtime
 from nexmdm.kernel.settings import narrow
 from nexmdm.sandboxes.allocator import Allocator
+from nexmdm.sandboxes.counts import PoolCounts
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.track_limit import TrackLimit
 
@@ -22,6 +23,7 @@ class Broker:
     settings: SandboxSettings
     allocator: Allocator
     track_limit: TrackLimit
+    counts: PoolCounts
 
 
 def broker(request: Request) -> Broker:
@@ -34,4 +36,9 @@ async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
     """Start what the broker needs; end it after the last request."""
     settings = narrow(running.settings, SandboxSettings)
     async with Allocator(running.db, settings) as allocator:
-        yield Broker(settings, allocator, TrackLimit(running.db, settings.limit_track))
+        yield Broker(
+            settings,
+            allocator,
+            TrackLimit(running.db, settings.limit_track),
+            PoolCounts(running.db, settings.stats_every_s),
+        )

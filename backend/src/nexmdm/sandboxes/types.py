@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import StringConstraints
+from pydantic import BeforeValidator, StringConstraints
 
 SandboxStatus = Literal["available", "allocated", "pending_deletion", "deleting", "deletion_failed", "stale", "deleted"]
 EndReason = Literal["released", "expired", "revoked"]
@@ -23,3 +24,10 @@ OUTCOMES: Final = ("new", "replay", "exhausted", "contended", "ended", "error")
 
 SANDBOX_ID: Final = "[A-Za-z0-9._-]{1,64}"
 SandboxId = Annotated[str, StringConstraints(pattern=f"^{SANDBOX_ID}$")]
+
+
+def _unix(moment: object) -> object:
+    return int(moment.timestamp()) if isinstance(moment, datetime) else moment
+
+
+UnixTime = Annotated[int, BeforeValidator(_unix)]  # whole seconds since 1970, as the seed's clients expect times

@@ -1,0 +1,17 @@
+"""An admin of the pool."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from nexmdm.kernel import keys
+
+
+@pytest.fixture
+async def admin(api: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient:
+    """`api` with an API key of role admin in the place of the environment's key."""
+    shown: list[str] = []
+    await keys.create(database_url, "ci", "admin", None, (), lambda key, _: shown.append(key))
+    api.headers = httpx.Headers({"Authorization": f"Bearer {shown[0]}"})
+    return api
