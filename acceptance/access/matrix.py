@@ -7,8 +7,9 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from acceptance.access.requests import Proof, admin, bearer, both, nobody, signed
+from acceptance.access.requests import NOTHING, TRACK_ID, Proof, admin, bearer, both, nobody, signed, track
 from acceptance.fleet.apks import new_package, upload
+from acceptance.sandboxes.pool import Pool
 from acceptance.system import api_keys
 from acceptance.system.api_keys import ApiKey
 from acceptance.system.match import accepted
@@ -21,38 +22,39 @@ REPLAYED = "replayed"  # the first answer again, marked as such, and nothing don
 NOT_JUDGED = "-"  # the operation does not look at it
 # Columns are the callers of operations.CALLS.
 _TABLE = """
-credential                | device            | enrolment           | download            | admin              | signed                | open
-no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | accepted
-malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | accepted
-enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | accepted
-revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | accepted
-expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | accepted
-exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | accepted
-wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | accepted
-signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | accepted
-malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | accepted
-wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | accepted
-old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | accepted
-admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | accepted
-API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | accepted
-API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | accepted
-API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | accepted
-API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted
-replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -
+credential                | device            | enrolment           | download            | admin              | signed                | track              | open
+no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
+malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
+empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
+admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
+admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | 401 token_missing  | accepted
+signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
+malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | accepted
+wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | accepted
+old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | 401 token_missing  | accepted
+admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | 401 token_missing  | accepted
+API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | 403 track_required | accepted
+API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | 403 track_required | accepted
+API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | 403 track_required | accepted
+API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 403 track_required | accepted
+malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
+track's API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted           | accepted
+replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -                  | -
 """  # noqa: E501 - a table is read across
 
 
@@ -71,7 +73,8 @@ class Scene:
     system: System
     device: Enrolled
     token: str
-    about: dict[str, str]  # what operations.send asks for
+    about: dict[str, str]  # what operations.send asks for; its sandbox is TRACK_ID's
+    track_key: str
 
     @classmethod
     def of(cls, system: System) -> "Scene":
@@ -83,8 +86,14 @@ class Scene:
             "request_id": system.ping(device),
             "package_name": package,
         }
+        track_key = ""
+        if system.stack is not None:
+            pool = Pool(system)
+            pool.seed()
+            about["sandbox_id"] = pool.student(TRACK_ID).allocate().json()["sandbox_id"]
+            track_key = pool.track_key
         eventually(system.settled, within_s=5.0)
-        return cls(system, device, token["token"], about)
+        return cls(system, device, token["token"], NOTHING | about, track_key)
 
 
 def _other_device_s_secret(scene: Scene) -> Proof:
@@ -176,7 +185,7 @@ def _revoked_key(scene: Scene) -> Proof:
 
 
 def _altered(scene: Scene, change: str) -> Proof:
-    """A key whose row was changed. The list of roles has one so far, so another role needs the list out of the way."""
+    """A key whose row was changed. A role that there is not needs the list of roles out of the way."""
     key = api_keys.create(scene.system)
     with as_owner(scene.system) as owner:
         owner.execute("alter table api_keys drop constraint if exists ck_api_keys_role")
@@ -195,4 +204,5 @@ KEYS: dict[str, Callable[[Scene], Proof]] = {
     "revoked API key": _revoked_key,
     "API key of another role": lambda scene: _altered(scene, "role = 'somebody'"),
     "other service's API key": lambda scene: _altered(scene, "services = array['another']"),
+    "track's API key": lambda scene: track(scene.track_key),
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from acceptance.fleet.apks import new_package
+from acceptance.suite.environments import given_target
 from acceptance.system.api import Api
 from acceptance.system.system import System
 from harness.devices.apk import MEDIA_TYPE, apk
@@ -17,7 +18,14 @@ from harness.settings import SECRETS
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 # What the requests are about, unless a case has something real to ask for.
-NOTHING = {"device_id": UNKNOWN, "token_id": UNKNOWN, "request_id": "some-dispatch", "package_name": "com.nobody.app"}
+NOTHING = {
+    "device_id": UNKNOWN,
+    "token_id": UNKNOWN,
+    "request_id": "some-dispatch",
+    "package_name": "com.nobody.app",
+    "sandbox_id": "sb-nobody-s",
+}
+TRACK_ID = "track-of-every-operation"
 
 Headers = list[tuple[str, str]]
 Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature depends on the body
@@ -27,7 +35,7 @@ Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature
 class Call:
     """A request that is good but for what it is about; names in braces stand for that."""
 
-    caller: str  # device, enrolment, download (an enrolment token or an admin), admin, signed, open (anybody)
+    caller: str  # device, enrolment, download (an enrolment token or an admin), admin, signed, track, open (anybody)
     method: str
     path: str
     body: Any = None
@@ -43,6 +51,15 @@ class Call:
         return path, encode(body), [("Content-Type", "application/json")]
 
 
+# The sandbox broker's keys and pool are made in the database of a system that the run has started.
+_BROKER = {
+    "allocateSandbox": Call("track", "POST", "/v1/allocate"),
+    "getCurrentAllocation": Call("track", "GET", "/v1/allocations/current"),
+    "getSandbox": Call("track", "GET", "/v1/sandboxes/{sandbox_id}"),
+    "extendSandbox": Call("track", "POST", "/v1/sandboxes/{sandbox_id}/extend"),
+    "releaseSandbox": Call("track", "POST", "/v1/sandboxes/{sandbox_id}/mark-for-deletion"),
+}
+BROKERS = frozenset(call.caller for call in _BROKER.values())
 CALLS = {
     "registerDevice": Call("enrolment", "POST", "/v1/register", {"agent_version": "1.4.2"}),
     "recordHeartbeat": Call("device", "POST", "/v1/heartbeat", {"status": "ok"}),
@@ -68,6 +85,7 @@ CALLS = {
     "getOpenapiYaml": Call("open", "GET", "/openapi.yaml"),
     "getOpenapiJson": Call("open", "GET", "/openapi.json"),
     "getDocs": Call("open", "GET", "/docs"),
+    **({} if given_target() else _BROKER),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
 
@@ -80,6 +98,11 @@ def nobody(_raw: bytes) -> Headers:
 def bearer(token: str) -> Proof:
     SECRETS.add(token)
     return lambda _raw: [("Authorization", f"Bearer {token}")]
+
+
+def track(key: str, track_id: str = TRACK_ID) -> Proof:
+    """A key of role track, for this track."""
+    return both(bearer(key), lambda _raw: [("X-Track-ID", track_id)])
 
 
 def admin(system: System) -> Proof:
@@ -103,13 +126,15 @@ def send(api: Api, operation: str, proof: Proof, about: dict[str, str] = NOTHING
     return api.request(one.method, path, content=content, headers=[*proof(content or b""), *media_type])
 
 
-def own(system: System, operation: str, *, device: str = "", enrolment: str = "") -> Proof:
-    """The operation's right credentials; device and enrolment are the tokens that it may need."""
+def own(system: System, operation: str, *, device: str = "", enrolment: str = "", track_key: str = "") -> Proof:
+    """The operation's right credentials; device, enrolment and track_key are those that it may need."""
     caller = CALLS[operation].caller
     if caller in ("enrolment", "download"):
         return bearer(enrolment)
     if caller == "device":
         return bearer(device)
+    if caller == "track":
+        return track(track_key)
     if caller == "signed":
         return both(admin(system), signed(system))
     return admin(system) if caller == "admin" else nobody

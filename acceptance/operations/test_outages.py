@@ -8,6 +8,7 @@ from psycopg import sql
 
 from acceptance.access.requests import CALLS, WITHOUT_DATABASE, own, send
 from acceptance.fleet.dispatches import ended
+from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
 from acceptance.system.concurrency import at_once
 from acceptance.system.match import accepted, refused
@@ -33,12 +34,14 @@ def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_
     """With PostgreSQL stopped every operation is a 503 with Retry-After and an ERROR line; it recovers (000 A: 5xx)."""
     system: System = fresh_backend(own_postgres=True)
     device, token = system.device(), system.token()["token"]
+    track_key = Pool(system).track_key
     accepted(device.heartbeat())
     before = system.db.digest()
     system.db.close()
     with stopped(system.running.postgres):
         for operation in sorted(CALLS.keys() - WITHOUT_DATABASE):
-            answer = send(system.api, operation, own(system, operation, device=device.token, enrolment=token))
+            proof = own(system, operation, device=device.token, enrolment=token, track_key=track_key)
+            answer = send(system.api, operation, proof)
             assert answer.status == 503, f"{operation}: {answer.status}"
             assert int(answer.headers["retry-after"]) >= 1, operation
             if operation != "headLatestApk":

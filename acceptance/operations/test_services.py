@@ -29,7 +29,7 @@ def test_the_routes_of_a_service_that_is_off_refuse(without_fleet: System) -> No
                 assert send(system.api, operation, nobody).status == 503, operation
                 continue
             refused(send(system.api, operation, nobody), 503, "service_unavailable")
-            proof = own(system, operation, device=MADE_UP, enrolment=MADE_UP)
+            proof = own(system, operation, device=MADE_UP, enrolment=MADE_UP, track_key=MADE_UP)
             refused(send(system.api, operation, proof), 503, "service_unavailable")
 
 

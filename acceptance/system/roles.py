@@ -14,9 +14,11 @@ from acceptance.system.system import System
 # Written down a second time, beside the backend's own list: neither may grow without the other.
 RIGHTS = {
     "alembic_version": "SELECT",
+    "allocations": "DELETE INSERT SELECT UPDATE",
     "api_keys": "SELECT UPDATE(last_used_at)",
     "apk_download_events": "DELETE INSERT SELECT UPDATE",
     "apk_versions": "INSERT SELECT",
+    "breaker": "SELECT UPDATE",
     "commands": "DELETE INSERT SELECT UPDATE",
     "device_heartbeats": "INSERT SELECT",
     "device_status": "INSERT SELECT UPDATE",
@@ -24,11 +26,18 @@ RIGHTS = {
     "dispatch_transitions": "INSERT SELECT",
     "enrollment_tokens": "INSERT SELECT UPDATE",
     "fcm_dispatches": "DELETE INSERT SELECT UPDATE",
+    "job_runs": "INSERT SELECT UPDATE",
     "rate_limits": "DELETE INSERT SELECT UPDATE",
+    "sandboxes": "DELETE INSERT SELECT UPDATE",
     "scheduled_jobs": "INSERT SELECT UPDATE",
     "signing_keys": "SELECT",
+    "sync_runs": "DELETE INSERT SELECT UPDATE",
 }
-FUNCTIONS = {"nexmdm_ensure_heartbeat_partitions": "EXECUTE", "nexmdm_drop_heartbeat_partitions": "EXECUTE"}
+FUNCTIONS = {
+    "nexmdm_allocate_sandbox": "EXECUTE",
+    "nexmdm_ensure_heartbeat_partitions": "EXECUTE",
+    "nexmdm_drop_heartbeat_partitions": "EXECUTE",
+}
 # Every right of every relation and function, by whatever way the role has it.
 _HELD = """
     select relname as object, string_agg(r, ' ' order by r) as rights
