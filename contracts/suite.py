@@ -15,10 +15,10 @@ from typing import Final
 
 from contracts import steps
 from contracts.coverage import matrix
+from contracts.fuzz import scope
 from contracts.lint import linters
 from contracts.steps import Order, Outcome
 from contracts.sweep import Sweep
-from harness.http.openapi import Document
 from harness.settings import SECRETS
 from harness.verdict import artifacts
 from harness.verdict.thresholds import Check, Status, Verdict, judge
@@ -85,6 +85,6 @@ def _write_coverage(order: Order, outcomes: dict[str, Outcome]) -> list[str]:
     tally = outcomes["fuzz"].tally if "fuzz" in outcomes else None
     if tally is None:
         return []
-    text = json.dumps(matrix(Document.read(), tally), indent=2)
+    text = json.dumps(matrix(scope.document(order.needs_target()), tally), indent=2)
     artifacts.write_text(order.folder / "coverage.json", text + "\n")
     return ["coverage.json"]

@@ -43,7 +43,7 @@ def before_call(_context: HookContext, case: Sent, _kwargs: dict[str, Any]) -> N
 
 @schemathesis.hook
 def after_call(_context: HookContext, case: Sent, response: Response) -> None:
-    SUPPLIES.learn(operation_id(case), response)
+    SUPPLIES.learn(operation_id(case), case, response)
 
 
 @schemathesis.serializer("application/octet-stream")

@@ -10,25 +10,35 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from contracts.fuzz import scope
 from contracts.fuzz.redact import scrub
 from contracts.fuzz.tally import Tally
 from harness.http import tls
-from harness.http.openapi import OPENAPI, Document
+from harness.http.openapi import OPENAPI
 from harness.settings import SECRETS, Target, without_proxies
 from harness.verdict.artifacts import ROOT
 
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
-# The phases that take one operation at a time, halved by tag so that no operation falls between; the stateful one.
+# The phases that take one operation at a time, parted by tag so that no operation falls between; the stateful one.
 _EACH: Final = ("--phases", "examples,coverage,fuzzing")
+
+OF_SANDBOXES: Final = "fuzz-sandboxes"
+
+
+def _tags(option: str, tags: Sequence[str]) -> list[str]:
+    return [word for tag in tags for word in (f"--{option}-tag", tag)]
+
+
 PARTS: Final[dict[str, tuple[str, ...]]] = {
-    "fuzz-devices": (*_EACH, "--include-tag", "enrolment", "--include-tag", "device"),
-    "fuzz-admin": (*_EACH, "--exclude-tag", "enrolment", "--exclude-tag", "device"),
+    "fuzz-devices": (*_EACH, *_tags("include", ("enrolment", "device"))),
+    OF_SANDBOXES: (*_EACH, *_tags("include", scope.SANDBOXES)),
+    "fuzz-admin": (*_EACH, *_tags("exclude", ("enrolment", "device", *scope.SANDBOXES))),
     "stateful": ("--phases", "stateful"),
 }
 REPORTS: Final = {"ndjson": "ndjson", "json": "json", "junit": "junit.xml"}
@@ -77,9 +87,10 @@ def run(
     target: Target, folder: Path, *, examples: int, seed: int, progress: Callable[[str], None]
 ) -> tuple[int, Tally]:
     """The worse exit code (0 clean, 1 findings) and the counts of all parts. FuzzerBroken: any other exit code."""
-    tally = Tally.of(Document.read(), parts=len(PARTS))
+    chosen = _parts(target)
+    tally = Tally.of(scope.document(target), parts=len(chosen))
     with ExitStack() as stack:
-        parts = [_start(name, target, folder, examples, seed, stack) for name in PARTS]
+        parts = [_start(name, options, target, folder, examples, seed, stack) for name, options in chosen.items()]
         _follow(parts, tally, progress)
     for part in parts:
         for name in files(part.name):
@@ -92,11 +103,26 @@ def run(
     return max(part.process.returncode for part in parts), tally
 
 
-def _start(name: str, target: Target, folder: Path, examples: int, seed: int, stack: ExitStack) -> Part:
+def _parts(target: Target) -> dict[str, Sequence[str]]:
+    """The parts without what the target cannot be asked for."""
+    left_out = scope.left_out(target)
+    if not left_out:
+        return dict(PARTS)
+    by_tag = {"--include-tag", "--exclude-tag"}
+    return {
+        name: options if by_tag & set(options) else (*options, *_tags("exclude", left_out))
+        for name, options in PARTS.items()
+        if name != OF_SANDBOXES
+    }
+
+
+def _start(
+    name: str, options: Sequence[str], target: Target, folder: Path, examples: int, seed: int, stack: ExitStack
+) -> Part:
     for file in files(name):
         (folder / file).unlink(missing_ok=True)
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", str(OPENAPI)]
-    command += ["--url", target.base_url, *PARTS[name], "--seed", str(seed), "--no-color"]
+    command += ["--url", target.base_url, *options, "--seed", str(seed), "--no-color"]
     command += ["--max-examples", str(examples), f"--report={','.join(REPORTS)}"]
     command += [f"--report-{kind}-path={folder / f'{name}.{suffix}'}" for kind, suffix in REPORTS.items()]
     if (trusted := tls.authorities()) is not None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from schemathesis.core.transport import Response
 
 from contracts.fuzz.cases import Sent, body_bytes, in_scenario, kept, members, spoils_the_signature
+from contracts.fuzz.sandboxes import SandboxSupplies
 from contracts.fuzz.world import PACKAGE_NAME, Enrolled, World, sha256
 from harness.devices.apk import apk
 from harness.settings import Target
@@ -55,6 +56,8 @@ class Supplies:
             "downloadLatestApk": self._download,
             "headLatestApk": self._download,
         }
+        self._sandboxes = SandboxSupplies(self.world, self._once)
+        self._supply |= self._sandboxes.supply
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self._made:
@@ -83,8 +86,10 @@ class Supplies:
             return "Authorization", f"Bearer {self._shared_enrol_token()}"
         if operation_id in ("downloadLatestApk", "headLatestApk") and not case.query.get("source"):
             return "Authorization", f"Bearer {self._download_token()}"
-        security = case.operation.definition.raw.get("security")
-        return ("X-Admin", self._admin_key) if security else None
+        schemes = [scheme for ways in case.operation.definition.raw.get("security", ()) for scheme in ways]
+        if "adminKey" in schemes:
+            return "X-Admin", self._admin_key
+        return self._sandboxes.credential(schemes[0]) if schemes else None
 
     def _shared_enrol_token(self) -> str:
         """For registrations without an alias, one operation at a time: all of them enrol the same device anew."""
@@ -223,10 +228,12 @@ class Supplies:
 
     # Answers
 
-    def learn(self, operation_id: str, response: Response) -> None:
+    def learn(self, operation_id: str, case: Sent, response: Response) -> None:
         """Ids that an answer gave out count as existing from now on."""
         if not 200 <= response.status_code < 300:
             return
+        if operation_id == "allocateSandbox":
+            self._sandboxes.learn(case, response)
         if operation_id == "registerDevice":
             made = response.json()
             self._tokens[made["device_id"]] = made["device_token"]

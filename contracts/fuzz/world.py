@@ -1,7 +1,8 @@
 """What a valid request needs to exist first: devices, tokens, dispatches, builds; made on demand over HTTP.
 
-It judges no answer of the service under test: where it cannot make what it should it raises WorldBroken, and the run
-is inconclusive. It deletes nothing.
+API keys and free sandboxes no request makes: they are written into the database, as its owner. It judges no answer of
+the service under test: where it cannot make what it should it raises WorldBroken, and the run is inconclusive. It
+deletes nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
+import psycopg
+
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.http.transport import HttpxTransport
@@ -20,6 +23,13 @@ from harness.settings import SECRETS, Target
 POOL_PREFIX: Final = "contract-"
 PACKAGE_NAME: Final = "com.example.app"
 _TOKEN_USES: Final = 1000
+_STOCK: Final = 5000  # free sandboxes at a time
+_KEY: Final = "insert into api_keys (name, role, key_hash) values (%s, %s, %s)"
+_FREE: Final = """
+    insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
+    select id, 'identity/accounts/' || gen_random_uuid(), 'name of ' || id, 'available', now()
+    from generate_series(%s::int, %s) as number, concat(%s::text, number) as id
+"""
 
 
 class WorldBroken(Exception):
@@ -44,6 +54,8 @@ class World:
         self.client = Client(self._transport, target.admin_key, target.hmac_secret)
         self.tag = secrets.token_hex(4)
         self._count = itertools.count(1)
+        self._database_url = target.database_url
+        self._stocked = self._taken = 0
 
     def close(self) -> None:
         self._transport.close()
@@ -81,11 +93,38 @@ class World:
         answer = self.client.admin("POST", "/v1/apk/builds", params=query, content=apk(), headers=headers)
         return self._made(answer)
 
+    def api_key(self, role: str) -> str:
+        """A new key, stored as `nexmdm keys create` does."""
+        key = f"nxk_{secrets.token_urlsafe(32)}"
+        SECRETS.add(key)
+        self._write(_KEY, f"{POOL_PREFIX}{self.tag}-{role}", role, sha256(key.encode()))
+        return key
+
+    def stock(self) -> None:
+        """One more sandbox will be taken: see that there is one."""
+        self._taken += 1
+        if self._taken > self._stocked:
+            self._write(_FREE, self._stocked + 1, self._stocked + _STOCK, f"{POOL_PREFIX}{self.tag}-")
+            self._stocked += _STOCK
+
+    def sandbox(self, key: str, track: dict[str, str]) -> str:
+        """The id of the sandbox that the track gets; track: the header that names it."""
+        self.stock()
+        answer = self.client.bearer(key, "POST", "/v1/allocate", headers=track)
+        return str(self._made(answer)["sandbox_id"])
+
     def cursor(self, path: str) -> str | None:
         """A cursor that the list at `path` gave out; None where the list fits on one page."""
         page = self._made(self.client.admin("GET", path, params={"limit": 1}))
         cursor: str | None = page["next_cursor"]
         return cursor
+
+    def _write(self, statement: str, *values: object) -> None:
+        try:
+            with psycopg.connect(self._database_url or "", autocommit=True) as owner:
+                owner.execute(statement.encode(), values)
+        except psycopg.Error as error:
+            raise WorldBroken(f"DATABASE_URL: {type(error).__name__}: is it the owner's?") from None
 
     def _made(self, answer: Answer) -> dict[str, Any]:
         if not 200 <= answer.status < 300:

@@ -1,0 +1,25 @@
+"""What of openapi.yaml a run fuzzes: the sandbox broker only where its database takes API keys and a pool from us."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from harness.http.openapi import Document
+from harness.settings import Target
+
+SANDBOXES: Final = ("allocations", "sandbox-pool")  # tags
+
+
+def left_out(target: Target) -> tuple[str, ...]:
+    """The tags that this target cannot be asked for."""
+    return () if target.database_url else SANDBOXES
+
+
+def document(target: Target) -> Document:
+    """openapi.yaml without the operations that are left out."""
+    whole, tags = Document.read(), set(left_out(target))
+    paths = {
+        path: {key: part for key, part in item.items() if key == "parameters" or tags.isdisjoint(part.get("tags", ()))}
+        for path, item in whole.content["paths"].items()
+    }
+    return Document({**whole.content, "paths": paths})
