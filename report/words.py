@@ -29,6 +29,7 @@ CAPABILITIES: Final = {
     "database": "rows",
     "logs": "log lines",
     "fcm": "messages to FCM",
+    "provider": "requests to the provider",
     "process": "processes of the backend",
 }
 

@@ -30,14 +30,21 @@ class SandboxSupplies:
             "getSandbox": self._owned("to keep"),
             "extendSandbox": self._owned("to keep"),
             "releaseSandbox": self._owned("to release"),
+            "listSandboxes": self._list,
+            "revokeSandbox": self._mine(lambda: self._allocate(f"contract-{uuid.uuid4()}")),
+            "retrySandboxDeletion": self._mine(world.undeletable),
+            "getSandboxUsage": _some_days,
         }
 
     def credential(self, scheme: str) -> tuple[str, str] | None:
         """Header and value of a key of the scheme; None where the scheme is none of the broker's."""
         if scheme not in ("trackKey", "apiKey"):
             return None
-        role = "track" if scheme == "trackKey" else "admin"
-        return "Authorization", f"Bearer {self._once(f'{role} key', lambda: self._world.api_key(role))}"
+        return "Authorization", f"Bearer {self._key('track' if scheme == 'trackKey' else 'admin')}"
+
+    def _key(self, role: str) -> str:
+        key: str = self._once(f"{role} key", lambda: self._world.api_key(role))
+        return key
 
     def _allocated(self, use: str) -> str:
         """The sandbox of a track of ours; one for each use."""
@@ -45,8 +52,7 @@ class SandboxSupplies:
         return sandbox_id
 
     def _allocate(self, track: str) -> str:
-        key = self._once("track key", lambda: self._world.api_key("track"))
-        sandbox_id = self._world.sandbox(key, {TRACK_HEADER: track})
+        sandbox_id = self._world.sandbox(self._key("track"), {TRACK_HEADER: track})
         self._owners[sandbox_id] = track
         return sandbox_id
 
@@ -72,6 +78,23 @@ class SandboxSupplies:
 
         return supply
 
+    def _mine(self, make: Callable[[], str]) -> Callable[[Sent], None]:
+        """A new one each time: it is in that state once."""
+
+        def supply(case: Sent) -> None:
+            if not kept(case, case.path_parameters):
+                case.path_parameters["sandbox_id"] = make()
+
+        return supply
+
+    def _list(self, case: Sent) -> None:
+        if in_scenario(case):  # later steps follow what is listed
+            case.query.clear()
+        elif "cursor" in case.query:
+            self._world.stock()
+            key = self._key("admin")
+            case.query["cursor"] = self._once("cursor", lambda: self._world.cursor("/v1/admin/sandboxes", key))
+
     def learn(self, case: Sent, response: Response) -> None:
         """Whose a sandbox is, from the answer that gave it."""
         track = next((name for header in TRACK_HEADERS if (name := case.headers.get(header, "").strip())), None)
@@ -81,6 +104,11 @@ class SandboxSupplies:
 
 def _name(case: Sent, track: str) -> None:
     case.headers[TRACK_HEADER] = track
+
+
+def _some_days(case: Sent) -> None:
+    """No schema says that the first day stands before the last, nor how long."""
+    case.query |= {"from": "2026-11-01", "to": "2026-11-30"}
 
 
 def _name_somebody(case: Sent) -> None:

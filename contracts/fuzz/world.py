@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -29,6 +30,9 @@ _FREE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
     select id, 'identity/accounts/' || gen_random_uuid(), 'name of ' || id, 'available', now()
     from generate_series(%s::int, %s) as number, concat(%s::text, number) as id
+"""
+_UNDELETABLE: Final = """
+    insert into sandboxes (sandbox_id, external_id, name, status) values (%s, %s, 'undeletable', 'deletion_failed')
 """
 
 
@@ -113,9 +117,17 @@ class World:
         answer = self.client.bearer(key, "POST", "/v1/allocate", headers=track)
         return str(self._made(answer)["sandbox_id"])
 
-    def cursor(self, path: str) -> str | None:
-        """A cursor that the list at `path` gave out; None where the list fits on one page."""
-        page = self._made(self.client.admin("GET", path, params={"limit": 1}))
+    def undeletable(self) -> str:
+        """The id of a sandbox whose deletion was given up."""
+        sandbox_id = f"{POOL_PREFIX}{self.tag}-undeletable-{next(self._count)}"
+        self._write(_UNDELETABLE, sandbox_id, sandbox_id)
+        return sandbox_id
+
+    def cursor(self, path: str, key: str | None = None) -> str | None:
+        """A cursor that the list at `path` gave out; None where the list fits on one page. key: instead of X-Admin."""
+        query = {"limit": 1}
+        ask = self.client.admin if key is None else partial(self.client.bearer, key)
+        page = self._made(ask("GET", path, params=query))
         cursor: str | None = page["next_cursor"]
         return cursor
 
