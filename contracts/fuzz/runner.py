@@ -87,7 +87,7 @@ def run(
     target: Target, folder: Path, *, examples: int, seed: int, progress: Callable[[str], None]
 ) -> tuple[int, Tally]:
     """The worse exit code (0 clean, 1 findings) and the counts of all parts. FuzzerBroken: any other exit code."""
-    chosen = _parts(target)
+    chosen = parts_for(target)
     tally = Tally.of(scope.document(target), parts=len(chosen))
     with ExitStack() as stack:
         parts = [_start(name, options, target, folder, examples, seed, stack) for name, options in chosen.items()]
@@ -103,7 +103,7 @@ def run(
     return max(part.process.returncode for part in parts), tally
 
 
-def _parts(target: Target) -> dict[str, Sequence[str]]:
+def parts_for(target: Target) -> dict[str, tuple[str, ...]]:
     """The parts without what the target cannot be asked for."""
     left_out = scope.left_out(target)
     if not left_out:

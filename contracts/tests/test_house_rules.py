@@ -32,6 +32,14 @@ BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
         "getHealth: not exactly one declared tag",
     ),
     "no security": (lambda c: operation(c, "get", "/docs").pop("security"), "getDocs: does not say who may call"),
+    "key alone without 401": (
+        lambda c: operation(c, "get", "/v1/admin/stats")["responses"].pop("401"),
+        "getSandboxStats: no 401",
+    ),
+    "track without 403": (
+        lambda c: operation(c, "post", "/v1/allocate")["responses"].pop("403"),
+        "allocateSandbox: no 403",
+    ),
     "admin without 403": (lambda c: operation(c, "get", "/metrics")["responses"].pop("403"), "getMetrics: no 403"),
     "device without 401": (
         lambda c: operation(c, "post", "/v1/heartbeat")["responses"].pop("401"),
@@ -142,7 +150,7 @@ BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
         "application~1problem+json/examples/overloaded: the same as #/components/examples/Overloaded",
     ),
     "tag without a group": (lambda c: c["x-tagGroups"][0]["tags"].pop(), "x-tagGroups: enrolment, device, commands,"),
-    "groups out of order": (lambda c: c["x-tagGroups"].reverse(), "x-tagGroups: operations, enrolment,"),
+    "groups out of order": (lambda c: c["x-tagGroups"].reverse(), "x-tagGroups: operations, allocations,"),
     "operation out of order": (
         lambda c: c["paths"].update({"/v1/register": c["paths"].pop("/v1/register")}),
         "registerDevice: tag enrolment stands behind tag operations",
