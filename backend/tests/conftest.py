@@ -131,9 +131,15 @@ def storage(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def api(database_url: str, storage: Path) -> AsyncIterator[httpx.AsyncClient]:
+def overrides() -> dict[str, Any]:
+    """Settings of the application of `api` that a module of tests wants otherwise."""
+    return {}
+
+
+@pytest.fixture
+async def api(database_url: str, storage: Path, overrides: dict[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole application, in this process, with the admin key. A build may have 4096 bytes."""
-    settings = settings_for(database_url, storage_url=str(storage), apk_max_bytes=4096)
+    settings = settings_for(database_url, storage_url=str(storage), apk_max_bytes=4096, **overrides)
     app = create_api(settings)
     transport = httpx.ASGITransport(Telemetry(app), client=("203.0.113.9", 1))
     headers = {"X-Admin": settings.admin_key.get_secret_value()}

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from nexmdm.fleet.fcm_verdict import FCM_ERROR, NOT_FROM_FCM, TABLE, Kind, Verdict, judge, retry_after_s
+from nexmdm.fleet.fcm_verdict import FCM_ERROR, NOT_FROM_FCM, TABLE, Kind, Verdict, judge
 
-NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 ANYTHING = st.recursive(
     st.none()
     | st.booleans()
@@ -91,33 +88,3 @@ def test_200_without_a_message_name_is_not_sent(body: bytes) -> None:
 @pytest.mark.parametrize("status", [201, 204, 302, 404])
 def test_a_message_name_counts_with_200_alone(status: int) -> None:
     assert judge(status, b'{"name": "projects/p/messages/1"}').verdict is Verdict.RETRY
-
-
-@given(seconds=st.integers(0, 10**9))
-def test_retry_after_is_read_in_seconds_and_as_a_date(seconds: int) -> None:
-    assert retry_after_s(str(seconds), NOW) == seconds
-    until = NOW + timedelta(seconds=seconds)
-    assert retry_after_s(format_datetime(until, usegmt=True), NOW) == seconds
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "Thursday, 26-Nov-26 12:00:30 GMT",  # RFC 850
-        "Thu Nov 26 12:00:30 2026",  # asctime: always UTC
-        "Thu, 26 Nov 2026 14:00:30 +0200",
-    ],
-)
-def test_every_form_of_a_date_is_read(value: str) -> None:
-    assert retry_after_s(value, NOW) == 30
-
-
-@given(value=st.text())
-@example(value="9" * 5000)
-@example(value="Fri, 31 Dec 9999 23:59:59 -2359")
-@example(value="Thu, 01 Jan 0001 00:00:00 +2359")
-@example(value="Thu, 26 Nov 2026 12:00:30 +99999999999")
-@example(value="-1")
-@example(value="٣")
-def test_any_retry_after_is_a_pause_of_no_less_than_nothing(value: str) -> None:
-    assert retry_after_s(value, NOW) >= 0

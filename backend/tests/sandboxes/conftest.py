@@ -1,9 +1,12 @@
-"""An admin of the pool."""
+"""An admin of the pool, and the provider of sandboxes."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
+from support.provider import FakeProvider, serving
 
 from nexmdm.kernel import keys
 
@@ -15,3 +18,10 @@ async def admin(api: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient:
     await keys.create(database_url, "ci", "admin", None, (), lambda key, _: shown.append(key))
     api.headers = httpx.Headers({"Authorization": f"Bearer {shown[0]}"})
     return api
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[FakeProvider]:
+    """A provider that lists nothing yet."""
+    async with serving() as made:
+        yield made

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
-from conftest import Execute
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nexmdm.app import rights
 from nexmdm.schema import grants, migrations
 from nexmdm.schema.metadata import METADATA
 
+Execute = Callable[..., list[asyncpg.Record]]
 RIGHTS = rights()
 TODAY = datetime.now(UTC).date()
 

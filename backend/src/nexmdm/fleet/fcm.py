@@ -27,6 +27,7 @@ from nexmdm.fleet.fcm_verdict import Attempt, Verdict
 from nexmdm.fleet.settings import FleetSettings
 from nexmdm.kernel.egress import proxy_for
 from nexmdm.kernel.log import new_id
+from nexmdm.kernel.retry_after import retry_after_s
 
 _MOST_BYTES: Final = 65_536  # of an answer; FCM's have a few hundred
 
@@ -139,7 +140,7 @@ class Push:
             latency_ms,
             message_id=found.message_id,
             error_msg=found.text,
-            retry_after_s=fcm_verdict.retry_after_s(exchange.retry_after, datetime.now(UTC)),
+            retry_after_s=retry_after_s(exchange.retry_after, datetime.now(UTC)),
         )
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -94,17 +92,6 @@ def judge(status: int, body: bytes) -> Judgement:
         text = _storable(message) if isinstance(message, str) else None
         return Judgement(TABLE.get((status, kind, code), Verdict.RETRY), code, text=text)
     return Judgement(Verdict.RETRY, NOT_FROM_FCM, text="neither a message name nor an error of Google's")
-
-
-def retry_after_s(value: str, now: datetime) -> float:
-    """The pause that a Retry-After header names, in seconds or as an HTTP-date (RFC 9110 10.2.3); 0: it names none."""
-    if value.isascii() and value.isdigit():
-        return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):
-        return 0.0
-    return max(0.0, (until.replace(tzinfo=until.tzinfo or UTC) - now).total_seconds())
 
 
 def _named(error: dict[str, Any]) -> tuple[Kind, str] | None:

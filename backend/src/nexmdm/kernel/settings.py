@@ -45,9 +45,10 @@ def _limit(value: object) -> object:
     return Limit(int(match[1]), int(match[2]))
 
 
-def _printable(secret: SecretStr) -> SecretStr:
+def printable(secret: SecretStr) -> SecretStr:
+    """The secret, of letters that every client sends alike."""
     if not re.fullmatch("[ -~]*", secret.get_secret_value()):
-        raise ValueError("must be printable ASCII")  # other letters no two clients send alike
+        raise ValueError("must be printable ASCII")
     return secret
 
 
@@ -67,7 +68,7 @@ def _http(url: str) -> str:
 
 
 Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
-Secret = Annotated[SecretStr, Field(min_length=16), AfterValidator(_printable)]
+Secret = Annotated[SecretStr, Field(min_length=16), AfterValidator(printable)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]

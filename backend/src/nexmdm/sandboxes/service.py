@@ -8,7 +8,19 @@ from nexmdm.http.service import Service
 from nexmdm.kernel.log import declared as declared_events
 from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
-from nexmdm.sandboxes import allocations, events, metrics, pool, problems, retention, track_limit, usage
+from nexmdm.sandboxes import (
+    allocations,
+    events,
+    gauges,
+    metrics,
+    pool,
+    pool_jobs,
+    problems,
+    retention,
+    schedule,
+    track_limit,
+    usage,
+)
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.state import lifespan
 
@@ -26,12 +38,13 @@ _RIGHTS: Final = Rights(
 SERVICE: Final = Service(
     name="sandboxes",
     settings=SandboxSettings,
-    routers=(allocations.router, pool.router, usage.router),
+    routers=(allocations.router, pool.router, pool_jobs.router, usage.router),
     problems=declared_problems(problems),
     events=declared_events(events),
     metric_labels=metrics.LABELS,
     rights=_RIGHTS,
     rate_limits=(track_limit.RULE,),
     retention=retention.POLICIES,
+    jobs={**schedule.JOBS, "sandboxes_pool": gauges.keep_measuring},
     lifespan=lifespan,
 )

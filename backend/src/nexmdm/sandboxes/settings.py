@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from nexmdm.kernel.egress import proxy_for
-from nexmdm.kernel.settings import PREFIX, Days, HttpUrl, Limit, Names, Rate, Seconds, Settings
+from nexmdm.kernel.settings import PREFIX, Days, HttpUrl, Limit, Names, Rate, Seconds, Settings, printable
 
 Duration = Annotated[int, Field(ge=1, le=604_800)]  # s
+ProviderToken = Annotated[SecretStr, AfterValidator(printable)]
+LEASE_MARGIN_S: Final = 5  # what a deletion's lease must have beyond its call, so that its answer is recorded in time
 
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -24,7 +26,7 @@ class SandboxSettings(Settings):
     """What the broker adds. Without a provider's URL it serves what its pool has; sync and cleanup rest."""
 
     provider_url: HttpUrl | None = None
-    provider_token: SecretStr | None = None
+    provider_token: ProviderToken | None = None
     provider_timeout_s: Seconds = 20  # of a whole call
 
     sandbox_duration_s: Duration = 14_400
@@ -56,6 +58,13 @@ class SandboxSettings(Settings):
             raise ValueError(f"{PREFIX}PROVIDER_URL and {PREFIX}PROVIDER_TOKEN: set both, or neither")
         if self.provider_url is not None:
             proxy_for(self.provider_url)
+        return self
+
+    @model_validator(mode="after")
+    def _lease_outlasts_a_call(self) -> Self:
+        if self.deletion_lease_s < self.provider_timeout_s + LEASE_MARGIN_S:
+            names = f"{PREFIX}DELETION_LEASE_S: is below {PREFIX}PROVIDER_TIMEOUT_S"
+            raise ValueError(f"{names} and {LEASE_MARGIN_S} s")
         return self
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
 from fastapi import Request
@@ -12,6 +12,7 @@ from nexmdm.http.runtime import Runtime, runtime
 from nexmdm.kernel.settings import narrow
 from nexmdm.sandboxes.allocator import Allocator
 from nexmdm.sandboxes.counts import PoolCounts
+from nexmdm.sandboxes.provider import Provider
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.track_limit import TrackLimit
 
@@ -24,6 +25,7 @@ class Broker:
     allocator: Allocator
     track_limit: TrackLimit
     counts: PoolCounts
+    provider: Provider | None  # None: not configured
 
 
 def broker(request: Request) -> Broker:
@@ -35,10 +37,15 @@ def broker(request: Request) -> Broker:
 async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
     """Start what the broker needs; end it after the last request."""
     settings = narrow(running.settings, SandboxSettings)
-    async with Allocator(running.db, settings) as allocator:
+    async with AsyncExitStack() as stack:
+        allocator = await stack.enter_async_context(Allocator(running.db, settings))
+        provider = None
+        if settings.provider_url is not None:
+            provider = await stack.enter_async_context(aclosing(Provider(settings)))
         yield Broker(
             settings,
             allocator,
             TrackLimit(running.db, settings.limit_track),
             PoolCounts(running.db, settings.stats_every_s),
+            provider,
         )

@@ -20,7 +20,7 @@ from nexmdm.kernel.columns import (
     refers_to,
     timestamptz,
 )
-from nexmdm.sandboxes.types import END_REASONS, SANDBOX_ID, STATUSES
+from nexmdm.sandboxes.types import END_REASONS, SANDBOX_ID, STATUSES, SYNC_OUTCOMES
 
 
 class Sandbox(SQLModel, table=True):
@@ -103,17 +103,20 @@ class SyncRun(SQLModel, table=True):
     __tablename__ = "sync_runs"
     __table_args__ = (
         PrimaryKeyConstraint("run_id"),
-        CheckConstraint("synced >= 0 AND marked_stale >= 0 AND skipped >= 0", name="counts"),
+        CheckConstraint("synced >= 0 AND marked_stale >= 0 AND skipped >= 0 AND still_listed >= 0", name="counts"),
+        CheckConstraint("(finished_at IS NULL) = (outcome IS NULL)", name="finished_has_outcome"),
+        one_of("outcome", SYNC_OUTCOMES),
         Index("ix_sync_runs_started_at", "started_at"),
     )
     run_id: int = identity()
     started_at: datetime = timestamptz(default="clock_timestamp()")
-    applied_at: datetime | None = nullable_timestamptz()  # the first batch
+    applied_at: datetime | None = nullable_timestamptz()  # since then an older list is void
     finished_at: datetime | None = nullable_timestamptz()
     outcome: str | None = nullable_text()
     synced: int = count()
     marked_stale: int = count()
     skipped: int = count()
+    still_listed: int = count()  # deleted sandboxes among the listed
 
 
 class JobRun(SQLModel, table=True):
@@ -125,6 +128,7 @@ class JobRun(SQLModel, table=True):
     finished_at: datetime | None = nullable_timestamptz()
     lease_id: UUID | None = Field(default=None)
     lease_until: datetime | None = nullable_timestamptz()
+    look_again_at: datetime | None = nullable_timestamptz()  # before its interval is over: a deletion falls due
     counts: dict[str, int] | None = Field(default=None, sa_type=JSONB(none_as_null=True))
 
 

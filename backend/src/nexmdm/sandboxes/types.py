@@ -31,3 +31,7 @@ def _unix(moment: object) -> object:
 
 
 UnixTime = Annotated[int, BeforeValidator(_unix)]  # whole seconds since 1970, as the seed's clients expect times
+
+SYNC_CHANGES: Final = ("added", "revived", "changed", "stale", "skipped")
+SYNC_OUTCOMES: Final = ("completed", "failed", "refused", "implausible", "superseded")
+DELETIONS: Final = ("deleted", "failed", "gave_up", "refused", "rate_limited", "lost")

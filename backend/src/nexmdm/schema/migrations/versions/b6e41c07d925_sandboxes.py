@@ -87,11 +87,15 @@ UPGRADE = (
         started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         applied_at timestamptz,
         finished_at timestamptz,
-        outcome text,
+        outcome text CONSTRAINT ck_sync_runs_outcome
+            CHECK (outcome IN ('completed', 'failed', 'refused', 'implausible', 'superseded')),
         synced integer NOT NULL DEFAULT 0,
         marked_stale integer NOT NULL DEFAULT 0,
         skipped integer NOT NULL DEFAULT 0,
-        CONSTRAINT ck_sync_runs_counts CHECK (synced >= 0 AND marked_stale >= 0 AND skipped >= 0)
+        still_listed integer NOT NULL DEFAULT 0,
+        CONSTRAINT ck_sync_runs_finished_has_outcome CHECK ((finished_at IS NULL) = (outcome IS NULL)),
+        CONSTRAINT ck_sync_runs_counts
+            CHECK (synced >= 0 AND marked_stale >= 0 AND skipped >= 0 AND still_listed >= 0)
     )
     """,
     "CREATE INDEX ix_sync_runs_started_at ON sync_runs (started_at)",
@@ -101,6 +105,7 @@ UPGRADE = (
         finished_at timestamptz,
         lease_id uuid,
         lease_until timestamptz,
+        look_again_at timestamptz,
         counts jsonb,
         CONSTRAINT ck_job_runs_lease CHECK ((lease_id IS NULL) = (lease_until IS NULL))
     )
