@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from acceptance.access.requests import NOTHING, TRACK_ID, Proof, admin, bearer, both, nobody, signed, track
+from acceptance.access.requests import NOTHING, TRACK_ID, Keys, Proof, admin, bearer, both, nobody, signed, track
 from acceptance.fleet.apks import new_package, upload
 from acceptance.sandboxes.pool import Pool
 from acceptance.system import api_keys
@@ -22,39 +22,39 @@ REPLAYED = "replayed"  # the first answer again, marked as such, and nothing don
 NOT_JUDGED = "-"  # the operation does not look at it
 # Columns are the callers of operations.CALLS.
 _TABLE = """
-credential                | device            | enrolment           | download            | admin              | signed                | track              | open
-no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
-malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
-empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
-admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
-admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | 401 token_missing  | accepted
-signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | accepted
-malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | accepted
-wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | accepted
-old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | 401 token_missing  | accepted
-admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | 401 token_missing  | accepted
-API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | 403 track_required | accepted
-API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | 403 track_required | accepted
-API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | 403 track_required | accepted
-API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 403 track_required | accepted
-malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | accepted
-track's API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted           | accepted
-replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -                  | -
+credential                | device            | enrolment           | download            | admin              | signed                | track              | pool               | open
+no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
+malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
+empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
+admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
+admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | 401 token_missing  | 401 token_missing  | accepted
+signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
+malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | accepted
+wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | accepted
+old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | 401 token_missing  | 401 token_missing  | accepted
+admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | 401 token_missing  | 401 token_missing  | accepted
+API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | 403 track_required | accepted           | accepted
+API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | 403 track_required | -                  | accepted
+API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | 403 track_required | -                  | accepted
+API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 403 track_required | accepted           | accepted
+malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
+track's API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted           | 403 admin_required | accepted
+replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -                  | -                  | -
 """  # noqa: E501 - a table is read across
 
 
@@ -74,7 +74,7 @@ class Scene:
     device: Enrolled
     token: str
     about: dict[str, str]  # what operations.send asks for; its sandbox is TRACK_ID's
-    track_key: str
+    keys: Keys
 
     @classmethod
     def of(cls, system: System) -> "Scene":
@@ -86,14 +86,15 @@ class Scene:
             "request_id": system.ping(device),
             "package_name": package,
         }
-        track_key = ""
+        keys = Keys()
         if system.stack is not None:
             pool = Pool(system)
             pool.seed()
             about["sandbox_id"] = pool.student(TRACK_ID).allocate().json()["sandbox_id"]
-            track_key = pool.track_key
+            about["undeletable_id"] = pool.undeletable()
+            keys = Keys(pool.track_key, pool.admin_key)
         eventually(system.settled, within_s=5.0)
-        return cls(system, device, token["token"], NOTHING | about, track_key)
+        return cls(system, device, token["token"], NOTHING | about, keys)
 
 
 def _other_device_s_secret(scene: Scene) -> Proof:
@@ -204,5 +205,5 @@ KEYS: dict[str, Callable[[Scene], Proof]] = {
     "revoked API key": _revoked_key,
     "API key of another role": lambda scene: _altered(scene, "role = 'somebody'"),
     "other service's API key": lambda scene: _altered(scene, "services = array['another']"),
-    "track's API key": lambda scene: track(scene.track_key),
+    "track's API key": lambda scene: track(scene.keys.track),
 }

@@ -6,7 +6,7 @@ Does not know what an answer should be.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from acceptance.fleet.apks import new_package
 from acceptance.suite.environments import given_target
@@ -24,6 +24,7 @@ NOTHING = {
     "request_id": "some-dispatch",
     "package_name": "com.nobody.app",
     "sandbox_id": "sb-nobody-s",
+    "undeletable_id": "sb-nobody-s",
 }
 TRACK_ID = "track-of-every-operation"
 
@@ -35,7 +36,8 @@ Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature
 class Call:
     """A request that is good but for what it is about; names in braces stand for that."""
 
-    caller: str  # device, enrolment, download (an enrolment token or an admin), admin, signed, track, open (anybody)
+    # device, enrolment, download (an enrolment token or an admin), admin, signed, track, pool (its admin), open (all)
+    caller: str
     method: str
     path: str
     body: Any = None
@@ -58,6 +60,11 @@ _BROKER = {
     "getSandbox": Call("track", "GET", "/v1/sandboxes/{sandbox_id}"),
     "extendSandbox": Call("track", "POST", "/v1/sandboxes/{sandbox_id}/extend"),
     "releaseSandbox": Call("track", "POST", "/v1/sandboxes/{sandbox_id}/mark-for-deletion"),
+    "listSandboxes": Call("pool", "GET", "/v1/admin/sandboxes"),
+    "revokeSandbox": Call("pool", "POST", "/v1/admin/sandboxes/{sandbox_id}/revoke", {"reason": "a case says so"}),
+    "retrySandboxDeletion": Call("pool", "POST", "/v1/admin/sandboxes/{undeletable_id}/retry-deletion"),
+    "getSandboxStats": Call("pool", "GET", "/v1/admin/stats"),
+    "getSandboxUsage": Call("pool", "GET", "/v1/admin/usage?from=2026-11-01&to=2026-11-30"),
 }
 BROKERS = frozenset(call.caller for call in _BROKER.values())
 CALLS = {
@@ -100,6 +107,16 @@ def bearer(token: str) -> Proof:
     return lambda _raw: [("Authorization", f"Bearer {token}")]
 
 
+class Keys(NamedTuple):
+    """The API keys of the sandbox broker, one of each role."""
+
+    track: str = ""
+    admin: str = ""
+
+
+NO_KEYS = Keys()
+
+
 def track(key: str, track_id: str = TRACK_ID) -> Proof:
     """A key of role track, for this track."""
     return both(bearer(key), lambda _raw: [("X-Track-ID", track_id)])
@@ -126,15 +143,17 @@ def send(api: Api, operation: str, proof: Proof, about: dict[str, str] = NOTHING
     return api.request(one.method, path, content=content, headers=[*proof(content or b""), *media_type])
 
 
-def own(system: System, operation: str, *, device: str = "", enrolment: str = "", track_key: str = "") -> Proof:
-    """The operation's right credentials; device, enrolment and track_key are those that it may need."""
+def own(system: System, operation: str, *, device: str = "", enrolment: str = "", keys: Keys = NO_KEYS) -> Proof:
+    """The operation's right credentials; device, enrolment and keys are those that it may need."""
     caller = CALLS[operation].caller
     if caller in ("enrolment", "download"):
         return bearer(enrolment)
     if caller == "device":
         return bearer(device)
     if caller == "track":
-        return track(track_key)
+        return track(keys.track)
+    if caller == "pool":
+        return bearer(keys.admin)
     if caller == "signed":
         return both(admin(system), signed(system))
     return admin(system) if caller == "admin" else nobody

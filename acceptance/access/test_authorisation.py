@@ -60,7 +60,9 @@ def caller(operation: Operation) -> str:
         return "admin"
     if len(schemes) > 1:
         return "download"
-    return {"deviceToken": "device", "enrolmentToken": "enrolment", "trackKey": "track"}[schemes.pop()]
+    return {"deviceToken": "device", "enrolmentToken": "enrolment", "trackKey": "track", "apiKey": "pool"}[
+        schemes.pop()
+    ]
 
 
 @case("authorisation/003", "completeAction 200", "sendCommand 200", "registerDevice 401")

@@ -58,7 +58,7 @@ def test_each_get_is_answered_to_head_too(
     accepted(scene.device.heartbeat())  # for a moment the fast lane knows that the database is there
     # The page of metrics grows while it is being asked for.
     but = ITS_OWN | ({"content-length"} if operation == "getMetrics" else set())
-    for proof in (own(system, operation, enrolment=scene.token, track_key=scene.track_key), nobody):
+    for proof in (own(system, operation, enrolment=scene.token, keys=scene.keys), nobody):
         counted = f'nexmdm_http_requests_total{{route="{contract.route(path)}",method="HEAD"}}'
         with metrics.moves({counted: 2}):
             heads, get = asked(sockets, system.api, path, proof(b""))
@@ -74,7 +74,7 @@ def test_head_does_nothing(system: System, scene: Scene, logs: Logs, metrics: Me
     with unchanged(), metrics.moves({"nexmdm_apk_downloads_total": 0, "nexmdm_enroll_tokens_issued_total": 0}):
         for operation in GETS:
             path, _, _ = CALLS[operation].filled(scene.about)
-            proof = own(system, operation, enrolment=scene.token, track_key=scene.track_key)
+            proof = own(system, operation, enrolment=scene.token, keys=scene.keys)
             answer = system.api.request("HEAD", path, headers=proof(b""))
             assert (answer.status, answer.body) == (200, b""), operation
             assert not logs.of(answer, "apk.download")

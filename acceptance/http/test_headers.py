@@ -2,7 +2,7 @@
 
 import pytest
 
-from acceptance.access.requests import CALLS, NOTHING, TRACK_ID, admin, own
+from acceptance.access.requests import CALLS, NOTHING, TRACK_ID, Keys, admin, own
 from acceptance.fleet.apks import new_package, upload
 from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
@@ -24,15 +24,15 @@ def test_white_space_around_a_header_s_value_changes_nothing(
     [token] = tokens(uses_allowed=200)
     found: dict[str, int] = {}
     wanted: dict[str, int] = {}
-    track_key = ""
+    keys = Keys()
     if system.stack is not None:
         pool = Pool(system)
-        track_key = pool.track_key
+        keys = Keys(pool.track_key, pool.admin_key)
         pool.seed()
         pool.student(TRACK_ID).allocate()  # so that both times it has one
     for operation, call in CALLS.items():
         for given, padding in ((wanted, "{}"), (found, PADS[pad])):
-            proof = own(system, operation, device=somebody.token, enrolment=token["token"], track_key=track_key)
+            proof = own(system, operation, device=somebody.token, enrolment=token["token"], keys=keys)
             path, content, media_type = call.filled(NOTHING)
             name = f"{'clean' if given is wanted else 'padded'}-{operation}"
             headers = [*proof(content or b""), *media_type, ("X-Request-ID", name), ("Connection", "close")]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
-from acceptance.access.requests import CALLS, WITHOUT_DATABASE, own, send
+from acceptance.access.requests import CALLS, WITHOUT_DATABASE, Keys, own, send
 from acceptance.fleet.dispatches import ended
 from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
@@ -34,13 +34,14 @@ def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_
     """With PostgreSQL stopped every operation is a 503 with Retry-After and an ERROR line; it recovers (000 A: 5xx)."""
     system: System = fresh_backend(own_postgres=True)
     device, token = system.device(), system.token()["token"]
-    track_key = Pool(system).track_key
+    pool = Pool(system)
+    keys = Keys(pool.track_key, pool.admin_key)
     accepted(device.heartbeat())
     before = system.db.digest()
     system.db.close()
     with stopped(system.running.postgres):
         for operation in sorted(CALLS.keys() - WITHOUT_DATABASE):
-            proof = own(system, operation, device=device.token, enrolment=token, track_key=track_key)
+            proof = own(system, operation, device=device.token, enrolment=token, keys=keys)
             answer = send(system.api, operation, proof)
             assert answer.status == 503, f"{operation}: {answer.status}"
             assert int(answer.headers["retry-after"]) >= 1, operation

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from acceptance.access.requests import CALLS, own, send
+from acceptance.access.requests import CALLS, Keys, own, send
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
@@ -18,7 +18,7 @@ AT_ONCE_MS = 200
 A_HICCUP_MS = 1000  # of a busy machine, once; what waits for a row that is held waits for longer
 EXEMPT = {"getHealth", "getReadiness", "getMetrics"}
 MADE_UP = f"nxd_{'0' * 32}_{'A' * 54}"  # of no known device, so that the beat takes the way of all other requests
-NO_KEY = "nxk_" + "A" * 43
+NO_KEYS = Keys("nxk_" + "A" * 43, "nxk_" + "A" * 43)
 BLOCKED = """
     select count(*) from pg_locks
     where not granted and database = (select oid from pg_database where datname = current_database())
@@ -62,7 +62,7 @@ def test_beyond_the_bound_every_operation_is_refused_at_once(fresh_backend: Fres
         with held(system, 2) as waiting:
             answers = {
                 operation: send(
-                    system.api, operation, own(system, operation, device=MADE_UP, enrolment=token, track_key=NO_KEY)
+                    system.api, operation, own(system, operation, device=MADE_UP, enrolment=token, keys=NO_KEYS)
                 )
                 for operation in refusals
             }

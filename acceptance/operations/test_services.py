@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from acceptance.access.requests import CALLS, nobody, own, send
+from acceptance.access.requests import CALLS, Keys, nobody, own, send
 from acceptance.suite.case import case
 from acceptance.system.match import refused
 from acceptance.system.system import FreshBackend, System
@@ -29,7 +29,7 @@ def test_the_routes_of_a_service_that_is_off_refuse(without_fleet: System) -> No
                 assert send(system.api, operation, nobody).status == 503, operation
                 continue
             refused(send(system.api, operation, nobody), 503, "service_unavailable")
-            proof = own(system, operation, device=MADE_UP, enrolment=MADE_UP, track_key=MADE_UP)
+            proof = own(system, operation, device=MADE_UP, enrolment=MADE_UP, keys=Keys(MADE_UP, MADE_UP))
             refused(send(system.api, operation, proof), 503, "service_unavailable")
 
 

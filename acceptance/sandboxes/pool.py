@@ -20,6 +20,9 @@ _SEED = """
     insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
     values (%s, %s, %s, 'available', clock_timestamp())
 """
+_GIVE_UP = """
+    update sandboxes set status = 'deletion_failed', first_allocated_at = now() where sandbox_id = %(sandbox_id)s
+"""
 _AGE = """
     update allocations set allocated_at = allocated_at - %(by)s, expires_at = expires_at - %(by)s,
         grace_until = grace_until - %(by)s, deadline = deadline - %(by)s
@@ -132,6 +135,12 @@ class Pool:
         ids = [f"sb-{uuid.uuid4().hex[:16]}" for _ in range(count)]
         self._add((one, f"{ACCOUNTS}{uuid.uuid4()}", f"lab {one}") for one in ids)
         return ids
+
+    def undeletable(self) -> str:
+        """Add a sandbox that was given out once and whose deletion was given up; its id."""
+        [sandbox_id] = self.seed()
+        self.write(_GIVE_UP, sandbox_id=sandbox_id)
+        return sandbox_id
 
     def seed_listed(self, accounts: Iterable[dict[str, Any]]) -> list[str]:
         """Add sandboxes that the provider lists, as a sync would; their ids."""
