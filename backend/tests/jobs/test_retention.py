@@ -9,11 +9,10 @@ from uuid import UUID
 
 import asyncpg
 import pytest
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncEngine
+from support.database import settings_for
 
 from nexmdm.app import SERVICES
-from nexmdm.fleet.settings import FleetSettings
 from nexmdm.jobs import retention
 from nexmdm.jobs.retention import Cleanup
 from nexmdm.kernel.log import Event
@@ -22,12 +21,7 @@ from nexmdm.kernel.settings import Limit
 NOW = datetime(2030, 3, 10, 15, 30, tzinfo=UTC)
 DEVICE = UUID("01980000-0000-7000-8000-000000000001")
 TOKEN = UUID("01980000-0000-7000-8000-00000000000a")
-SETTINGS = FleetSettings(
-    database_url=SecretStr("postgresql://unused/unused"),
-    admin_key=SecretStr("a" * 16),
-    hmac_secret=SecretStr("b" * 16),
-    limit_apk_ip=Limit(10, 600),
-)
+SETTINGS = settings_for("postgresql://unused/unused", limit_apk_ip=Limit(10, 600))
 
 
 @pytest.fixture
@@ -116,7 +110,7 @@ async def test_the_days_to_come_are_made_and_a_second_run_finds_no_work(
     await retention.run(engine, SETTINGS, SERVICES, NOW)
     days = "SELECT relname FROM pg_class WHERE relname ~ '^device_heartbeats_2030[0-9]{4}$' ORDER BY 1"
     assert await names(db, days) == [f"device_heartbeats_203003{day:02}" for day in range(9, 14)]
-    assert [result.deleted for result in await retention.run(engine, SETTINGS, SERVICES, NOW)] == [0] * 5
+    assert [result.deleted for result in await retention.run(engine, SETTINGS, SERVICES, NOW)] == [0] * 7
 
 
 async def test_dispatches_go_after_their_days_with_transitions_and_commands(
@@ -207,8 +201,8 @@ async def test_every_table_gets_its_lines(
     await retention.run(engine, SETTINGS, SERVICES, NOW)
     cleanups = {fields["entity"]: fields for event, _, fields in lines if event == "retention.cleanup"}
     operations = {fields["entity"]: fields for event, _, fields in lines if event == "db_operation"}
-    assert set(cleanups) == {"device_heartbeats", "fcm_dispatches", "apk_download_events"}
-    assert set(operations) == {*cleanups, "commands", "rate_limits"}
+    assert set(cleanups) == {"device_heartbeats", "fcm_dispatches", "apk_download_events", "allocations"}
+    assert set(operations) == {*cleanups, "commands", "rate_limits", "sync_runs"}
     line = cleanups["fcm_dispatches"]
     assert (line["deleted"], line["cutoff"]) == (1, "2030-03-08T15:30:00Z")
     assert line["latency_ms"] >= 0

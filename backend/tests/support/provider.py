@@ -40,12 +40,14 @@ class FakeProvider:
     drop: bool = False
     cut: bool = False  # the body ends too soon
     drip_s: float = 0.0  # between the bytes of a body
+    wait_s: float = 0.0  # before an answer
     hold: asyncio.Event | None = None  # a call waits for it before its answer
     script: list[int] = field(default_factory=list)  # statuses of the next calls
     requests: list[str] = field(default_factory=list)
     most_at_once: int = 0
     url: str = ""
     _running: int = 0
+    _called: asyncio.Condition = field(default_factory=asyncio.Condition)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     @property
@@ -53,17 +55,25 @@ class FakeProvider:
         """The last segment of each DELETE, in order."""
         return [head.split()[1].rpartition("/")[2] for head in self.requests if head.startswith("DELETE ")]
 
+    async def called(self, times: int) -> None:
+        """Wait until so many calls have come."""
+        async with asyncio.timeout(5), self._called:
+            await self._called.wait_for(lambda: len(self.requests) >= times)
+
     def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._tasks.add(asyncio.create_task(self._handle(reader, writer)))
 
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        self.requests.append(head)
+        async with self._called:
+            self.requests.append(head)
+            self._called.notify_all()
         self._running += 1
         self.most_at_once = max(self.most_at_once, self._running)
         try:
-            if self.hold is not None:
-                await self.hold.wait()
+            if (hold := self.hold) is not None:
+                await hold.wait()
+            await asyncio.sleep(self.wait_s)
             with suppress(ConnectionError):  # who asked has read enough
                 await self._answer(head, writer)
         finally:
