@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import httpx
 import pytest
 from support.provider import FakeProvider, serving
 
-from nexmdm.kernel import keys
+from nexmdm.kernel import keys, log
 
 
 @pytest.fixture
@@ -25,3 +27,18 @@ async def provider() -> AsyncIterator[FakeProvider]:
     """A provider that lists nothing yet."""
     async with serving() as made:
         yield made
+
+
+@pytest.fixture
+def logged(capfd: pytest.CaptureFixture[str]) -> Callable[[], list[dict[str, Any]]]:
+    """The lines of the test so far. A thread writes them: those of the tests before have to be out first."""
+    log.flush()
+    capfd.readouterr()
+    seen: list[dict[str, Any]] = []
+
+    def lines() -> list[dict[str, Any]]:
+        log.flush()
+        seen.extend(json.loads(line) for line in capfd.readouterr().out.splitlines())
+        return seen
+
+    return lines

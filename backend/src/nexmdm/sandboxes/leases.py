@@ -25,7 +25,7 @@ _IS_DUE: Final = text(
     SELECT
         (j.lease_until IS NULL OR j.lease_until <= now())
         AND (j.finished_at IS NULL OR j.finished_at + make_interval(secs => :every_s) <= now()
-            OR j.look_again_at <= now()) IS NOT FALSE
+            OR coalesce(j.look_again_at <= now(), false))
     FROM (SELECT) AS one LEFT JOIN job_runs AS j ON j.job = :job
     """
 )
