@@ -138,7 +138,7 @@ def run_fuzz(order: Order) -> Outcome:
 
 def _left_out(order: Order) -> list[Check]:
     tags = scope.left_out(order.needs_target())
-    why = "needs DATABASE_URL, as its owner: API keys and a pool"
+    why = "needs DATABASE_URL (the owner's) and NEXMDM_PROVIDER_CONTROL_URL"
     return [Check(f"fuzz/{tag}", "its operations were tested", Status.DISABLED, why) for tag in tags]
 
 

@@ -65,6 +65,11 @@ _BROKER = {
     "retrySandboxDeletion": Call("pool", "POST", "/v1/admin/sandboxes/{undeletable_id}/retry-deletion"),
     "getSandboxStats": Call("pool", "GET", "/v1/admin/stats"),
     "getSandboxUsage": Call("pool", "GET", "/v1/admin/usage?from=2026-11-01&to=2026-11-30"),
+    "syncSandboxes": Call("pool", "POST", "/v1/admin/sync"),
+    "cleanUpSandboxes": Call("pool", "POST", "/v1/admin/cleanup"),
+    "expireAllocations": Call("pool", "POST", "/v1/admin/auto-expire"),
+    "deleteStaleSandboxes": Call("pool", "POST", "/v1/admin/auto-delete-stale"),
+    "bulkDeleteSandboxes": Call("pool", "POST", "/v1/admin/bulk-delete?status=stale"),
 }
 BROKERS = frozenset(call.caller for call in _BROKER.values())
 CALLS = {
@@ -94,6 +99,7 @@ CALLS = {
     "getDocs": Call("open", "GET", "/docs"),
     **({} if given_target() else _BROKER),
 }
+OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}  # without one, who is let in is told so by a 503
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
 
 

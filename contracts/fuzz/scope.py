@@ -1,4 +1,4 @@
-"""What of openapi.yaml a run fuzzes: the sandbox broker only where its database takes API keys and a pool from us."""
+"""What of openapi.yaml a run fuzzes: the sandbox broker only where database and provider are ours to fill."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SANDBOXES: Final = ("allocations", "sandbox-pool")  # tags
 
 def left_out(target: Target) -> tuple[str, ...]:
     """The tags that this target cannot be asked for."""
-    return () if target.database_url else SANDBOXES
+    return () if target.database_url and target.provider_control_url else SANDBOXES
 
 
 def document(target: Target) -> Document:

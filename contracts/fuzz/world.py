@@ -1,6 +1,7 @@
 """What a valid request needs to exist first: devices, tokens, dispatches, builds; made on demand over HTTP.
 
-API keys and free sandboxes no request makes: they are written into the database, as its owner. It judges no answer of
+API keys no request makes: they are written into the database, as its owner; so are free sandboxes, which the fake
+provider of the target lists, so that a sync finds nothing amiss. It judges no answer of
 the service under test: where it cannot make what it should it raises WorldBroken, and the run is inconclusive. It
 deletes nothing.
 """
@@ -19,17 +20,18 @@ import psycopg
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.http.transport import HttpxTransport
+from harness.provider.server import ProviderControl
 from harness.settings import SECRETS, Target
 
 POOL_PREFIX: Final = "contract-"
 PACKAGE_NAME: Final = "com.example.app"
 _TOKEN_USES: Final = 1000
-_STOCK: Final = 5000  # free sandboxes at a time
+_STOCK: Final = 300  # free sandboxes that are added at a time: each sync reads them all
 _KEY: Final = "insert into api_keys (name, role, key_hash) values (%s, %s, %s)"
 _FREE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
-    select id, 'identity/accounts/' || gen_random_uuid(), 'name of ' || id, 'available', now()
-    from generate_series(%s::int, %s) as number, concat(%s::text, number) as id
+    select *, 'available', now() from unnest(%s::text[], %s::text[], %s::text[])
+    on conflict do nothing
 """
 _UNDELETABLE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status) values (%s, %s, 'undeletable', 'deletion_failed')
@@ -59,7 +61,8 @@ class World:
         self.tag = secrets.token_hex(4)
         self._count = itertools.count(1)
         self._database_url = target.database_url
-        self._stocked = self._taken = 0
+        self._provider = ProviderControl(target.provider_control_url) if target.provider_control_url else None
+        self._left = 0  # of the free sandboxes
 
     def close(self) -> None:
         self._transport.close()
@@ -106,10 +109,15 @@ class World:
 
     def stock(self) -> None:
         """One more sandbox will be taken: see that there is one."""
-        self._taken += 1
-        if self._taken > self._stocked:
-            self._write(_FREE, self._stocked + 1, self._stocked + _STOCK, f"{POOL_PREFIX}{self.tag}-")
-            self._stocked += _STOCK
+        self._left -= 1
+        if self._left < 0:
+            if self._provider is None:
+                raise WorldBroken("NEXMDM_PROVIDER_CONTROL_URL: not given")
+            # Listed first: a sync that makes them itself has done our work, one that misses them would undo it.
+            accounts = self._provider.add(_STOCK)
+            columns = [[str(account[name]) for account in accounts] for name in ("csp_id", "id", "name")]
+            self._write(_FREE, *columns)
+            self._left = _STOCK - 1
 
     def sandbox(self, key: str, track: dict[str, str]) -> str:
         """The id of the sandbox that the track gets; track: the header that names it."""

@@ -1,24 +1,34 @@
-"""Which operations a target is asked for: without a database that takes keys and a pool, none of the sandbox broker."""
+"""Which operations a target is asked for: of the sandbox broker none, unless keys and a pool can be made for it."""
+
+from dataclasses import replace
+
+import pytest
 
 from contracts.fuzz import runner, scope
 from harness.http.openapi import Document
 from harness.settings import Target
 
-WITHOUT = Target("http://127.0.0.1:1", "k" * 16, "s" * 16)
-WITH = Target("http://127.0.0.1:1", "k" * 16, "s" * 16, "postgresql://owner@127.0.0.1/x")
+WITH = Target(
+    "http://127.0.0.1:1",
+    "k" * 16,
+    "s" * 16,
+    "postgresql://owner@127.0.0.1/x",
+    provider_control_url="http://127.0.0.1:2",
+)
 
 
-def test_a_target_with_a_database_is_asked_for_everything() -> None:
+def test_a_target_with_both_is_asked_for_everything() -> None:
     assert list(scope.document(WITH).operations()) == list(Document.read().operations())
     assert runner.parts_for(WITH) == runner.PARTS
 
 
-def test_without_one_the_broker_is_left_out() -> None:
+@pytest.mark.parametrize("target", [replace(WITH, database_url=None), replace(WITH, provider_control_url=None)])
+def test_without_one_the_broker_is_left_out(target: Target) -> None:
     of_the_broker = {one.id for one in Document.read().operations() if one.definition["tags"][0] in scope.SANDBOXES}
-    asked = {one.id for one in scope.document(WITHOUT).operations()}
+    asked = {one.id for one in scope.document(target).operations()}
     assert "allocateSandbox" in of_the_broker
     assert asked == {one.id for one in Document.read().operations()} - of_the_broker
-    parts = runner.parts_for(WITHOUT)
+    parts = runner.parts_for(target)
     assert parts.keys() == runner.PARTS.keys() - {runner.OF_SANDBOXES}
     for name, options in parts.items():
         spared = {options[at + 1] for at, word in enumerate(options) if word == "--exclude-tag"}
