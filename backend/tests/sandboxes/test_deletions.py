@@ -229,6 +229,44 @@ async def test_an_answer_outlives_an_outage_of_the_database(
     assert len(provider.requests) == 1
 
 
+async def test_an_outage_that_outlasts_the_lease_ends_the_run(
+    run: Run, provider: FakeProvider, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await due(connection, 1)
+
+    async def commit(db: Database, statement: Any, **parameters: Any) -> Any:
+        if statement is deletions._DELETED:
+            raise OSError("away")
+        return await job.commit(db, statement, **parameters)
+
+    clock = iter([0.0] * 5)  # four claims and a call; then the lease is over
+    monkeypatch.setattr(deletions, "monotonic", lambda: next(clock, 60.1))
+    monkeypatch.setattr(deletions, "commit", commit)
+    with pytest.raises(OSError, match="away"):
+        await run()
+    assert (await row(connection))["status"] == "deleting"
+
+
+async def test_the_outage_of_one_call_leaves_the_others_their_answers(
+    run: Run, provider: FakeProvider, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await due(connection, 1)
+    fails = [OSError("away")]
+
+    async def commit(db: Database, statement: Any, **parameters: Any) -> Any:
+        if statement is deletions._CLAIM and provider.requests and fails:
+            raise fails.pop()
+        return await job.commit(db, statement, **parameters)
+
+    provider.wait_s = 0.2
+    monkeypatch.setattr(deletions, "commit", commit)
+    running = asyncio.create_task(run())
+    await provider.called(1)
+    with pytest.raises(OSError, match="away"):
+        await running
+    assert (await row(connection))["status"] == "deleted"
+
+
 async def test_while_the_circuit_is_open_nothing_is_claimed(
     run: Run, provider: FakeProvider, connection: asyncpg.Connection[Any]
 ) -> None:

@@ -115,11 +115,18 @@ class Cleanup:
                     await breaker.give_back(self._db, probe)
                     break
                 await self._delete(claimed, probe)
-            else:
-                workers = [self._work() for _ in range(self._settings.deletion_concurrency)]
-                if not any(await asyncio.gather(*workers)):
-                    break
+            elif not await self._work_at_once():
+                break
         return Report({outcome: self._done[outcome] for outcome in DELETIONS})
+
+    async def _work_at_once(self) -> int:
+        """As many calls at once as the settings allow; gives how many there were."""
+        workers = [self._work() for _ in range(self._settings.deletion_concurrency)]
+        ended = await asyncio.gather(*workers, return_exceptions=True)  # each records what it was answered
+        for end in ended:
+            if isinstance(end, BaseException):
+                raise end
+        return sum(calls for calls in ended if isinstance(calls, int))
 
     async def _work(self) -> int:
         """Claim one, call, record it, and so on: nothing is claimed that is not called at once."""
@@ -143,16 +150,16 @@ class Cleanup:
         started = perf_counter()
         deletion = await self._provider.delete(claimed.external_id)
         latency_ms = round((perf_counter() - started) * 1000, 3)
-        await self._through_outages(lambda: breaker.heard(self._db, settings, deletion.status, probe))
+        await self._through_outages(claimed, lambda: breaker.heard(self._db, settings, deletion.status, probe))
         await self._record(claimed, deletion, latency_ms, is_probe=probe is not None)
 
     async def _record(self, claimed: Claim, deletion: Deletion, latency_ms: float, *, is_probe: bool) -> None:
         delay_s = self._delay_s(claimed, deletion)
         if deletion.outcome == "rate_limited":
-            await self._through_outages(lambda: commit(self._db, _PAUSE, pause_s=delay_s))
+            await self._through_outages(claimed, lambda: commit(self._db, _PAUSE, pause_s=delay_s))
         named = {"sandbox_id": claimed.sandbox_id, "lease_id": claimed.lease_id}
         if deletion.outcome == "gone":
-            rows = await self._through_outages(lambda: commit(self._db, _DELETED, **named))
+            rows = await self._through_outages(claimed, lambda: commit(self._db, _DELETED, **named))
         else:
             failed = {
                 "counts": int(deletion.outcome == "failed" and not is_probe),
@@ -160,7 +167,7 @@ class Cleanup:
                 "delay_s": delay_s,
                 "reason": deletion.reason,
             }
-            rows = await self._through_outages(lambda: commit(self._db, _NOT_DELETED, **named, **failed))
+            rows = await self._through_outages(claimed, lambda: commit(self._db, _NOT_DELETED, **named, **failed))
         if not rows:
             self._count("lost")
             return
@@ -191,13 +198,18 @@ class Cleanup:
         self._done[outcome] += 1
         metrics.deletions.labels(outcome).inc()
 
-    async def _through_outages(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Try until the database is there: what the provider has answered must be recorded, not lost."""
+    async def _through_outages(self, claimed: Claim, work: Callable[[], Awaitable[T]]) -> T:
+        """Try until the database is there: what the provider has answered must be recorded, not lost.
+
+        Once the lease has run out the outage is raised: another may have the row by then.
+        """
         while True:
             try:
                 return await work()
-            except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
+            except Exception as error:
                 report_outage(error)
+                if monotonic() - claimed.since > self._settings.deletion_lease_s:
+                    raise
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
 
 

@@ -94,7 +94,8 @@ async def _keep_running(job: Job, db: Database, settings: Settings, stop: asynci
         provider = None
         if job.calls_provider:
             if mine.provider_url is None:
-                emit(DEPENDENCY_AWAY, "warning", dependency="provider", error="not configured")
+                if job is SYNC:  # once is enough
+                    emit(DEPENDENCY_AWAY, "warning", dependency="provider", error="not configured")
                 return
             provider = await stack.enter_async_context(aclosing(Provider(mine)))
         while not stop.is_set():
@@ -119,6 +120,7 @@ async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
             await asyncio.wait({task})
     finally:
         stopping.cancel()
+        task.cancel()
     if not task.cancelled():
         task.result()
 

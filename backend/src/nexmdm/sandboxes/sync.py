@@ -38,6 +38,7 @@ _LISTED: Final = (
     "unnest(CAST(:ids AS text[]), CAST(:external_ids AS text[]), CAST(:names AS text[])) "
     "AS l (sandbox_id, external_id, name)"
 )
+_LISTED_IDS: Final = "unnest(CAST(:ids AS text[])) AS l (sandbox_id)"
 _DIFFERENCES: Final = text(
     f"""
     SELECT l.sandbox_id, l.external_id, l.name, CASE
@@ -57,13 +58,13 @@ _MISSING: Final = text(
     f"""
     SELECT s.sandbox_id FROM sandboxes AS s
     WHERE s.status = 'available' AND s.made_available_at < :started_at
-        AND NOT EXISTS (SELECT FROM {_LISTED} WHERE l.sandbox_id = s.sandbox_id)
+        AND NOT EXISTS (SELECT FROM {_LISTED_IDS} WHERE l.sandbox_id = s.sandbox_id)
     ORDER BY s.sandbox_id
     """  # noqa: S608 - composed of the constants above
 )
 _STILL_LISTED: Final = text(
     f"""
-    SELECT count(*) FROM sandboxes AS s JOIN {_LISTED} ON l.sandbox_id = s.sandbox_id
+    SELECT count(*) FROM sandboxes AS s JOIN {_LISTED_IDS} ON l.sandbox_id = s.sandbox_id
     WHERE s.status = 'deleted' AND s.deleted_at < :started_at
     """  # noqa: S608 - composed of the constants above
 )
@@ -176,9 +177,10 @@ async def _apply(run: _Run, accounts: Accounts, *, force: bool) -> None:
     differing = await commit(run.db, _DIFFERENCES, **listed)
     by_change = {change: [row for row in differing if row.change == change] for change in SYNC_CHANGES}
     skipped = accounts.skipped + len(by_change["skipped"])
-    missing = [row[0] for row in await commit(run.db, _MISSING, started_at=run.started_at, **listed)]
+    since = {"ids": listed["ids"], "started_at": run.started_at}
+    missing = [row.sandbox_id for row in await commit(run.db, _MISSING, **since)]
     run.counts.update(synced=len(accounts.listed) - len(by_change["skipped"]), skipped=skipped)
-    run.counts["still_listed"] = await count(run.db, _STILL_LISTED, started_at=run.started_at, **listed)
+    run.counts["still_listed"] = await count(run.db, _STILL_LISTED, **since)
     to_mark = missing if skipped == 0 else []
     if not force:
         await _judge(run, accounts, len(to_mark), len(by_change["revived"]))
