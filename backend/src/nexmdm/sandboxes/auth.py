@@ -93,7 +93,11 @@ async def _count(request: Request, track: Track, *, key: str | None = None) -> N
     limit = broker(request).track_limit
     alone = limit.alone(track.track_id)
     if not alone and key is not None:
-        await check_key(request, key, TRACK, TRACK_REQUIRED)
+        try:
+            await check_key(request, key, TRACK, TRACK_REQUIRED)
+        except Problem:
+            limit.take_back(track.track_id)
+            raise
     request.scope[ANSWER_HEADERS] = limit.headers(track.track_id)
     if not alone:
         await limit.shared(track.track_id)

@@ -1,0 +1,93 @@
+"""The rate limit of a track, over all workers: 200 at once, 50 a second; a wrong key uses none of it."""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from acceptance.sandboxes.pool import Pool, Student
+from acceptance.suite.case import case
+from acceptance.system.match import accepted, refused
+from acceptance.system.system import FreshBackend, System
+from acceptance.system.web_workers import race
+from harness.http.client import Answer
+from harness.waiting import eventually
+
+ALONE = 10  # hits of a track that a process counts for itself in each second
+COUNTED = "select coalesce(sum(hits), 0) from rate_limits where rule = 'track' and subject = %s"
+WINDOW = "select extract(epoch from now()) % 4 < 0.5"
+
+
+@case("track-limit/001", "getCurrentAllocation 429")
+def test_four_hundred_at_once_through_two_workers(two_workers: System) -> None:
+    """Of 400 requests of a track at once through two workers 200 to 220 pass, and others do not notice (003)."""
+    pool = Pool(two_workers)
+    pool.clear()
+    student, other = pool.students(2)
+    eventually(lambda: two_workers.db.value(WINDOW), within_s=5.0)
+    began = time.time()
+    crowd = race(two_workers, [lambda: [student.current() for _ in range(10)]] * 40)
+    seconds = math.floor(time.time()) - math.floor(began) + 1
+    answers = [answer for answers in crowd for answer in answers]
+    count = Counter(answer.status for answer in answers)
+    assert count.keys() == {404, 429}
+    # The processes count by their own seconds; and the window of 4 s slides on.
+    assert 200 <= count[404] <= 200 + 2 * ALONE * (seconds + 1), (count, seconds)
+    assert two_workers.db.value(COUNTED, student.track_id) <= 200
+    refusals = [answer for answer in answers if answer.status == 429]
+    for answer in refusals:
+        refused(answer, 429, "rate_limited")
+        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["x-ratelimit-limit"] == "200"
+        assert 0 <= int(answer.headers["x-ratelimit-remaining"]) < 200
+    two_workers.logs.expect(refusals[0], "sec.token.ratelimit", rule="track", level="WARNING")
+    refused(other.current(), 404, "no_allocation")
+
+
+@case("track-limit/002", "allocateSandbox 429", "releaseSandbox 429", "extendSandbox 429", "getSandbox 429")
+def test_every_operation_of_a_track_is_limited(fresh_backend: FreshBackend) -> None:
+    """Beyond its limit each request of a track is 429 and changes nothing, whatever it asks for (003: rate limit)."""
+    system: System = fresh_backend(env={"NEXMDM_LIMIT_TRACK": "3/3600"})
+    pool = Pool(system)
+    pool.seed(2)
+    student, other = pool.students(2)
+    allocated = student.allocate()
+    given = accepted(allocated, 201)["sandbox_id"]
+    assert (allocated.headers["x-ratelimit-limit"], allocated.headers["x-ratelimit-remaining"]) == ("3", "2")
+    while student.current().status != 429:
+        pass  # the shared count is used up
+    # The first hits of each second cost no statement. One has just begun when such a hit passes.
+    eventually(lambda: student.current().status == 200, within_s=3.0)
+    for _ in range(2):
+        accepted(student.current())
+    with system.unchanged(), system.metrics.moves({'nexmdm_rate_limited_total{rule="track"}': 5}):
+        answers = [
+            student.allocate(),
+            student.current(),
+            student.look(given),
+            student.extend(given),
+            student.release(given),
+        ]
+    for answer in answers:
+        refused(answer, 429, "rate_limited")
+        system.logs.expect(answer, "sec.token.ratelimit", rule="track")
+    accepted(other.allocate(), 201)
+
+
+@case("track-limit/003", "allocateSandbox 401")
+@pytest.mark.parametrize("ask", [Student.allocate, Student.current], ids=["allocate", "current"])
+def test_who_is_not_let_in_uses_nothing_up(ask: Callable[[Student], Answer], system: System, pool: Pool) -> None:
+    """A wrong key uses nothing up of the limit of the track that it names (003: authentication first)."""
+    pool.seed()
+    student = pool.student()
+    stranger = Student(system, "nxk_" + "A" * 43, student.track_id)
+    for _ in range(30):
+        answer = ask(stranger)
+        refused(answer, 401, "token_invalid")
+        assert "x-ratelimit-limit" not in answer.headers
+    answer = ask(student)
+    assert answer.status in (201, 404)
+    assert answer.headers["x-ratelimit-remaining"] == "199"
+    assert system.db.value(COUNTED, student.track_id) == 0
