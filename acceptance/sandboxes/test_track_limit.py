@@ -21,28 +21,28 @@ WINDOW = "select extract(epoch from now()) % 4 < 0.5"
 
 
 @case("track-limit/001", "getCurrentAllocation 429")
-def test_four_hundred_at_once_through_two_workers(two_workers: System) -> None:
+def test_four_hundred_at_once_through_two_workers(fresh_backend: FreshBackend) -> None:
     """Of 400 requests of a track at once through two workers 200 to 220 pass, and others do not notice (003)."""
-    pool = Pool(two_workers)
-    pool.clear()
-    student, other = pool.students(2)
-    eventually(lambda: two_workers.db.value(WINDOW), within_s=5.0)
+    system: System = fresh_backend(workers=2, env={"NEXMDM_LIMIT_TRACK": "200/4"})
+    student, other = Pool(system).students(2)
+    eventually(lambda: system.db.value(WINDOW), within_s=5.0)
     began = time.time()
-    crowd = race(two_workers, [lambda: [student.current() for _ in range(10)]] * 40)
-    seconds = math.floor(time.time()) - math.floor(began) + 1
+    crowd = race(system, [lambda: [student.current() for _ in range(10)]] * 40)
+    took_s = time.time() - began
     answers = [answer for answers in crowd for answer in answers]
     count = Counter(answer.status for answer in answers)
     assert count.keys() == {404, 429}
-    # The processes count by their own seconds; and the window of 4 s slides on.
-    assert 200 <= count[404] <= 200 + 2 * ALONE * (seconds + 1), (count, seconds)
-    assert two_workers.db.value(COUNTED, student.track_id) <= 200
+    # Each process has ten of its own in each second; and where the window of 4 s has turned, it has room again.
+    most = 200 + 2 * ALONE * (math.floor(took_s) + 2) + (50 * took_s if took_s > 3.4 else 0)
+    assert 200 <= count[404] <= most, (count, took_s)
+    assert system.db.value(COUNTED, student.track_id) <= 200
     refusals = [answer for answer in answers if answer.status == 429]
     for answer in refusals:
         refused(answer, 429, "rate_limited")
         assert answer.headers["retry-after"] == "2"
         assert answer.headers["x-ratelimit-limit"] == "200"
         assert 0 <= int(answer.headers["x-ratelimit-remaining"]) < 200
-    two_workers.logs.expect(refusals[0], "sec.token.ratelimit", rule="track", level="WARNING")
+    system.logs.expect(refusals[0], "sec.token.ratelimit", rule="track", level="WARNING")
     refused(other.current(), 404, "no_allocation")
 
 
@@ -89,5 +89,5 @@ def test_who_is_not_let_in_uses_nothing_up(ask: Callable[[Student], Answer], sys
         assert "x-ratelimit-limit" not in answer.headers
     answer = ask(student)
     assert answer.status in (201, 404)
-    assert answer.headers["x-ratelimit-remaining"] == "199"
+    assert int(answer.headers["x-ratelimit-remaining"]) == int(answer.headers["x-ratelimit-limit"]) - 1
     assert system.db.value(COUNTED, student.track_id) == 0

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 # What moves without a request: the rate limiter counts refusals on purpose, the scheduler notes its own runs.
-NOT_DIGESTED = ("rate_limits", "scheduled_jobs")
+NOT_DIGESTED = ("job_runs", "rate_limits", "scheduled_jobs")
 
 
 class Database:
