@@ -192,5 +192,6 @@ class Stack:
                 "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
                 "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",
                 "NEXMDM_DISPATCH_BACKOFF_CAP_S": "1",
+                "NEXMDM_STATS_EVERY_S": "0",  # each answer is of its own moment
             }
         )

@@ -1,0 +1,186 @@
+"""What the admin reads of the pool as a whole: how many sandboxes are in each state, and what labs have used."""
+
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from acceptance.sandboxes.pool import Pool
+from acceptance.sandboxes.test_pool import STATUSES
+from acceptance.suite.case import case
+from acceptance.system.concurrency import at_once
+from acceptance.system.locks import unfinished
+from acceptance.system.match import accepted, pointers, refused
+from acceptance.system.system import FreshBackend, System, Unchanged
+from harness.http.client import Answer
+
+STATS, USAGE = "/v1/admin/stats", "/v1/admin/usage"
+_PLANT = """
+    insert into allocations (sandbox_id, track_id, track_name, duration_s, allocated_at, expires_at, grace_until,
+        deadline, ended_at, end_reason, revoke_reason)
+    select %(id)s, %(id)s, %(lab)s, 14400, t, t + interval '1 h', now() + interval '1 h', t + interval '1 h',
+        t + %(hours)s * interval '1 h', %(ended)s, case when %(ended)s = 'revoked' then 'a case' end
+    from cast(%(at)s as timestamptz) as t
+"""
+
+
+def counted(pool: Pool) -> dict[str, int]:
+    rows = pool.system.db.rows("select status, count(*) as number from sandboxes group by status")
+    return dict.fromkeys(STATUSES, 0) | {row["status"]: row["number"] for row in rows}
+
+
+@case("stats/001", "getSandboxStats 200")
+def test_stats_are_what_is_stored(pool: Pool) -> None:
+    """Each state is counted; total leaves out the deleted; labs are those of live allocations (003: admin stats)."""
+    ids = pool.seed(8)
+    for sandbox_id, status in zip(ids, ("stale", "deleting", "deletion_failed", "deleted"), strict=False):
+        pool.put(sandbox_id, status)
+    lab = f"lab-{uuid.uuid4().hex}"
+    students = [pool.student(lab=name) for name in (lab, lab, None)]
+    given = [student.has()["sandbox_id"] for student in students]
+    accepted(students[0].release(given[0]))
+    answer = pool.admin("GET", STATS)
+    stats, stored = accepted(answer), counted(pool)
+    assert {status: stats[status] for status in STATUSES} == stored
+    assert min(stored.values()) >= 1
+    assert stats["total"] == sum(stored.values()) - stored["deleted"]
+    labs = {item["track_name"]: item["allocated"] for item in stats["by_track_name"]}
+    rows = pool.system.db.rows("select track_name, count(*) as n from allocations where ended_at is null group by 1")
+    assert labs == {row["track_name"]: row["n"] for row in rows}
+    assert labs[lab] == 1
+    sizes = [item["allocated"] for item in stats["by_track_name"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert abs(stats["as_of"] - pool.system.db.value("select extract(epoch from now())::bigint")) <= 2
+    pool.system.logs.expect(answer, "http.request", status=200)
+
+
+@case("stats/002", "getSandboxStats 200")
+def test_stats_follow_the_pool(pool: Pool) -> None:
+    """An allocation and a release are in the next answer: none is older than the setting (issue 13)."""
+
+    def moved() -> tuple[int, int, int]:
+        stats = accepted(pool.admin("GET", STATS))
+        return stats["available"], stats["allocated"], stats["pending_deletion"]
+
+    pool.seed(2)
+    free, given, over = moved()
+    student = pool.student()
+    sandbox_id = student.has()["sandbox_id"]
+    assert moved() == (free - 1, given + 1, over)
+    accepted(student.release(sandbox_id))
+    assert moved() == (free - 1, given, over + 1)
+
+
+@case("stats/003", "getSandboxStats 200")
+def test_a_crowd_of_dashboards_is_one_count(fresh_backend: FreshBackend) -> None:
+    """Those who ask at once share one count: a slow one holds one connection, and others are served (issue 13)."""
+    env = {"NEXMDM_STATS_EVERY_S": "60", "NEXMDM_DB_POOL_SIZE": "2"}
+    system: System = fresh_backend(env=env)
+    pool = Pool(system)
+    pool.seed(3)
+    assert pool.admin_key
+    with ThreadPoolExecutor(1) as threads:
+        with unfinished(system, "lock table sandboxes") as wait_for:
+            crowd = threads.submit(at_once, [lambda: pool.admin("GET", STATS)] * 15)
+            wait_for(1)
+            began = time.monotonic()
+            for _ in range(20):
+                accepted(pool.admin("GET", "/v1/devices", params={"limit": 1}))
+            took_s = time.monotonic() - began
+        answers = crowd.result()
+    assert took_s < 3, f"20 requests beside a slow count took {took_s:.1f} s"
+    assert {answer.body for answer in answers} == {answers[0].body}
+    assert accepted(answers[0])["available"] == 3
+    pool.seed()
+    assert pool.admin("GET", STATS).body == answers[0].body, "within the period nobody counts again"
+
+
+def usage(pool: Pool, first: str, last: str) -> Answer:
+    return pool.admin("GET", USAGE, params={"from": first, "to": last})
+
+
+def plant(pool: Pool, lab: str, at: datetime, ended: str | None = None, hours: float | None = None) -> None:
+    """An allocation of this lab that began then, and how it has ended so many hours later."""
+    [sandbox_id] = pool.seed()
+    pool.put(sandbox_id, "allocated" if ended is None else "pending_deletion")
+    pool.write(_PLANT, id=sandbox_id, lab=lab, at=at, ended=ended, hours=hours)
+
+
+@case("usage/001", "getSandboxUsage 200")
+def test_usage_by_lab_and_day(pool: Pool) -> None:
+    """Per lab and day of allocation in UTC: how many, how they ended, the median hours of the ended (issue 13)."""
+    mark = uuid.uuid4().hex
+    one, other = f"aws-{mark}", f"gcp-{mark}"
+    first: datetime = pool.system.db.value("select date_trunc('day', now(), 'utc') - interval '20 days'")
+    second, third = first + timedelta(days=1), first + timedelta(days=2)
+    instant = timedelta(microseconds=1)
+    plant(pool, one, first - instant, "released", 100)
+    plant(pool, one, first, "released", 1)
+    plant(pool, one, first + timedelta(hours=12), "expired", 4.5)
+    plant(pool, one, second - instant, "revoked", 2)
+    plant(pool, one, second - instant)
+    plant(pool, other, second)
+    plant(pool, one, second, "released", 0.5)
+    plant(pool, one, third - instant, "released", 2)
+    plant(pool, one, third, "released", 100)
+    days = [moment.astimezone(UTC).date().isoformat() for moment in (first, second)]
+    answer = usage(pool, *days)
+    nothing = {"live": 0, "released": 0, "expired": 0, "revoked": 0}
+    of_first = {"live": 1, "released": 1, "expired": 1, "revoked": 1}
+    assert [item for item in accepted(answer)["items"] if item["track_name"] in (one, other)] == [
+        {"day": days[0], "track_name": one, "allocations": 4, **of_first, "median_hours": 2.0},
+        {"day": days[1], "track_name": one, "allocations": 2, **nothing, "released": 2, "median_hours": 1.25},
+        {"day": days[1], "track_name": other, "allocations": 1, **nothing, "live": 1, "median_hours": None},
+    ]
+    pool.system.logs.expect(answer, "http.request", status=200)
+
+
+@case("usage/002", "getSandboxUsage 200")
+def test_what_a_track_does_is_used(pool: Pool) -> None:
+    """An allocation and its release are in the usage of their day, under their lab (issue 13)."""
+    pool.seed()
+    student = pool.student(lab=f"lab-{uuid.uuid4().hex}")
+    given = student.has()
+    accepted(student.release(given["sandbox_id"]))
+    day = datetime.fromtimestamp(given["allocated_at"], UTC).date().isoformat()
+    [mine] = [item for item in accepted(usage(pool, day, day))["items"] if item["track_name"] == given["track_name"]]
+    assert (mine["day"], mine["allocations"], mine["released"], mine["median_hours"]) == (day, 1, 1, 0.0)
+
+
+@case("usage/003", "getSandboxUsage 422")
+@pytest.mark.parametrize(
+    "query,pointer",
+    [
+        ("", "/query/from"),
+        ("from=2026-11-01", "/query/to"),
+        ("to=2026-11-01", "/query/from"),
+        ("from=2026-11-02&to=2026-11-01", "/query/to"),
+        ("from=2026-01-01&to=2026-04-01", "/query/to"),
+        ("from=0001-01-01&to=9999-12-31", "/query/to"),
+        ("from=2026-02-29&to=2026-03-01", "/query/from"),
+        ("from=0000-01-01&to=2026-01-01", "/query/from"),
+        ("from=2026-11-01&to=2026-11-1", "/query/to"),
+        ("from=20261101&to=2026-11-01", "/query/from"),
+        ("from=2026-W45-1&to=2026-11-01", "/query/from"),
+        ("from=1793491200&to=2026-11-01", "/query/from"),
+        ("from=2026-11-01T00:00:00Z&to=2026-11-01", "/query/from"),
+        ("from=%002026-11-01&to=2026-11-01", "/query/from"),
+        ("from=2026-11-01&to=2026-11-01&to=2026-11-01", "/query/to"),
+    ],
+    ids=lambda value: value[:40] or "nothing",
+)
+def test_days_that_cannot_be_are_refused(query: str, pointer: str, pool: Pool, unchanged: Unchanged) -> None:
+    """Both days are asked for, exist, are in order and at most 90; anything else is a 422 that names it (issue 13)."""
+    with unchanged():
+        answer = pool.admin("GET", f"{USAGE}?{query}")
+    assert pointer in pointers(refused(answer, 422, "validation_error"))
+    pool.system.logs.expect(answer, "http.request", status=422)
+
+
+@case("usage/004", "getSandboxUsage 200")
+def test_ninety_days_and_the_ends_of_the_calendar(pool: Pool) -> None:
+    """Ninety days are answered, and so are the first and the last day that there is (issue 13)."""
+    for first, last in (("2026-01-01", "2026-03-31"), ("0001-01-01", "0001-01-01"), ("9999-12-31", "9999-12-31")):
+        assert accepted(usage(pool, first, last))["items"] is not None
