@@ -170,7 +170,7 @@ def test_only_a_key_of_an_admin_opens_the_pool(
     api_keys.revoke(system, over.name)
     cells: dict[str, tuple[int, str]] = {
         "": (401, "token_missing"),
-        "Basic YTpi": (401, "token_missing"),
+        "Basic YTpi": (401, "token_invalid"),
         f"Bearer nxk_{'A' * 43}": (401, "token_invalid"),
         f"Bearer {pool.admin_key}A": (401, "token_invalid"),
         f"Bearer {elsewhere.secret}": (401, "token_invalid"),
@@ -204,6 +204,7 @@ def test_each_line_of_an_admins_request_names_the_key(pool: Pool, system: System
         answers.append(system.api.bearer(key.secret, method, about, json=body))
     for answer in answers:
         accepted(answer)
+        system.logs.expect(answer, "http.request")  # the last of its lines
         lines = [line for line in system.logs.since() if line["request_id"] == answer.request_id]
         assert {line.get("subject") for line in lines} == {f"key:{key.name}"}, lines
     events = {line["event"] for line in system.logs.since() if line.get("subject") == f"key:{key.name}"}

@@ -1,5 +1,6 @@
 """What an admin decides about one sandbox: to take it from its track, and to try its failed deletion again."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from acceptance.suite.case import case
 from acceptance.system.match import accepted, pointers, refused
 from acceptance.system.system import Unchanged
 from harness.http.client import Answer
+
+A_SECOND = timedelta(seconds=1)
 
 
 def in_state(pool: Pool, status: str) -> str:
@@ -48,7 +51,7 @@ def test_a_revoked_sandbox_is_the_tracks_no_longer(pool: Pool, unchanged: Unchan
     seen = accepted(answer)
     row, ledger = pool.row(sandbox_id), pool.ledger(sandbox_id)
     assert (row["status"], ledger["end_reason"], ledger["revoke_reason"]) == ("pending_deletion", "revoked", "x" * 500)
-    assert before["status_since"] < row["status_since"] <= row["next_attempt_at"]
+    assert before["status_since"] < row["status_since"] <= row["next_attempt_at"] < row["status_since"] + A_SECOND
     assert ledger["ended_at"] >= ledger["allocated_at"]
     assert ledger["ended_at"].microsecond == 0
     assert {name: seen[name] for name in ("status", "track_id", "track_name", "end_reason", "revoke_reason")} == {
@@ -85,6 +88,8 @@ def test_only_an_allocation_is_revoked(status: str, pool: Pool, unchanged: Uncha
         problem = refused(answer, 409, "not_allocated")
     assert problem["detail"] == f"The sandbox is {status}."
     assert not pool.system.logs.of(answer, "sandboxes.revoked")
+    tried = {"sandbox_id": sandbox_id, "rows": 0}
+    pool.system.logs.expect(answer, "db_operation", operation="update", entity="allocations", keys=tried)
 
 
 @case("revoke/003", "revokeSandbox 409")
@@ -162,7 +167,7 @@ def test_a_failed_deletion_gets_all_its_attempts_again(pool: Pool) -> None:
     answer = retry(pool, sandbox_id)
     seen, row = accepted(answer), pool.row(sandbox_id)
     assert (row["status"], row["delete_attempts"], row["last_error"]) == ("pending_deletion", 0, "500")
-    assert before["status_since"] < row["status_since"] <= row["next_attempt_at"]
+    assert before["status_since"] < row["status_since"] <= row["next_attempt_at"] < row["status_since"] + A_SECOND
     assert (seen["status"], seen["delete_attempts"]) == ("pending_deletion", 0)
     assert seen["next_attempt_at"] == seconds(row["next_attempt_at"])
     pool.system.logs.expect(answer, "sandboxes.deletion_retried", level="INFO", sandbox_id=sandbox_id)
@@ -181,3 +186,5 @@ def test_only_a_failed_deletion_is_tried_again(status: str, pool: Pool, unchange
         problem = refused(answer, 409, "not_deletion_failed")
     assert problem["detail"] == f"The sandbox is {status}."
     assert not pool.system.logs.of(answer, "sandboxes.deletion_retried")
+    tried = {"sandbox_id": sandbox_id, "rows": 0}
+    pool.system.logs.expect(answer, "db_operation", operation="update", entity="sandboxes", keys=tried)

@@ -129,7 +129,7 @@ def test_extensions_before_revocations(pool: Pool) -> None:
 @case("revoke/011", "revokeSandbox 200", "revokeSandbox 409", "allocateSandbox 201")
 @pytest.mark.parametrize("first", ["revocations", "allocations"])
 def test_revocations_and_the_tracks_next_allocation(first: str, pool: Pool) -> None:
-    """Past its grace an allocation is ended once, by admin or track, and the track gets one other sandbox (issue 13)."""
+    """Past its grace an allocation is ended once, by admin or track, and the track gets another (issue 13)."""
     pool.seed()
     student = pool.student()
     sandbox_id = student.has()["sandbox_id"]
