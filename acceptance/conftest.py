@@ -301,8 +301,12 @@ def reader_role() -> str:
 
 @pytest.fixture(scope="session")
 def two_workers(stacks: Stacks) -> System:
-    """A system whose backend has two web processes, shared like `system`."""
-    return stacks.fresh(workers=2)
+    """A system whose backend has two web processes and a provider of sandboxes, shared like `system`.
+
+    The jobs of its pool run once, at the start; the provider is given up after a second.
+    """
+    days = {f"NEXMDM_{job}_EVERY_S": "86400" for job in ("SYNC", "CLEANUP", "EXPIRY", "STALE")}
+    return stacks.fresh(workers=2, env=days | {"NEXMDM_PROVIDER_TIMEOUT_S": "1"}, provider=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 Writes rows only to bring about what a case begins with, with the owner's URL.
 """
 
+import json
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -45,6 +46,12 @@ _END = """
     update sandboxes as s set status = 'pending_deletion', status_since = now(), next_attempt_at = now()
     from ended where s.sandbox_id = ended.sandbox_id
 """
+
+
+def listing(document: Any) -> dict[str, Any]:
+    """A scripted list of the provider: JSON as it stands there, or the results."""
+    body = {"results": document} if isinstance(document, list) else document
+    return {"body": json.dumps(body).encode(), "content_type": "application/json"}
 
 
 class Student:
@@ -117,9 +124,36 @@ class Pool:
         """A request of the admin."""
         return self.system.api.bearer(self.admin_key, method, path, **request)
 
+    def sync(self, **params: Any) -> Answer:
+        """Bring the pool in line with the provider's list; force=True: also where that is implausible."""
+        return self.admin("POST", "/v1/admin/sync", params={name: str(value).lower() for name, value in params.items()})
+
+    def cleanup(self) -> Answer:
+        """Delete at the provider what is due."""
+        return self.admin("POST", "/v1/admin/cleanup")
+
+    def expire(self) -> Answer:
+        """End what is past its grace."""
+        return self.admin("POST", "/v1/admin/auto-expire")
+
+    def remove_stale(self, **params: Any) -> Answer:
+        """Remove what has been stale for grace_period_hours."""
+        return self.admin("POST", "/v1/admin/auto-delete-stale", params=params)
+
+    def bulk_delete(self, **params: Any) -> Answer:
+        """Remove everything of a status."""
+        return self.admin("POST", "/v1/admin/bulk-delete", params=params)
+
     def clear(self) -> None:
         """Leave nothing that could be given out: what was never given goes, as if it had never been."""
         self.write("delete from sandboxes where first_allocated_at is null")
+
+    def wipe(self) -> None:
+        """Leave no row of the broker; the circuit breaker is closed and has counted nothing."""
+        self.write("delete from allocations")
+        self.write("delete from sandboxes")
+        self.write("delete from sync_runs")
+        self.write("update breaker set failures = 0, open_until = null, paused_until = null")
 
     def seed(self, count: int = 1) -> list[str]:
         """Add sandboxes that may be given out; their ids."""
@@ -160,6 +194,17 @@ class Pool:
         with as_owner(self.system) as owner:
             owner.execute(statement.encode(), values)
 
+    def released(self, accounts: Iterable[dict[str, Any]]) -> list[str]:
+        """Sandboxes that the provider lists, that a track has had and has given back; their ids."""
+        ids = self.seed_listed(accounts)
+        for student in self.students(len(ids)):
+            accepted(student.release(student.has()["sandbox_id"]))
+        return ids
+
+    def due(self) -> None:
+        """Let every deletion that waits for its next attempt be due."""
+        self.write("update sandboxes set next_attempt_at = now() where status = 'pending_deletion'")
+
     def row(self, sandbox_id: str) -> dict[str, Any]:
         """The sandbox as it is stored."""
         return self.system.db.row("select * from sandboxes where sandbox_id = %s", sandbox_id)
@@ -167,6 +212,10 @@ class Pool:
     def status(self, sandbox_id: str) -> str:
         """Its state."""
         return str(self.row(sandbox_id)["status"])
+
+    def statuses(self) -> dict[str, str]:
+        """The state of each sandbox."""
+        return {row["sandbox_id"]: row["status"] for row in self.system.db.rows("select * from sandboxes")}
 
     def ledger(self, sandbox_id: str) -> dict[str, Any]:
         """Its allocation as it is stored."""

@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-# What moves without a request: the rate limiter counts refusals on purpose, the scheduler notes its own runs.
-NOT_DIGESTED = ("job_runs", "rate_limits", "scheduled_jobs")
+# What moves without a request: the rate limiter counts refusals on purpose, schedules note their own runs.
+NOT_DIGESTED = ("rate_limits", "scheduled_jobs", "job_runs", "sync_runs")
 
 
 class Database:

@@ -1,0 +1,1 @@
+"""What the jobs of the broker do with the provider and with the pool, at an admin's command and by schedule."""
