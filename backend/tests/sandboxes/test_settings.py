@@ -31,6 +31,7 @@ def test_the_minimum_gives_the_documented_defaults() -> None:
         ({"SANDBOX_DURATION_S": "0"}, "NEXMDM_SANDBOX_DURATION_S: Input should be greater than or equal to 1"),
         ({"SANDBOX_GRACE_S": "-1"}, "NEXMDM_SANDBOX_GRACE_S: Input should be greater than or equal to 0"),
         ({"SANDBOX_MAX_DURATION_S": "14399"}, "NEXMDM_SANDBOX_MAX_DURATION_S: is below NEXMDM_SANDBOX_DURATION_S"),
+        ({"DELETION_LEASE_S": "29"}, "NEXMDM_DELETION_LEASE_S: is below NEXMDM_PROVIDER_TIMEOUT_S and 10 s"),
         ({"LIMIT_TRACK": "wrong-value"}, "NEXMDM_LIMIT_TRACK: must be hits/seconds"),
         ({"ALLOCATION_CONNECTIONS": "0"}, "NEXMDM_ALLOCATION_CONNECTIONS: Input should be greater than or equal to 1"),
         ({"DELETION_LEASE_S": "24"}, "NEXMDM_DELETION_LEASE_S: is below NEXMDM_PROVIDER_TIMEOUT_S and 5 s"),

@@ -62,9 +62,10 @@ class SandboxSettings(Settings):
 
     @model_validator(mode="after")
     def _lease_outlasts_a_call(self) -> Self:
-        if self.deletion_lease_s < self.provider_timeout_s + LEASE_MARGIN_S:
+        # Of a lease with the margin and no more nothing would be left by the time the call begins.
+        if self.deletion_lease_s < self.provider_timeout_s + 2 * LEASE_MARGIN_S:
             names = f"{PREFIX}DELETION_LEASE_S: is below {PREFIX}PROVIDER_TIMEOUT_S"
-            raise ValueError(f"{names} and {LEASE_MARGIN_S} s")
+            raise ValueError(f"{names} and {2 * LEASE_MARGIN_S} s")
         return self
 
     @model_validator(mode="after")
