@@ -20,6 +20,7 @@ _ALWAYS = {
     "x-request-id": r".",
     "cache-control": r"no-store|no-cache|private",
     "x-content-type-options": r"^nosniff$",
+    "x-frame-options": r"^DENY$",
     "referrer-policy": r"^no-referrer$",
     "content-security-policy": r"^default-src 'none'(?!.*unsafe-eval).*frame-ancestors 'none'",
 }

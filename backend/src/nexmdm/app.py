@@ -21,6 +21,7 @@ from nexmdm.fleet.service import SERVICE as FLEET
 from nexmdm.http import metrics as http_metrics
 from nexmdm.http.access_log import Telemetry
 from nexmdm.http.admission import Admission
+from nexmdm.http.cross_origin import CrossOriginAnswers
 from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
@@ -146,7 +147,11 @@ def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
     api = create_api(settings)
     find_route = partial(_template, api)
-    return ImpliedHead(Telemetry(Framing(Admission(api, settings.max_in_flight, find_route))), find_route)
+    inner: ASGIApp = Admission(api, settings.max_in_flight, find_route)
+    for service in switched_on(settings):
+        if service.cross_origin is not None and (origins := service.cross_origin.origins(settings)):
+            inner = CrossOriginAnswers(inner, service.cross_origin, origins, partial(_path_of, service))
+    return ImpliedHead(Telemetry(Framing(inner)), find_route)
 
 
 def _template(app: FastAPI, scope: Scope) -> str | None:
@@ -154,6 +159,15 @@ def _template(app: FastAPI, scope: Scope) -> str | None:
     for route in _routes(app):
         if route.matches(scope)[0] is Match.FULL:
             return route.path
+    return None
+
+
+def _path_of(service: Service, scope: Scope) -> str | None:
+    """The template of the request's path, whatever its method, where it is one of the service's."""
+    for router in service.routers:
+        for route in router.routes:
+            if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
+                return route.path
     return None
 
 

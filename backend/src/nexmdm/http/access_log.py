@@ -24,8 +24,9 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 DEFAULT_HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (  # where the route has not set its own
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 ANSWER_HEADERS: Final = "nexmdm.headers"  # of the scope: what the answer has, whatever becomes of the request
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from nexmdm.http.cross_origin import CrossOrigin
 from nexmdm.http.fast_path import Endpoint
 from nexmdm.http.runtime import Runtime
 from nexmdm.kernel.database import Database
@@ -46,6 +47,7 @@ class Service:
         rate_limits, queues: values of the labels of `nexmdm_rate_limited` and `nexmdm_shed`.
         prepare: what retention does first, such as making the partitions of the days to come.
         fast_path: the endpoint that the HTTP fast path serves.
+        cross_origin: what pages of other origins may do.
         database_answers: whether the service has just seen the database answer.
     """
 
@@ -63,4 +65,5 @@ class Service:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     lifespan: Lifespan | None = None
     fast_path: Callable[[Runtime], Endpoint] | None = None
+    cross_origin: CrossOrigin | None = None
     database_answers: Callable[[Runtime], bool] | None = None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from nexmdm.http.cross_origin import CrossOrigin
 from nexmdm.http.service import Service
 from nexmdm.kernel.log import declared as declared_events
 from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
+from nexmdm.kernel.settings import narrow
 from nexmdm.sandboxes import (
     allocations,
     events,
@@ -35,6 +37,28 @@ _RIGHTS: Final = Rights(
     functions=("nexmdm_allocate_sandbox(text, text, text, text, integer, integer, integer)",),
 )
 
+_CROSS_ORIGIN: Final = CrossOrigin(
+    origins=lambda settings: narrow(settings, SandboxSettings).cors_origins,
+    methods=("GET", "POST"),
+    request_headers=(
+        "Authorization",
+        "Content-Type",
+        "X-Track-ID",
+        "X-Instruqt-Sandbox-ID",
+        "X-Instruqt-Track-ID",
+        "Idempotency-Key",
+        "Prefer",
+    ),
+    exposed_headers=(
+        "X-Request-ID",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "Retry-After",
+        "Idempotent-Replay",
+    ),
+    max_age_s=3600,
+)
+
 SERVICE: Final = Service(
     name="sandboxes",
     settings=SandboxSettings,
@@ -47,4 +71,5 @@ SERVICE: Final = Service(
     retention=retention.POLICIES,
     jobs={**schedule.JOBS, "sandboxes_pool": gauges.keep_measuring},
     lifespan=lifespan,
+    cross_origin=_CROSS_ORIGIN,
 )

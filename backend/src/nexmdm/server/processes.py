@@ -215,6 +215,7 @@ def _web(settings: Settings, create_app: CreateApp, listener: socket.socket, on_
             log_config=None,
             access_log=False,
             server_header=False,
+            headers=[("strict-transport-security", f"max-age={settings.hsts_s}")] if settings.hsts_s else [],
             proxy_headers=False,
             timeout_graceful_shutdown=DRAIN_S,
             timeout_keep_alive=KEEP_ALIVE_S,

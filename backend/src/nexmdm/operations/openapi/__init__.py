@@ -20,6 +20,7 @@ from nexmdm.operations.openapi.page import render
 
 router = APIRouter(tags=["operations"])
 
+_ITS_OWN_STYLE: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 _SOURCE: Final = Path(__file__).parents[2] / "openapi.yaml"
 
 
@@ -55,4 +56,5 @@ async def as_json() -> Response:
 @router.get("/docs", operation_id="getDocs", response_class=Response, responses=answers(OVERLOADED))
 async def as_page() -> Response:
     """The contract as a page that needs neither network nor scripts."""
-    return Response((await asyncio.to_thread(contract)).html, media_type="text/html; charset=utf-8")
+    page = (await asyncio.to_thread(contract)).html
+    return Response(page, media_type="text/html; charset=utf-8", headers={"Content-Security-Policy": _ITS_OWN_STYLE})
