@@ -153,7 +153,8 @@ def test_a_page_reads_the_answers_that_it_may(open_to_labs: System, page: Client
         headers = {"Origin": origin, "X-Track-ID": f"track-{origin}"}
         return page.bearer(key, method, path, headers=headers)
 
-    given, none, unknown = ask(LABS, pool.track_key), ask("https://other.example", pool.track_key), ask(LABS, "nobody-s-key")
+    given, none = ask(LABS, pool.track_key), ask("https://other.example", pool.track_key)
+    unknown = ask(LABS, "nobody-s-key")
     accepted(given, 201)
     refused(none, 409, "no_sandboxes_available")
     refused(unknown, 401, "token_invalid")
