@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 
-from nexmdm.app import SERVICES, switched_on
+from nexmdm.app import SERVICES, settings_class, switched_on
 from nexmdm.fleet.settings import FleetSettings
 from nexmdm.http import events as http_events
 from nexmdm.http import problems as http_problems
@@ -69,3 +71,9 @@ def test_a_name_of_no_service_is_refused() -> None:
         ConfigurationError, match="NEXMDM_SERVICES: names no service; there is fleet, operations, sandboxes"
     ):
         switched_on(settings("fleet", "hunter2"))
+
+
+def test_the_readme_lists_every_setting_and_no_other() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`NEXMDM_([A-Z_]+)`", readme))
+    assert named == {name.upper() for name in settings_class().model_fields}

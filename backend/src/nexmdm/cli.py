@@ -29,7 +29,7 @@ app = typer.Typer(
 )
 retention_app = typer.Typer(no_args_is_help=True, help="Delete what is past its days.")
 app.add_typer(retention_app, name="retention")
-keys_app = typer.Typer(no_args_is_help=True, help="API keys: named admins. Run as the owner of the database.")
+keys_app = typer.Typer(no_args_is_help=True, help="API keys: named admins, and labs. Run as the owner of the database.")
 app.add_typer(keys_app, name="keys")
 
 FAILED = 1
@@ -164,7 +164,7 @@ def retention_run() -> None:
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is known by, in logs too; never given twice.")],
-    role: Annotated[str, typer.Option(help="What it may do: admin.")],
+    role: Annotated[str, typer.Option(help="What it may do: admin, or track (ask for sandboxes).")],
     services: Annotated[
         list[str] | None, typer.Option(help="The services it is good for, with commas between. All if left out.")
     ] = None,
