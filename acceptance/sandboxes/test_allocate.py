@@ -16,6 +16,12 @@ from harness.http.client import Answer
 UNKNOWN = ApiKey("nobody", "nxk_" + "A" * 43)
 HOUR = 3_600
 CHECK_VIOLATION, UNIQUE_VIOLATION = "23514", "23505"
+SECOND = """
+    insert into allocations (sandbox_id, track_id, idempotency_key, duration_s, allocated_at, expires_at, grace_until,
+        deadline, ended_at, end_reason)
+    select '{free}', track_id, {key}, 1, now(), now() + '1 h', now() + '1 h', now() + '1 h', {ended}
+    from allocations where sandbox_id = '{given}'
+"""
 TRACK_LOCK = "select pg_advisory_xact_lock(1396855378, hashtext(%s))"
 COUNTED = 'nexmdm_sandboxes_allocations_total{{outcome="{0}"}}'
 TIMED = 'nexmdm_sandboxes_allocation_seconds_count{{outcome="{0}"}}'
@@ -130,6 +136,9 @@ def test_an_idempotency_key_belongs_to_its_track(system: System, pool: Pool) -> 
     assert [accepted(each.allocate(key="shared"))["sandbox_id"] for each in (one, other)] == given
     stored = "select count(*) from allocations where track_id = any(%s) and idempotency_key = 'shared'"
     assert system.db.value(stored, [one.track_id, other.track_id]) == 2
+    pool.end(given[0], "released")
+    pool.seed()
+    pool.student().has(key="shared")
 
 
 @case("allocate/006", "allocateSandbox 201")
@@ -334,3 +343,18 @@ def test_a_lock_that_does_not_end(system: System, pool: Pool) -> None:
     assert 1_900 < answer.elapsed_ms < 4_000
     assert system.db.rows("select * from allocations where track_id = %s", somebody.track_id) == []
     accepted(somebody.allocate(), 201)
+
+
+@case("allocate/018")
+@pytest.mark.parametrize(
+    "key,ended",
+    [("null", "null, null"), ("idempotency_key", "now(), 'released'")],
+    ids=["a second live one", "its key again"],
+)
+def test_the_database_itself_keeps_a_track_to_one(key: str, ended: str, system: System, pool: Pool) -> None:
+    """No statement of the service can give a track two sandboxes, or its key a second allocation (003: once)."""
+    pool.seed()
+    given = pool.student().has(key="once")["sandbox_id"]
+    [free] = pool.seed()
+    with as_app(system) as app:
+        assert refusal(app, SECOND.format(free=free, key=key, ended=ended, given=given)) == UNIQUE_VIOLATION
