@@ -84,12 +84,11 @@ def test_a_crowd_of_dashboards_is_one_count(fresh_backend: FreshBackend) -> None
             crowd = threads.submit(at_once, [lambda: pool.admin("GET", STATS)] * 15)
             wait_for(1)
             began = time.monotonic()
-            for _ in range(20):
+            for _ in range(10):
                 accepted(pool.admin("GET", "/v1/devices", params={"limit": 1}))
             took_s = time.monotonic() - began
-            wait_for(1)
         answers = crowd.result()
-    assert took_s < 3, f"20 requests beside a slow count took {took_s:.1f} s"
+    assert took_s < 3, f"10 requests beside a slow count took {took_s:.1f} s"
     assert {accepted(answer)["available"] for answer in answers} == {3}
 
 
