@@ -160,14 +160,14 @@ class Supplies:
     def _retirement(self, case: Sent) -> None:
         given = case.path_parameters["device_id"]
         if given not in self._known or self._lasting(given):
-            case.path_parameters["device_id"] = self._spare(case, "device", 20)
+            case.path_parameters["device_id"] = self._spare(case, "device", given, 20)
 
-    def _spare(self, case: Sent, kind: str, uses: int) -> str:
+    def _spare(self, case: Sent, kind: str, given: object, uses: int) -> str:
         """An id to destroy: one of ours, a new one every few uses, now and then one that does not exist.
 
         Never the generated one: it may have been read from a list, and be what another process or case relies on.
         """
-        if kept(case, case.path_parameters):
+        if kept(case, f"{kind} {given}"):
             return str(uuid.uuid4())
         make = {"device": lambda: self.world.device().device_id, "token": lambda: self.world.enrol_token()["token_id"]}
         return str(self._once(f"spare {kind} {self._turn(kind) // uses}", make[kind]))
@@ -179,7 +179,7 @@ class Supplies:
     def _revocation(self, case: Sent) -> None:
         given = case.path_parameters["token_id"]
         if given not in self._known:
-            case.path_parameters["token_id"] = self._spare(case, "token", 5)
+            case.path_parameters["token_id"] = self._spare(case, "token", given, 5)
 
     def _upload(self, case: Sent) -> None:
         if in_scenario(case):
