@@ -18,7 +18,7 @@ def system(two_workers: System) -> System:
 @pytest.fixture(scope="session")
 def job_pool(two_workers: System) -> Pool:
     """Each job has had the run that is due at a start; the next is a day away."""
-    eventually(lambda: two_workers.db.value(RAN_ONCE) == 4, within_s=10.0)
+    eventually(lambda: two_workers.db.value(RAN_ONCE) == 4, within_s=30.0)
     return Pool(two_workers)
 
 
