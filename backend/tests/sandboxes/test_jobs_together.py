@@ -1,0 +1,137 @@
+"""All jobs beside students who allocate, extend and release: no deadlock, nothing twice, nothing deleted in use."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import asyncpg
+import pytest
+from support.database import settings_for
+from support.provider import uuid
+
+from nexmdm.kernel import keys
+from nexmdm.kernel.database import Database
+from nexmdm.sandboxes import expiry, stale
+from nexmdm.sandboxes.allocations import _EXTEND, _RELEASE
+from nexmdm.sandboxes.allocator import Allocator, Ask, Contended
+from nexmdm.sandboxes.deletions import Cleanup
+from nexmdm.sandboxes.job import Report, commit
+from nexmdm.sandboxes.provider import Account, Accounts, Deletion, Provider
+from nexmdm.sandboxes.sync import sync
+
+_LASTS_S = 6
+_STUDENTS = 8
+
+
+class Lab:
+    """A provider that makes sandboxes, forgets to list one in fifty, and fails to delete one in ten."""
+
+    def __init__(self) -> None:
+        self.listed: dict[str, Account] = {}
+        self.deleted: list[str] = []
+        self._made = 0
+
+    def make(self, count: int) -> None:
+        for number in range(self._made, self._made + count):
+            account = Account(str(number), f"identity/accounts/{uuid(number)}", f"lab {number}")
+            self.listed[account.external_id] = account
+        self._made += count
+
+    async def accounts(self) -> Accounts:
+        found = [account for account in self.listed.values() if random.random() > 0.02]
+        await asyncio.sleep(random.uniform(0, 0.05))
+        return Accounts(found, 0)
+
+    async def delete(self, external_id: str) -> Deletion:
+        await asyncio.sleep(random.uniform(0, 0.02))
+        if random.random() < 0.1:
+            return Deletion("failed", "HTTP 409", 409)
+        self.deleted.append(self.listed.pop(external_id).sandbox_id)
+        return Deletion("gone", "HTTP 204", 204)
+
+
+class Crowd:
+    """Students and jobs, until the time is over."""
+
+    def __init__(self, db: Database, key_hash: str) -> None:
+        self.db, self.key_hash = db, key_hash
+        self.done, self.given, self.lab = Counter[str](), list[str](), Lab()
+        self._until = asyncio.get_running_loop().time() + _LASTS_S
+
+    def over(self) -> bool:
+        return asyncio.get_running_loop().time() > self._until
+
+    async def student(self, number: int, allocator: Allocator) -> None:
+        while not self.over():
+            track_id = f"{number}-{random.random()}"
+            try:
+                decision = await allocator.allocate(Ask(self.key_hash, track_id, None, None))
+            except Contended:
+                continue
+            self.done[decision.outcome] += 1
+            if decision.given is None:
+                await asyncio.sleep(0.01)
+                continue
+            sandbox_id = decision.given.sandbox_id
+            self.given.append(sandbox_id)
+            then = random.choice([_RELEASE, _RELEASE, _EXTEND, None])
+            if then is not None:
+                await commit(self.db, then, sandbox_id=sandbox_id, track_id=track_id)
+
+    async def job(self, name: str, work: Callable[[], Awaitable[Report]]) -> None:
+        while not self.over():
+            report = await work()
+            self.done.update({f"{name} {what}": times for what, times in report.counts.items()})
+            await asyncio.sleep(0.02)
+
+    async def make(self) -> None:
+        while not self.over():
+            self.lab.make(30)
+            await asyncio.sleep(0.1)
+
+
+@pytest.mark.slow
+async def test_all_jobs_beside_all_requests(
+    db: Database, connection: asyncpg.Connection[Any], database_url: str
+) -> None:
+    shown: list[str] = []
+    await keys.create(database_url, "t", "track", None, (), lambda key, _: shown.append(key))
+    settings = settings_for(
+        "postgresql://unused",
+        sandbox_duration_s=1,
+        sandbox_grace_s=0,
+        sandbox_max_duration_s=3,
+        deletion_attempts=1,
+    )
+    crowd = Crowd(db, keys.hash_of(shown[0]) or "")
+    lab = crowd.lab
+    client = cast(Provider, lab)
+    jobs: dict[str, Callable[[], Awaitable[Report]]] = {
+        "sync": lambda: sync(db, client, settings, force=True),
+        "cleanup": lambda: Cleanup(db, client, settings, crowd.over).run(),
+        "expiry": lambda: expiry.expire(db, crowd.over),
+        "stale": lambda: stale.remove(db, 0, crowd.over),
+        "bulk": lambda: stale.bulk_delete(db, "deletion_failed", crowd.over),
+    }
+    async with Allocator(db, settings) as allocator, asyncio.TaskGroup() as tasks:
+        tasks.create_task(crowd.make())
+        for number in range(_STUDENTS):
+            tasks.create_task(crowd.student(number, allocator))
+        for name, work in [*jobs.items()] * 2:
+            tasks.create_task(crowd.job(name, work))
+    kinds = ("new", "sync added", "sync stale", "cleanup deleted", "expiry expired", "bulk deleted")
+    assert [kind for kind in kinds if crowd.done[kind] == 0] == []
+    assert len(set(crowd.given)) == len(crowd.given)
+    assert len(set(lab.deleted)) == len(lab.deleted)
+    in_use = await connection.fetch("SELECT sandbox_id FROM allocations WHERE ended_at IS NULL")
+    assert {row["sandbox_id"] for row in in_use}.isdisjoint(lab.deleted)
+    odd = await connection.fetch(
+        "SELECT s.sandbox_id, s.status, a.end_reason FROM sandboxes AS s LEFT JOIN allocations AS a USING (sandbox_id)"
+        " WHERE (s.status = 'allocated') <> (a.allocation_id IS NOT NULL AND a.ended_at IS NULL)"
+        " OR (s.status IN ('available', 'stale')) <> (a.allocation_id IS NULL)"
+    )
+    assert odd == []
