@@ -99,7 +99,9 @@ CALLS = {
     "getDocs": Call("open", "GET", "/docs"),
     **({} if given_target() else _BROKER),
 }
-OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}  # without one, who is let in is told so by a 503
+OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
+# What they tell a caller who is let in: there is no provider, or its list is empty and the pool is not.
+LET_IN = {"provider_not_configured", "sync_implausible"}
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
 
 

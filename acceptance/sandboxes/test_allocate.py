@@ -242,15 +242,18 @@ def test_a_body_is_ignored(body: bytes, pool: Pool) -> None:
 def test_an_allocation_that_has_run_out(system: System, pool: Pool) -> None:
     """Within its grace a track gets its sandbox again; past it another, and the old one is deleted (003: expiry)."""
     pool.seed(2)
-    somebody = pool.student()
+    somebody = pool.student(lab="docker-intro")
     given = somebody.has()["sandbox_id"]
     pool.age(given, 4 * HOUR + 1_770)
     replayed = accepted(somebody.allocate())
     assert replayed["sandbox_id"] == given
     assert replayed["expires_at"] < system.db.value("select extract(epoch from now())")
     pool.age(given, 31)
-    with system.metrics.moves(counted("new")):
-        assert somebody.has()["sandbox_id"] != given
+    with system.metrics.moves(counted("new") | {"nexmdm_sandboxes_expired_total": 1}):
+        answer = somebody.allocate()
+    assert accepted(answer, 201)["sandbox_id"] != given
+    named = {"sandbox_id": given, "track_id": somebody.track_id, "track_name": "docker-intro"}
+    system.logs.expect(answer, "sandboxes.expired", **named)
     over, old = pool.ledger(given), pool.row(given)
     assert over["end_reason"] == "expired"
     assert over["ended_at"].microsecond == 0

@@ -18,6 +18,9 @@ from typing import Any, Final, Self
 import asyncpg
 
 from nexmdm.kernel.database import Database
+from nexmdm.kernel.log import emit
+from nexmdm.sandboxes import metrics
+from nexmdm.sandboxes.events import EXPIRED
 from nexmdm.sandboxes.settings import SandboxSettings
 
 _LOCK_TIMEOUT_S: Final = 2
@@ -194,7 +197,7 @@ class Allocator:
 
     async def _call(self, ask: Ask) -> Decision:
         settings = self._settings
-        rows = await self._fetch(
+        [row] = await self._fetch(
             _CALL,
             ask.key_hash,
             ask.track_id,
@@ -204,7 +207,10 @@ class Allocator:
             settings.sandbox_grace_s,
             settings.sandbox_max_duration_s,
         )
-        return Decision.of(rows[0])
+        if row["ended_id"] is not None:  # past its grace, and the sweep has not yet come by
+            metrics.expired.inc()
+            emit(EXPIRED, sandbox_id=row["ended_id"], track_id=ask.track_id, track_name=row["ended_name"])
+        return Decision.of(row)
 
     async def _look(self, ask: Ask) -> Decision:
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()

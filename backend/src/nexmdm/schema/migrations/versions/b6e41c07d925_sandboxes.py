@@ -129,7 +129,8 @@ UPGRADE = (
         given_hash text, given_track text, given_name text, given_key text,
         lasts_s integer, grace_s integer, most_s integer,
         OUT outcome text, OUT sandbox_id text, OUT name text, OUT external_id text,
-        OUT allocated_at timestamptz, OUT expires_at timestamptz, OUT track_name text, OUT key_is_due boolean
+        OUT allocated_at timestamptz, OUT expires_at timestamptz, OUT track_name text, OUT key_is_due boolean,
+        OUT ended_id text, OUT ended_name text
     ) LANGUAGE plpgsql VOLATILE AS $$
     #variable_conflict use_column
     DECLARE
@@ -175,6 +176,8 @@ UPGRADE = (
                 UPDATE sandboxes AS s
                 SET status = 'pending_deletion', status_since = clock_timestamp(), next_attempt_at = clock_timestamp()
                 WHERE s.sandbox_id = held.sandbox_id AND s.status = 'allocated';
+                ended_id := held.sandbox_id;
+                ended_name := held.track_name;
             END IF;
         END LOOP;
         FOR turn IN 1 .. 2 LOOP
