@@ -20,7 +20,7 @@ COUNTED = "select coalesce(sum(hits), 0) from rate_limits where rule = 'track' a
 WINDOW = "select extract(epoch from now()) % 4 < 0.5"
 
 
-@case("track-limit/001", "getCurrentAllocation 429")
+@case("track-limit/001", "getCurrentAllocation 429", slow="a system of its own, whose limit is the product's")
 def test_four_hundred_at_once_through_two_workers(fresh_backend: FreshBackend) -> None:
     """Of 400 requests of a track at once through two workers 200 to 220 pass, and others do not notice (003)."""
     system: System = fresh_backend(workers=2, env={"NEXMDM_LIMIT_TRACK": "200/4"})
@@ -46,7 +46,14 @@ def test_four_hundred_at_once_through_two_workers(fresh_backend: FreshBackend) -
     refused(other.current(), 404, "no_allocation")
 
 
-@case("track-limit/002", "allocateSandbox 429", "releaseSandbox 429", "extendSandbox 429", "getSandbox 429")
+@case(
+    "track-limit/002",
+    "allocateSandbox 429",
+    "getCurrentAllocation 429",
+    "getSandbox 429",
+    "extendSandbox 429",
+    "releaseSandbox 429",
+)
 def test_every_operation_of_a_track_is_limited(fresh_backend: FreshBackend) -> None:
     """Beyond its limit each request of a track is 429 and changes nothing, whatever it asks for (003: rate limit)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_TRACK": "3/3600"})
