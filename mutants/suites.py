@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
 # What no case needs, and what takes half a second of each run to import.
 _WITHOUT: Final = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:anyio", "-p", "no:hypothesispytest")
+_MARK: Final = re.compile(r'@case\(\s*"([^"]+)"')
 _LEFT_OUT: Final = frozenset({"tests", "chaos"})  # of acceptance: not among its cases
 
 
@@ -57,11 +59,11 @@ def _each(option: str, values: Sequence[str]) -> list[str]:
 
 def _files(cases: Sequence[str], folder: Path = CASES) -> list[Path]:
     """Where these cases stand: collecting all of the suite takes a second of each run."""
-    marks = [f'@case("{case_id}"' for case_id in cases]
     return [
         path
         for path in sorted(folder.rglob("test_*.py"))
-        if not _LEFT_OUT & {*path.relative_to(folder).parts} and any(mark in path.read_text() for mark in marks)
+        if not _LEFT_OUT & {*path.relative_to(folder).parts}
+        and not set(cases).isdisjoint(_MARK.findall(path.read_text()))
     ]
 
 
