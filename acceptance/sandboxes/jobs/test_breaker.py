@@ -55,7 +55,7 @@ def test_five_failures_in_a_row_open_it(
     assert len(provider.calls()) == asked
     assert set(pool.statuses().values()) == {"pending_deletion"}
     assert set(pool.statuses()) == set(ids)
-    eventually(lambda: metrics.total("nexmdm_sandboxes_breaker_open") == 1, within_s=5.0)
+    eventually(lambda: metrics.total("nexmdm_sandboxes_breaker_open") == 1, within_s=20.0)
 
 
 @case("breaker/002", "cleanUpSandboxes 200")

@@ -222,7 +222,7 @@ def test_what_is_deleted_and_still_listed_stays_deleted(
     accepted(pool.sync())
     assert pool.status(gone) == "deleted"
     assert pool.student().allocate().status == 409
-    eventually(lambda: metrics.total("nexmdm_sandboxes_still_listed") == 1, within_s=5.0)
+    eventually(lambda: metrics.total("nexmdm_sandboxes_still_listed") == 1, within_s=20.0)
 
 
 @case("cleanup/012", "cleanUpSandboxes 200")

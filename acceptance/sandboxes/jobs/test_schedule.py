@@ -49,7 +49,7 @@ def test_each_job_runs_by_itself(fresh_backend: FreshBackend) -> None:
     assert pool.ledger(ids[1])["end_reason"] == "expired"
     assert accepted(expired.current(), 404)["code"] == "no_allocation"
     for job in ("sync", "cleanup", "expiry", "stale"):
-        eventually(partial(ran, system, job, 2), within_s=5.0)
+        eventually(partial(ran, system, job, 2), within_s=15.0)
         for event in ("sandboxes.job.started", "sandboxes.job.finished"):
             assert {line["interval_s"] for line in runs(system, job, event)} == {1}
         assert all(set(line["counts"]) for line in runs(system, job))
@@ -73,7 +73,7 @@ def test_what_a_restart_missed_runs_at_the_start(fresh_backend: FreshBackend) ->
     pool.write("update job_runs set finished_at = finished_at - interval '25 hours' where job = 'sync'")
     backend.start().wait_ready()
     eventually(lambda: len(provider.calls("list")) == 2, within_s=10.0, what="the sync that was missed")
-    eventually(partial(ran, system, "sync", 2), within_s=5.0)
+    eventually(partial(ran, system, "sync", 2), within_s=15.0)
     assert [len(runs(system, job)) for job in ("cleanup", "expiry", "stale")] == [2, 2, 2]
 
 
