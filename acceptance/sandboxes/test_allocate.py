@@ -55,7 +55,7 @@ def test_a_new_track_gets_a_sandbox_of_the_pool(system: System, pool: Pool) -> N
     assert (row["grace_until"] - row["allocated_at"]).total_seconds() == 14_400 + 1_800
     assert (row["deadline"] - row["allocated_at"]).total_seconds() == 28_800
     assert (row["duration_s"], row["ended_at"], row["idempotency_key"]) == (14_400, None, None)
-    assert row["track_id"] == somebody.track_id
+    assert (row["track_id"], row["track_name"]) == (somebody.track_id, "aws-security-101")
     assert sandbox["status"] == "allocated"
     assert 0 <= (sandbox["first_allocated_at"] - row["allocated_at"]).total_seconds() < 1
     named = {"sandbox_id": free, "track_id": somebody.track_id, "track_name": "aws-security-101"}
@@ -136,7 +136,8 @@ def test_an_idempotency_key_belongs_to_its_track(system: System, pool: Pool) -> 
     assert [accepted(each.allocate(key="shared"))["sandbox_id"] for each in (one, other)] == given
     stored = "select count(*) from allocations where track_id = any(%s) and idempotency_key = 'shared'"
     assert system.db.value(stored, [one.track_id, other.track_id]) == 2
-    pool.end(given[0], "released")
+    for sandbox_id in given:
+        pool.end(sandbox_id, "released")
     pool.seed()
     pool.student().has(key="shared")
 
@@ -267,6 +268,8 @@ def test_only_what_is_available_is_given(status: str, pool: Pool) -> None:
     """A sandbox in any state but available is given to nobody (003: status validation)."""
     [free] = pool.seed()
     pool.put(free, status)
+    pool.seed()
+    pool.student().has()  # a process that has just given one does not think the pool empty
     somebody = pool.student()
     for _ in range(2):
         refused(somebody.allocate(), 409, "no_sandboxes_available")
@@ -361,3 +364,13 @@ def test_the_database_itself_keeps_a_track_to_one(key: str, ended: str, system: 
     [free] = pool.seed()
     with as_app(system) as app:
         assert refusal(app, SECOND.format(free=free, key=key, ended=ended, given=given)) == UNIQUE_VIOLATION
+
+
+@case("allocate/019", "allocateSandbox 403")
+def test_an_admins_key_gets_none(system: System, pool: Pool) -> None:
+    """A key of another role gets no sandbox, though one is free (003: admin token)."""
+    pool.seed(2)
+    pool.student().has()  # a process that has just given one does not think the pool empty
+    somebody = Student(system, pool.admin_key, pool.student().track_id)
+    refused(somebody.allocate(), 403, "track_required")
+    assert system.db.value("select count(*) from allocations where track_id = %s", somebody.track_id) == 0
