@@ -63,7 +63,7 @@ def test_every_operation_of_a_track_is_limited(fresh_backend: FreshBackend) -> N
     allocated = student.allocate()
     given = accepted(allocated, 201)["sandbox_id"]
     assert (allocated.headers["x-ratelimit-limit"], allocated.headers["x-ratelimit-remaining"]) == ("3", "2")
-    assert 429 in [student.current().status for _ in range(30)], "the shared count is used up"
+    assert any(student.current().status == 429 for _ in range(100)), "the shared count is used up"
     # The first hits of each second cost no statement. One has just begun when such a hit passes.
     eventually(lambda: student.current().status == 200, within_s=3.0)
     for _ in range(2):
