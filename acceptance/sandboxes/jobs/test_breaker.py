@@ -138,7 +138,7 @@ def test_a_probe_that_fails_opens_it_again(probe: str, pool: Pool, provider: Pro
     assert pool.status(kept) == "pending_deletion"
 
 
-@case("breaker/007", "syncSandboxes 503")
+@case("breaker/007")
 @pytest.mark.parametrize("job", ["sync", "cleanup"])
 def test_of_many_exactly_one_is_the_probe(job: str, pool: Pool, provider: ProviderControl, system: System) -> None:
     """Of jobs in two processes that find the minute over, one calls the provider, and once (sandboxes.md: probe)."""
