@@ -23,3 +23,15 @@ def pool(shared_pool: Pool) -> Pool:
     """The pool of `system`. It is empty: what earlier cases have left to give out is gone."""
     shared_pool.clear()
     return shared_pool
+
+
+@pytest.fixture(scope="session")
+def shared_pool_of_two(two_workers: System) -> Pool:
+    return Pool(two_workers)
+
+
+@pytest.fixture
+def pool_of_two(shared_pool_of_two: Pool) -> Pool:
+    """The pool of `two_workers`, with nothing to give out."""
+    shared_pool_of_two.clear()
+    return shared_pool_of_two

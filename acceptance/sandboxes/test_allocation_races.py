@@ -35,15 +35,8 @@ CALLED = """
 """
 
 
-@pytest.fixture(scope="session")
-def pool_of_two(two_workers: System) -> Pool:
-    return Pool(two_workers)
-
-
 @pytest.fixture
 def pool(pool_of_two: Pool) -> Pool:
-    """The pool of `two_workers`, with nothing to give out."""
-    pool_of_two.clear()
     return pool_of_two
 
 
@@ -96,7 +89,7 @@ def test_two_tracks_and_the_last_sandbox(two_workers: System, pool: Pool) -> Non
 
 @case("allocation-races/004", "allocateSandbox 201")
 def test_contention_that_ends_in_time_is_waited_for(two_workers: System, pool: Pool) -> None:
-    """A track gets the last sandbox when whoever holds it lets go within a moment (003: retry on conflict)."""
+    """A track gets the last sandbox when its holder lets go within a moment (003: retry on conflict)."""
     [last] = pool.seed()
 
     def called(since: Any) -> Any:
@@ -130,22 +123,22 @@ def test_duplicates_hold_one_connection_of_each_worker(two_workers: System, pool
 
 
 @case("allocation-races/006", "allocateSandbox 200", "allocateSandbox 201")
-@pytest.mark.parametrize("meanwhile", [EXTENDED, RELEASED], ids=["extended", "released"])
-def test_an_expiry_looks_again(meanwhile: str, two_workers: System, pool: Pool) -> None:
+@pytest.mark.parametrize("change", [EXTENDED, RELEASED], ids=["extended", "released"])
+def test_an_expiry_looks_again(change: str, two_workers: System, pool: Pool) -> None:
     """What was extended or given back while its expiry waits is not ended by it (003: expiry)."""
     pool.seed(2)
     student = pool.student()
     given = student.has()["sandbox_id"]
     pool.age(given, 5 * HOUR)
     with ThreadPoolExecutor(1) as threads, psycopg.connect(two_workers.target.database_url or "") as other:
-        other.execute(meanwhile.encode(), [given])
+        other.execute(change.encode(), [given])
         asked = threads.submit(student.allocate)
         blocked = "select count(*) = 1 from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0"
         eventually(lambda: two_workers.db.value(blocked), within_s=4.0)
         other.commit()
         answer = asked.result()
     row = pool.ledger(given)
-    if meanwhile == EXTENDED:
+    if change == EXTENDED:
         assert accepted(answer)["sandbox_id"] == given
         assert (row["ended_at"], pool.status(given)) == (None, "allocated")
     else:

@@ -174,7 +174,7 @@ def test_an_extension_never_shortens(pool: Pool) -> None:
 
 @case("extend/004", "extendSandbox 200")
 def test_in_grace_an_extension_is_still_had(system: System, pool: Pool) -> None:
-    """Who asks within the grace keeps the sandbox (api)."""
+    """A track that asks within the grace keeps its sandbox (api)."""
     pool.seed()
     somebody = pool.student()
     sandbox_id = somebody.has()["sandbox_id"]
@@ -201,7 +201,7 @@ def test_an_owner_looks_at_a_live_sandbox(pool: Pool, unchanged: Unchanged) -> N
 @pytest.mark.parametrize("how", ["released", "expired", "revoked"])
 @pytest.mark.parametrize("by_now", ["pending_deletion", "deleting", "deletion_failed", "deleted"])
 def test_an_ended_one_is_still_seen_by_its_owner(how: str, by_now: str, pool: Pool) -> None:
-    """Who had a sandbox sees how and when it ended, and what has become of it (003: get sandbox)."""
+    """The track that had a sandbox sees how and when it ended, and what has become of it (003: get sandbox)."""
     pool.seed()
     somebody = pool.student()
     allocated = somebody.has()

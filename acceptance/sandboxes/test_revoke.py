@@ -1,5 +1,6 @@
 """What an admin decides about one sandbox: to take it from its track, and to try its failed deletion again."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -31,6 +32,18 @@ def revoke(pool: Pool, sandbox_id: str, reason: str = "the lab is closed") -> An
 
 def retry(pool: Pool, sandbox_id: str) -> Answer:
     return pool.admin("POST", f"{LIST}/{sandbox_id}/retry-deletion")
+
+
+def refused_in(
+    status: str, ask: Callable[[Pool, str], Answer], code: str, pool: Pool, unchanged: Unchanged
+) -> tuple[Answer, str]:
+    """The 409 to what is asked of a sandbox in this state, and which sandbox it was."""
+    sandbox_id = in_state(pool, status)
+    with unchanged():
+        answer = ask(pool, sandbox_id)
+        problem = refused(answer, 409, code)
+    assert problem["detail"] == f"The sandbox is {status}."
+    return answer, sandbox_id
 
 
 @case(
@@ -82,11 +95,7 @@ def test_a_revoked_sandbox_is_the_tracks_no_longer(pool: Pool, unchanged: Unchan
 @pytest.mark.parametrize("status", [status for status in STATUSES if status != "allocated"])
 def test_only_an_allocation_is_revoked(status: str, pool: Pool, unchanged: Unchanged) -> None:
     """A sandbox in any other state is 409 not_allocated and stays as it is (issue 13)."""
-    sandbox_id = in_state(pool, status)
-    with unchanged():
-        answer = revoke(pool, sandbox_id)
-        problem = refused(answer, 409, "not_allocated")
-    assert problem["detail"] == f"The sandbox is {status}."
+    answer, sandbox_id = refused_in(status, revoke, "not_allocated", pool, unchanged)
     assert not pool.system.logs.of(answer, "sandboxes.revoked")
     tried = {"sandbox_id": sandbox_id, "rows": 0}
     pool.system.logs.expect(answer, "db_operation", operation="update", entity="allocations", keys=tried)
@@ -180,11 +189,7 @@ def test_a_failed_deletion_gets_all_its_attempts_again(pool: Pool) -> None:
 @pytest.mark.parametrize("status", [status for status in STATUSES if status != "deletion_failed"])
 def test_only_a_failed_deletion_is_tried_again(status: str, pool: Pool, unchanged: Unchanged) -> None:
     """A sandbox in any other state is 409 not_deletion_failed and stays as it is (issue 13)."""
-    sandbox_id = in_state(pool, status)
-    with unchanged():
-        answer = retry(pool, sandbox_id)
-        problem = refused(answer, 409, "not_deletion_failed")
-    assert problem["detail"] == f"The sandbox is {status}."
+    answer, sandbox_id = refused_in(status, retry, "not_deletion_failed", pool, unchanged)
     assert not pool.system.logs.of(answer, "sandboxes.deletion_retried")
     tried = {"sandbox_id": sandbox_id, "rows": 0}
     pool.system.logs.expect(answer, "db_operation", operation="update", entity="sandboxes", keys=tried)

@@ -13,7 +13,6 @@ from acceptance.suite.case import case
 from acceptance.system.concurrency import at_once
 from acceptance.system.locks import unfinished
 from acceptance.system.match import accepted, refused
-from acceptance.system.system import System
 from acceptance.system.web_workers import both
 from harness.http.client import Answer
 
@@ -23,16 +22,9 @@ SANDBOX = "select from sandboxes where sandbox_id = %s for update"
 EACH = 5  # as many sessions as wait fit into the connections of two workers
 
 
-@pytest.fixture(scope="session")
-def shared(two_workers: System) -> Pool:
-    return Pool(two_workers)
-
-
 @pytest.fixture
-def pool(shared: Pool) -> Pool:
-    """The pool of two web workers, with nothing to give out."""
-    shared.clear()
-    return shared
+def pool(pool_of_two: Pool) -> Pool:
+    return pool_of_two
 
 
 def queued(pool: Pool, row: str, sandbox_id: str, first: Calls, then: Calls) -> tuple[list[Answer], list[Answer]]:

@@ -48,19 +48,17 @@ def test_the_key_is_judged_first(broken: str, raw: Raw, system: System, pool: Po
 
 
 @case("track-keys/002", "allocateSandbox 401", "getSandbox 401")
-def test_a_revocation_holds_at_once_in_every_worker(two_workers: System) -> None:
+def test_a_revocation_holds_at_once_in_every_worker(two_workers: System, pool_of_two: Pool) -> None:
     """A key that both workers have let in is refused by both from its revocation on, also by an empty pool (003)."""
-    pool = Pool(two_workers)
-    pool.clear()
     key = api_keys.create(two_workers, role="track")
-    student = Student(two_workers, key.secret, pool.student().track_id)
-    pool.seed()
+    student = Student(two_workers, key.secret, pool_of_two.student().track_id)
+    pool_of_two.seed()
     with both(two_workers):
         given = student.has()["sandbox_id"]
         for _ in range(4):
             accepted(student.allocate())
             accepted(student.look(given))
-            refused(pool.student().allocate(), 409, "no_sandboxes_available")
+            refused(pool_of_two.student().allocate(), 409, "no_sandboxes_available")
         api_keys.revoke(two_workers, key.name)
         with two_workers.unchanged():
             for _ in range(4):

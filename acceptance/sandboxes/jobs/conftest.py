@@ -16,10 +16,10 @@ def system(two_workers: System) -> System:
 
 
 @pytest.fixture(scope="session")
-def job_pool(two_workers: System) -> Pool:
+def job_pool(two_workers: System, shared_pool_of_two: Pool) -> Pool:
     """Each job has had the run that is due at a start; the next is a day away."""
     eventually(lambda: two_workers.db.value(RAN_ONCE) == 4, within_s=30.0)
-    return Pool(two_workers)
+    return shared_pool_of_two
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ FAILURES: dict[str, dict[str, Any]] = {
 def test_a_deletion_that_fails_is_tried_again_later(
     answer: dict[str, Any], pool: Pool, provider: ProviderControl, logs: Logs, metrics: Metrics
 ) -> None:
-    """A failed DELETE counts an attempt and waits a minute; the sandbox stays with who had it (003: cleanup)."""
+    """A failed DELETE counts an attempt and waits a minute; the sandbox stays with its track (003: cleanup)."""
     [account] = provider.add()
     [kept] = pool.released([account])
     provider.script("delete", [answer])

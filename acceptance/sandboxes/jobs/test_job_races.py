@@ -66,7 +66,7 @@ def test_syncs_race_with_allocations(listed: str, pool: Pool, provider: Provider
 
 @case("job-races/002", "syncSandboxes 200", "releaseSandbox 200")
 def test_syncs_race_with_releases(pool: Pool, provider: ProviderControl, system: System) -> None:
-    """What is released while a sync lists it stays out of the pool; who asks next finds none (003: once)."""
+    """What is released while a sync lists it stays out of the pool; the next request finds none (003: once)."""
     provider.add(20)
     accepted(pool.sync())
     releases: list[Call] = [partial(student.release, one) for student, one in holders(pool, 20)]
@@ -166,7 +166,7 @@ def test_bulk_deletions_race_with_failing_cleanups(pool: Pool, provider: Provide
 
 @case("job-races/008", "syncSandboxes 200", "cleanUpSandboxes 200", slow="runs everything for five seconds")
 def test_all_jobs_race_with_one_another(pool: Pool, provider: ProviderControl, system: System) -> None:
-    """All jobs and all that a student does, at once for five seconds: no deadlock, no 500, the books are right."""
+    """All jobs beside everything a student does, at once for five seconds: no deadlock, no 500, the books are right."""
     accounts = provider.add(400)
     accepted(pool.sync())
     before = system.db.value(DEADLOCKS)

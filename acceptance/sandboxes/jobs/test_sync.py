@@ -198,7 +198,7 @@ def test_a_sync_locks_no_row_that_it_does_not_change(pool: Pool, provider: Provi
     [*_, held] = sorted(str(one["csp_id"]) for one in accounts)
     provider.change(int(held), name="renamed")
     [new] = provider.add()
-    # Whoever inserts this id waits for the transaction that has begun to.
+    # An insert of this id waits for the transaction that has begun to.
     with ThreadPoolExecutor(1) as threads:
         with unfinished(system, BEGUN, str(new["csp_id"]), new["id"]) as wait_for:
             running = threads.submit(synced, pool)

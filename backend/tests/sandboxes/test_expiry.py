@@ -1,4 +1,4 @@
-"""The sweep: who is past his own grace ends, and nobody else; what somebody holds is left to him."""
+"""The sweep ends allocations past their own grace, and no other; it leaves a locked row alone."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def view(row: Any) -> SandboxView:
 
 
 async def _owned(session: Session, sandbox_id: str, track: Track) -> Any:
-    """The row of a sandbox that is or was the track's. What was never given is unknown, whoever asks."""
+    """The row of a sandbox that is or was the track's. What was never given is unknown to every track."""
     row = (await session.execute(_BY_ID, {"sandbox_id": sandbox_id})).first()
     if row is None:
         raise Problem(SANDBOX_NOT_FOUND)

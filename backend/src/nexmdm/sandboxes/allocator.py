@@ -4,7 +4,7 @@ It knows no HTTP. Invariants, each kept by the database: a sandbox is given once
 was answered with an idempotency key is known to it for as long as the ledger has the row.
 
 Requests of one track take turns within a process, so that a crowd of duplicates holds one connection. Once the pool is
-dry they share one look at it: see `_Looks`.
+dry they share one look at it: see `_LOOK`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _CONTENDED_FOR_S: Final = 0.25
 _CONTENDED_PAUSE_S: Final = 0.01
 
 _CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7)"
-# One snapshot for all who ask, taken after each of them came: who is told `exhausted` has waited through a moment in
-# which nothing was free. LIMIT 1 keeps the planner on the indexes, whatever it believes of the arrays.
+# One snapshot for all waiting requests, taken after each of them came: one that is told `exhausted` has waited through
+# a moment in which nothing was free. LIMIT 1 keeps the planner on the indexes, whatever it believes of the arrays.
 _LOOK: Final = """
     SELECT
         CASE
@@ -66,7 +66,7 @@ _LOOK: Final = """
     ) AS live ON true
     ORDER BY asked.ord
 """
-GIVEN: Final = frozenset({"new", "replay"})
+_GIVEN: Final = frozenset({"new", "replay"})
 
 
 class Contended(Exception):
@@ -109,7 +109,7 @@ class Decision:
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The decision in a row of the function or of a look."""
-        given = Given(*(row[name] for name in Given.__dataclass_fields__)) if row["outcome"] in GIVEN else None
+        given = Given(*(row[name] for name in Given.__dataclass_fields__)) if row["outcome"] in _GIVEN else None
         return cls(row["outcome"], row["key_is_due"], given)
 
 

@@ -1,4 +1,4 @@
-"""Who asks: a key of role track or admin, and, for a track's request, which track.
+"""The caller of a request: a key of role track or admin, and, for a track's request, the track.
 
 The key comes first: without a good one nothing else of the request is judged. It may speak for every track; the header
 is the student.
@@ -15,7 +15,7 @@ from fastapi.security import HTTPBearer
 
 from nexmdm.http.access_log import ANSWER_HEADERS
 from nexmdm.http.credentials import bearer, refusal
-from nexmdm.http.problems import ADMIN_REQUIRED, TOKEN_INVALID
+from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_TOKEN, TOKEN_INVALID
 from nexmdm.http.runtime import database, runtime, service_of
 from nexmdm.kernel import keys, rate_limits
 from nexmdm.kernel.log import origin
@@ -29,6 +29,7 @@ from nexmdm.sandboxes.problems import (
 )
 from nexmdm.sandboxes.state import broker
 
+OF_A_POOL_ADMIN: Final = (*OF_A_TOKEN, ADMIN_REQUIRED)  # for `answers`
 ADMIN: Final = "admin"
 TRACK: Final = "track"
 _PRINTABLE: Final = re.compile("[ -~]{1,255}")
@@ -123,7 +124,7 @@ async def refused_after_all(request: Request, asking: Asking) -> None:
     """Refuse what the statement that allocates has refused.
 
     Raises:
-        Problem: always, unless the key was made good meanwhile.
+        Problem: always, unless the key has become good since.
     """
     broker(request).track_limit.take_back(asking.track.track_id)
     request.scope.pop(ANSWER_HEADERS, None)

@@ -15,13 +15,13 @@ from sqlmodel import col
 
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import Page, Paging
-from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_BODY, OF_A_TOKEN
+from nexmdm.http.problems import OF_A_BODY
 from nexmdm.http.runtime import Session
 from nexmdm.http.types import FREE_TEXT, Shape
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers
-from nexmdm.sandboxes.auth import ADMIN_ONLY
+from nexmdm.sandboxes.auth import ADMIN_ONLY, OF_A_POOL_ADMIN
 from nexmdm.sandboxes.events import DELETION_RETRIED, REVOKED
 from nexmdm.sandboxes.problems import NOT_ALLOCATED, NOT_DELETION_FAILED, SANDBOX_NOT_FOUND
 from nexmdm.sandboxes.tables import Allocation, Sandbox
@@ -31,7 +31,7 @@ router = APIRouter(tags=["sandboxes"], dependencies=ADMIN_ONLY)
 
 TrackText = Annotated[str, StringConstraints(pattern=r"^[ -~]{1,255}$")]  # as the header of a track may be
 
-_OF_AN_ADMIN: Final = (*OF_A_TOKEN, ADMIN_REQUIRED, VALIDATION_ERROR)
+_OF_AN_ADMIN: Final = (*OF_A_POOL_ADMIN, VALIDATION_ERROR)
 _REVOKE: Final = text(
     """
     WITH revoked AS (

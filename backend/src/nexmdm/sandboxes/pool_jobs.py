@@ -9,13 +9,12 @@ from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator
 
 from nexmdm.http.pagination import refuse_repeated_parameters
-from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_TOKEN
 from nexmdm.http.runtime import database
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.sandboxes import breaker, deletions, expiry, leases, stale
-from nexmdm.sandboxes.auth import ADMIN_ONLY
+from nexmdm.sandboxes.auth import ADMIN_ONLY, OF_A_POOL_ADMIN
 from nexmdm.sandboxes.breaker import CircuitOpen
 from nexmdm.sandboxes.deletions import Cleanup
 from nexmdm.sandboxes.events import BULK_DELETED
@@ -36,7 +35,7 @@ from nexmdm.sandboxes.sync import sync
 router = APIRouter(tags=["jobs"], dependencies=[*ADMIN_ONLY, Depends(refuse_repeated_parameters)])
 
 _CLAIMING_S: Final = 20.0  # how long a request takes on new rows
-_OF_A_JOB: Final = (*OF_A_TOKEN, ADMIN_REQUIRED, VALIDATION_ERROR)
+_OF_A_JOB: Final = (*OF_A_POOL_ADMIN, VALIDATION_ERROR)
 
 
 def _boolean(value: object) -> object:

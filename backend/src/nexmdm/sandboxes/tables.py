@@ -1,6 +1,6 @@
-"""Sandboxes, the ledger of who had which, and what the jobs share.
+"""Sandboxes, the ledger of their allocations, and what the jobs share.
 
-The transitions stand in `states` of ARCHITECTURE.md; here stands what can never be true.
+The transitions stand in ARCHITECTURE.md; here stands what can never be true.
 """
 
 from datetime import datetime
@@ -98,7 +98,7 @@ class Allocation(SQLModel, table=True):
 
 
 class SyncRun(SQLModel, table=True):
-    """One look at the provider's list. Who has begun later and applied something makes an older list void."""
+    """One look at the provider's list. A run that began later and has applied something makes an older list void."""
 
     __tablename__ = "sync_runs"
     __table_args__ = (

@@ -13,10 +13,9 @@ from pydantic_core import PydanticCustomError
 from sqlalchemy import text
 
 from nexmdm.http.pagination import refuse_repeated_parameters
-from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_TOKEN
 from nexmdm.http.runtime import Session
 from nexmdm.kernel.problems import VALIDATION_ERROR, answers, invalid
-from nexmdm.sandboxes.auth import ADMIN_ONLY
+from nexmdm.sandboxes.auth import ADMIN_ONLY, OF_A_POOL_ADMIN
 from nexmdm.sandboxes.state import broker
 from nexmdm.sandboxes.types import UnixTime
 
@@ -97,7 +96,7 @@ class Usage(BaseModel):
 @router.get(
     "/v1/admin/stats",
     operation_id="getSandboxStats",
-    responses=answers(*OF_A_TOKEN, ADMIN_REQUIRED),
+    responses=answers(*OF_A_POOL_ADMIN),
 )
 async def stats(request: Request) -> PoolStats:
     """Count the pool."""
@@ -117,7 +116,7 @@ async def stats(request: Request) -> PoolStats:
     "/v1/admin/usage",
     operation_id="getSandboxUsage",
     dependencies=[Depends(refuse_repeated_parameters)],
-    responses=answers(*OF_A_TOKEN, ADMIN_REQUIRED, VALIDATION_ERROR),
+    responses=answers(*OF_A_POOL_ADMIN, VALIDATION_ERROR),
 )
 async def usage(
     session: Session, first: Annotated[Day, Query(alias="from")], last: Annotated[Day, Query(alias="to")]

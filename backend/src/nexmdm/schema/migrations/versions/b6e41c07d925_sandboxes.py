@@ -120,10 +120,11 @@ UPGRADE = (
     """,
     "INSERT INTO breaker (name) VALUES ('provider')",
     # One call is one transaction, and VOLATILE: each statement in it sees what was committed before that statement, so
-    # that whoever has waited for the track's lock sees what its twin has done. (In one statement with CTEs it would
-    # not: that has one snapshot, which is older than the lock.) A row that another transaction has locked is passed
-    # over, and only the look at the end tells whether the pool is empty or merely contended. That look is an ordered
-    # one: a bare EXISTS becomes a sequential scan for as long as the statistics say that most rows are available.
+    # that a request that has waited for the track's lock sees what its twin has done. (In one statement with CTEs it
+    # would not: that has one snapshot, which is older than the lock.) A row that another transaction has locked is
+    # passed over, and only the look at the end tells whether the pool is empty or merely contended. That look is an
+    # ordered one: a bare EXISTS becomes a sequential scan for as long as the statistics say that most rows are
+    # available.
     """
     CREATE FUNCTION nexmdm_allocate_sandbox(
         given_hash text, given_track text, given_name text, given_key text,
