@@ -32,6 +32,7 @@ RIGHTS = {
     "scheduled_jobs": "INSERT SELECT UPDATE",
     "signing_keys": "SELECT",
     "sync_runs": "DELETE INSERT SELECT UPDATE",
+    "waiters": "DELETE INSERT SELECT UPDATE",
 }
 FUNCTIONS = {
     "nexmdm_allocate_sandbox": "EXECUTE",

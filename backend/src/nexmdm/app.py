@@ -39,7 +39,7 @@ from nexmdm.kernel.settings import ConfigurationError, Settings
 from nexmdm.operations.health import HealthAtOnce
 from nexmdm.operations.service import SERVICE as OPERATIONS
 from nexmdm.sandboxes.service import SERVICE as SANDBOXES
-from nexmdm.server import connections, event_loop_lag, fast_lane
+from nexmdm.server import connections, event_loop_lag, fast_lane, listener
 from nexmdm.server.connections import Connections
 from nexmdm.server.metrics import LABELS as SERVER_LABELS
 
@@ -91,6 +91,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         endpoints = [service.fast_path(running) for service in services if service.fast_path is not None]
         yield {
             connections.STATE: guard,
+            listener.STOPPING: running.stopping,
             fast_lane.STATE: endpoints[0] if endpoints else None,
             fast_lane.LAG: stack.enter_context(event_loop_lag.measured()),
             fast_lane.PROBE: HealthAtOnce(settings, lambda: any(answer(running) for answer in answers)),

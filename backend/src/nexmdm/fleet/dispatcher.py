@@ -15,11 +15,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
-import asyncpg
 import orjson
 
 from nexmdm.fleet import dispatch_states, fcm_tokens, metrics, outbox
-from nexmdm.fleet.dispatch_states import DispatchStatus, Due
+from nexmdm.fleet.dispatch_states import NEW_WORK, DispatchStatus, Due
 from nexmdm.fleet.events import DISPATCH_EXPIRED, DISPATCH_FAIL, DISPATCH_RETRY, DISPATCH_SENT
 from nexmdm.fleet.fcm import Push
 from nexmdm.fleet.fcm_verdict import Attempt, Verdict
@@ -27,9 +26,9 @@ from nexmdm.fleet.settings import FleetSettings
 from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.kernel.database import Database, report_outage
 from nexmdm.kernel.log import Origin, emit, origin
+from nexmdm.kernel.notifications import OUTAGE_PAUSE_S, listen
 
 POLL_S: Final = 1.0
-OUTAGE_PAUSE_S: Final = 0.5
 
 _STATUS: Final[dict[Verdict, DispatchStatus]] = {
     Verdict.SENT: "sent",
@@ -61,7 +60,7 @@ class Dispatcher:
         """Until `stop` is set; an outage of the database is waited out."""
         self._stop = stop
         self._push.warm_up()
-        listener = asyncio.create_task(self._listen(), name="dispatch-listener")
+        listener = asyncio.create_task(listen(self._db, NEW_WORK, self._wake.set), name="dispatch-listener")
         stopping = asyncio.create_task(self._wake_when(stop))
         try:
             while not stop.is_set():
@@ -185,9 +184,3 @@ class Dispatcher:
                 if self._stop.is_set():
                     raise _Stopped from error
                 await asyncio.sleep(OUTAGE_PAUSE_S)
-
-    async def _listen(self) -> None:
-        while True:
-            with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-                await outbox.listen(self._db, self._wake.set)
-            await asyncio.sleep(OUTAGE_PAUSE_S)

@@ -1,18 +1,12 @@
-"""The queue that dispatchers share: how much waits in it, and who is told of new work.
-
-`dispatch_states` claims and moves its rows. NOTIFY says that there is work; a dispatcher must poll too, since a
-notification can be lost.
-"""
+"""The queue that dispatchers share: how much waits in it. `dispatch_states` claims and moves its rows."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import text
 
-from nexmdm.fleet.dispatch_states import NEW_WORK, UNSENT
+from nexmdm.fleet.dispatch_states import UNSENT
 from nexmdm.kernel.columns import sql_list
 from nexmdm.kernel.database import Database
 
@@ -29,20 +23,3 @@ async def backlog(db: Database) -> tuple[int, float]:
     async with db.engine.begin() as connection:
         row = (await connection.execute(_BACKLOG)).one()
     return row.waiting, row.oldest_s
-
-
-async def listen(db: Database, wake: Callable[[], None]) -> None:
-    """Call `wake` at once and at every notification, until the connection is lost.
-
-    Raises:
-        OSError, asyncpg.PostgresError: there is no connection to be had.
-    """
-    connection = await db.connect()
-    lost = asyncio.Event()
-    connection.add_termination_listener(lambda _: lost.set())
-    try:
-        await connection.add_listener(NEW_WORK, lambda *_: wake())
-        wake()  # what was queued before we listened
-        await lost.wait()
-    finally:
-        connection.terminate()

@@ -13,6 +13,8 @@ from nexmdm.kernel.log import origin
 # An operator who looks at an overloaded process must get an answer from it.
 _EXEMPT: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
+_LEAVE: Final = "nexmdm.leave"  # of the scope: takes the request out of the count
+
 FindRoute = Callable[[Scope], str | None]
 
 
@@ -38,14 +40,22 @@ class Admission:
         self._under_way += 1
         held = True
 
-        async def send_counted(message: Message) -> None:
+        def leave() -> None:
             nonlocal held
-            if held:
-                held = False
-                self._under_way -= 1
+            self._under_way -= held
+            held = False
+
+        async def send_counted(message: Message) -> None:
+            leave()
             await send(message)
 
+        scope[_LEAVE] = leave
         try:
             await self._app(scope, receive, send_counted)
         finally:
-            self._under_way -= held
+            leave()
+
+
+def leave_admission(scope: Scope) -> None:
+    """No longer count a request that waits without a cost to others, under a limit of its own."""
+    scope[_LEAVE]()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeVar
@@ -26,6 +27,7 @@ class Runtime:
     db: Database
     blocked_addresses: BlockedAddresses
     rights: Rights  # what the service's database role must have
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)  # what waits is to be answered now
     _states: dict[type, object] = field(default_factory=dict)
 
     def add(self, state: object) -> None:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Request, Response
 from pydantic import BaseModel
 from sqlalchemy import text
 
+from nexmdm.http.admission import leave_admission
 from nexmdm.http.problems import OF_A_TOKEN
 from nexmdm.http.runtime import Session, database
 from nexmdm.kernel import keys
@@ -19,7 +20,7 @@ from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.sandboxes import metrics
-from nexmdm.sandboxes.allocator import Ask, Contended, Decision
+from nexmdm.sandboxes.allocator import Ask, Contended
 from nexmdm.sandboxes.auth import (
     ALLOCATE_HEADERS,
     TRACK,
@@ -31,7 +32,8 @@ from nexmdm.sandboxes.auth import (
     Track,
     refused_after_all,
 )
-from nexmdm.sandboxes.events import ALLOCATED, EXHAUSTED, EXTENDED, RELEASED, REPLAYED
+from nexmdm.sandboxes.events import ALLOCATED, EXHAUSTED, EXTENDED, PARKED, RELEASED, REPLAYED
+from nexmdm.sandboxes.prefer import wait_s
 from nexmdm.sandboxes.problems import (
     ALLOCATION_CONTENDED,
     ALLOCATION_ENDED,
@@ -50,6 +52,7 @@ from nexmdm.sandboxes.problems import (
 )
 from nexmdm.sandboxes.state import broker
 from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus, UnixTime
+from nexmdm.sandboxes.waiting import Answer
 
 router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
 
@@ -148,16 +151,21 @@ def _over(row: Any) -> NoReturn:
     raise Problem(ALLOCATION_REVOKED if row.end_reason == "revoked" else ALLOCATION_EXPIRED)
 
 
-async def _decide(request: Request, asking: Asking) -> Decision:
+async def _decide(request: Request, asking: Asking, wait_s: int) -> Answer:
     track = asking.track
     ask = Ask(asking.key_hash, track.track_id, track.track_name, track.idempotency_key)
-    decision = await broker(request).allocator.allocate(ask)
-    if decision.outcome == "refused":
+
+    def park() -> None:
+        leave_admission(request.scope)
+        emit(PARKED, track_id=track.track_id, track_name=track.track_name, wait_s=wait_s)
+
+    answer = await broker(request).queue.allocate(ask, wait_s, park)
+    if answer.decision.outcome == "refused":
         await refused_after_all(request, asking)
         raise Contended  # the key is good by now
-    if decision.key_is_due:
+    if answer.decision.key_is_due:
         await keys.verify(database(request), asking.key, TRACK, "sandboxes")
-    return decision
+    return answer
 
 
 @router.post(
@@ -172,10 +180,11 @@ async def _decide(request: Request, asking: Asking) -> Decision:
 )
 async def allocate(request: Request, response: Response, asking: AskingTrack) -> Allocation:
     """Get a sandbox; a track that has one gets that one."""
-    started, outcome = perf_counter(), "error"
+    started, outcome, parked_s = perf_counter(), "error", 0.0
+    seconds = wait_s(request.headers.getlist("prefer"))
     try:
-        decision = await _decide(request, asking)
-        outcome = decision.outcome
+        answer = await _decide(request, asking, seconds)
+        outcome, parked_s = answer.decision.outcome, answer.parked_s or 0.0
     except Contended:
         outcome = "contended"
         raise Problem(ALLOCATION_CONTENDED, headers={"Retry-After": str(_CONTENDED_PAUSE_S)}) from None
@@ -185,13 +194,19 @@ async def allocate(request: Request, response: Response, asking: AskingTrack) ->
     finally:
         if outcome:
             metrics.allocations.labels(outcome).inc()
-            metrics.allocation_duration.labels(outcome).observe(perf_counter() - started)
-    track, given = asking.track, decision.given
+            metrics.allocation_duration.labels(outcome).observe(max(0.0, perf_counter() - started - parked_s))
+    track, given = asking.track, answer.decision.given
+    applied = {} if answer.parked_s is None else {"Preference-Applied": f"wait={seconds}"}
     if given is None:
         if outcome == "ended":
             raise Problem(ALLOCATION_ENDED)
-        emit(EXHAUSTED, track_id=track.track_id, track_name=track.track_name)
-        raise Problem(NO_SANDBOXES_AVAILABLE, headers={"Retry-After": str(_EXHAUSTED_PAUSE_S)})
+        emit(EXHAUSTED, track_id=track.track_id, track_name=track.track_name, queue_position=answer.position)
+        raise Problem(
+            NO_SANDBOXES_AVAILABLE,
+            headers={"Retry-After": str(_EXHAUSTED_PAUSE_S), **applied},
+            extra={} if answer.position is None else {"queue_position": answer.position},
+        )
+    response.headers.update(applied)
     if outcome == "replay":
         response.status_code = 200
         response.headers["Idempotent-Replay"] = "true"

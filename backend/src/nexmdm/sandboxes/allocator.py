@@ -4,7 +4,8 @@ It knows no HTTP. Invariants, each kept by the database: a sandbox is given once
 was answered with an idempotency key is known to it for as long as the ledger has the row.
 
 Requests of one track take turns within a process, so that a crowd of duplicates holds one connection. Once the pool is
-dry they share one look at it: see `_LOOK`.
+dry they share one look at it: see `_LOOK`. A free row that is promised to a request in the queue (`waiting`) is not
+free to others.
 """
 
 from __future__ import annotations
@@ -23,29 +24,40 @@ from nexmdm.sandboxes import metrics
 from nexmdm.sandboxes.events import EXPIRED
 from nexmdm.sandboxes.settings import SandboxSettings
 
+LEASE_S: Final = 3.0  # of a place in the queue: so long are rows promised to a request whose process has died
 _LOCK_TIMEOUT_S: Final = 2
 _CONTENDED_FOR_S: Final = 0.25
 _CONTENDED_PAUSE_S: Final = 0.01
 
-_CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7)"
+_CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 # One snapshot for all waiting requests, taken after each of them came: one that is told `exhausted` has waited through
-# a moment in which nothing was free. LIMIT 1 keeps the planner on the indexes, whatever it believes of the arrays.
+# a moment in which nothing was free to it. LIMIT keeps the planner on the indexes, whatever it believes of the arrays.
 _LOOK: Final = """
+    WITH queue AS MATERIALIZED (
+        SELECT track_id, row_number() OVER (ORDER BY rank) AS place FROM waiters
+        WHERE seen_at > now() - interval '60 s' AND parked_until > now()
+    ), pool AS MATERIALIZED (
+        SELECT count(*) AS free, (SELECT count(*) FROM queue) AS waiting FROM (
+            SELECT FROM sandboxes WHERE status = 'available' ORDER BY pick_key LIMIT (SELECT count(*) + 1 FROM queue)
+        ) AS available
+    )
     SELECT
         CASE
             WHEN good.role IS NULL THEN 'refused'
-            WHEN free.sandbox_id IS NOT NULL THEN 'call'
+            WHEN pool.free > CASE
+                WHEN mine.place IS NULL THEN pool.waiting WHEN asked.waits THEN mine.place - 1 ELSE pool.waiting - 1
+            END THEN 'call'
             WHEN keyed.allocation_id IS NOT NULL AND (keyed.ended_at IS NOT NULL OR NOT keyed.in_grace) THEN 'ended'
             WHEN live.allocation_id IS NULL THEN 'exhausted'
             WHEN live.in_grace THEN 'replay'
             ELSE 'call'
         END AS outcome,
         live.sandbox_id, live.name, live.external_id, live.allocated_at, live.expires_at, live.track_name,
-        coalesce(good.is_due, false) AS key_is_due
-    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS asked (key_hash, track_id, idempotency_key, ord)
-    CROSS JOIN (
-        SELECT (SELECT sandbox_id FROM sandboxes WHERE status = 'available' ORDER BY pick_key LIMIT 1) AS sandbox_id
-    ) AS free
+        coalesce(good.is_due, false) AS key_is_due, mine.place IS NOT NULL AS parked
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[])
+        WITH ORDINALITY AS asked (key_hash, track_id, idempotency_key, waits, ord)
+    CROSS JOIN pool
+    LEFT JOIN queue AS mine ON mine.track_id = asked.track_id
     LEFT JOIN LATERAL (
         SELECT k.role, k.last_used_at IS NULL OR k.last_used_at <= now() - interval '1 minute' AS is_due
         FROM api_keys AS k
@@ -75,12 +87,13 @@ class Contended(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request for a sandbox. `key_hash`: of the caller's API key."""
+    """One request for a sandbox. `key_hash`: of the caller's API key. `waits`: it is, or is to be, in the queue."""
 
     key_hash: str
     track_id: str
     track_name: str | None
     idempotency_key: str | None
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +112,19 @@ class Given:
 class Decision:
     """What became of a request: new, replay, exhausted, ended, or refused where the key is not good.
 
-    `key_is_due`: that the key was used should be noted.
+    `key_is_due`: that the key was used should be noted. `parked`: it has a place in the queue.
     """
 
     outcome: str
     key_is_due: bool
+    parked: bool
     given: Given | None
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> Self:
         """The decision in a row of the function or of a look."""
         given = Given(*(row[name] for name in Given.__dataclass_fields__)) if row["outcome"] in _GIVEN else None
-        return cls(row["outcome"], row["key_is_due"], given)
+        return cls(row["outcome"], row["key_is_due"], row["parked"], given)
 
 
 _Waiting = list[tuple[Ask, asyncio.Future[Decision]]]
@@ -180,8 +194,8 @@ class Allocator:
         del self._by_track[track_id]
 
     async def _decide(self, ask: Ask) -> Decision:
-        if self._dry:
-            seen = await self._look(ask)
+        if self._dry and not ask.waits:
+            seen = await self.look(ask)
             if seen.outcome != "call":
                 return seen
         loop = asyncio.get_running_loop()
@@ -197,7 +211,7 @@ class Allocator:
 
     async def _call(self, ask: Ask) -> Decision:
         settings = self._settings
-        [row] = await self._fetch(
+        [row] = await self.fetch(
             _CALL,
             ask.key_hash,
             ask.track_id,
@@ -206,13 +220,16 @@ class Allocator:
             settings.sandbox_duration_s,
             settings.sandbox_grace_s,
             settings.sandbox_max_duration_s,
+            LEASE_S if ask.waits else 0,
+            settings.max_waiters,
         )
         if row["ended_id"] is not None:  # past its grace, and the sweep has not yet come by
             metrics.expired.inc()
             emit(EXPIRED, sandbox_id=row["ended_id"], track_id=ask.track_id, track_name=row["ended_name"])
         return Decision.of(row)
 
-    async def _look(self, ask: Ask) -> Decision:
+    async def look(self, ask: Ask) -> Decision:
+        """What the database says without a change, in one statement for all who ask now; `call`: ask `allocate`."""
         answer: asyncio.Future[Decision] = asyncio.get_running_loop().create_future()
         self._to_look.append((ask, answer))
         if not self._looking:
@@ -226,11 +243,12 @@ class Allocator:
                 self._to_look = []
                 asks = [ask for ask, _ in waiting]
                 try:
-                    rows = await self._fetch(
+                    rows = await self.fetch(
                         _LOOK,
                         [ask.key_hash for ask in asks],
                         [ask.track_id for ask in asks],
                         [ask.idempotency_key for ask in asks],
+                        [ask.waits for ask in asks],
                     )
                 except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
                     _fail([answer for _, answer in waiting], error)
@@ -240,7 +258,7 @@ class Allocator:
         finally:
             self._looking = False
 
-    async def _fetch(self, statement: str, *arguments: Any) -> list[Any]:
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
         """Rows of a statement that is its own transaction.
 
         Raises:

@@ -152,7 +152,7 @@ def _header(name: str) -> dict[str, Any]:
 
 
 TRACK_HEADERS: Final = [_header(name) for name in ("X-Track-ID", "X-Instruqt-Sandbox-ID", "X-Instruqt-Track-ID")]
-ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key")]
+ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key"), _header("Prefer")]
 
 # The schemes only describe: the dependencies beside them judge, and refuse what FastAPI's own would let pass.
 TRACKS_ONLY: Final = [Depends(HTTPBearer(scheme_name="trackKey", auto_error=False))]

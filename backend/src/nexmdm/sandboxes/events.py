@@ -6,6 +6,7 @@ from nexmdm.kernel.log import Event
 
 ALLOCATED: Final = Event("sandboxes.allocated")
 REPLAYED: Final = Event("sandboxes.replayed")
+PARKED: Final = Event("sandboxes.parked")
 EXHAUSTED: Final = Event("sandboxes.exhausted")
 RELEASED: Final = Event("sandboxes.released")
 EXTENDED: Final = Event("sandboxes.extended")

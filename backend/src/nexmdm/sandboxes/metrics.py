@@ -14,6 +14,7 @@ expired = Counter("nexmdm_sandboxes_expired", "Allocations that ran out.")
 deletions = Counter("nexmdm_sandboxes_deletions", "Calls to delete a sandbox, by what became of them.", ["outcome"])
 syncs = Counter("nexmdm_sandboxes_sync", "Syncs with the provider's list, by their end.", ["outcome"])
 sync_rows = Counter("nexmdm_sandboxes_sync_rows", "Sandboxes that a sync changed or could not use.", ["change"])
+waiters = Gauge("nexmdm_sandboxes_waiters", "Requests that are parked for a sandbox.", multiprocess_mode="livesum")
 # Of the background process; "livemax" because every other process has a 0 of its own.
 pool = Gauge("nexmdm_sandboxes_pool", "Sandboxes in each state.", ["status"], multiprocess_mode="livemax")
 oldest_pending_deletion = Gauge(

@@ -1,4 +1,7 @@
-"""What the broker forgets: allocations that ended long ago, and runs of sync as old. Sandboxes stay as tombstones."""
+"""What the broker forgets: allocations that ended long ago, runs of sync as old, ranks that have run out.
+
+Sandboxes stay as tombstones.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,13 @@ _OLD_SYNC_RUNS: Final = text(
         SELECT run_id FROM sync_runs WHERE started_at < :cutoff LIMIT :batch FOR UPDATE SKIP LOCKED)
     """
 )
+_OLD_RANKS: Final = text(
+    """
+    DELETE FROM waiters WHERE track_id IN (
+        SELECT track_id FROM waiters WHERE seen_at < clock_timestamp() - interval '60 s'
+        LIMIT :batch FOR UPDATE SKIP LOCKED)
+    """
+)
 
 
 def _ago(settings: Settings, now: datetime) -> datetime:
@@ -33,4 +43,5 @@ def _ago(settings: Settings, now: datetime) -> datetime:
 POLICIES: Final = (
     RetentionPolicy("allocations", _ago, deletion(_OLD_ALLOCATIONS)),
     RetentionPolicy("sync_runs", _ago, deletion(_OLD_SYNC_RUNS), logged=False),
+    RetentionPolicy("waiters", lambda _settings, now: now, deletion(_OLD_RANKS), logged=False),
 )

@@ -13,6 +13,8 @@ from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
+from sqlalchemy import text
+
 from nexmdm.http.service import Job as ServiceJob
 from nexmdm.kernel.database import Database, report_outage
 from nexmdm.kernel.events import DEPENDENCY_AWAY
@@ -21,13 +23,18 @@ from nexmdm.kernel.settings import Settings, narrow
 from nexmdm.sandboxes import expiry, leases, stale
 from nexmdm.sandboxes.deletions import Cleanup
 from nexmdm.sandboxes.events import JOB_FINISHED, JOB_STARTED
-from nexmdm.sandboxes.job import Over, Report
+from nexmdm.sandboxes.job import Over, Report, commit
 from nexmdm.sandboxes.provider import Provider
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.sync import sync
 
 _TICK_S: Final = 1.0
+_DRY_EVERY_S: Final = 60.0
 _FINISH_S: Final = 5.0  # what a run gets to end when the process is to end; the supervisor waits for 8 s
+
+_IS_DRY: Final = text(
+    "SELECT (SELECT sandbox_id FROM sandboxes WHERE status = 'available' ORDER BY pick_key LIMIT 1) IS NULL"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +46,15 @@ class Job:
     work: Callable[[Database, Any, SandboxSettings, Over], Awaitable[Report]]
     calls_provider: bool = False
     looks_again: bool = False  # runs sooner where a deletion falls due sooner
+    fills_the_pool: bool = False  # runs sooner while nothing is free
 
 
 SYNC: Final = Job(
-    "sync", lambda s: s.sync_every_s, lambda db, provider, s, _over: sync(db, provider, s), calls_provider=True
+    "sync",
+    lambda s: s.sync_every_s,
+    lambda db, provider, s, _over: sync(db, provider, s),
+    calls_provider=True,
+    fills_the_pool=True,
 )
 CLEANUP: Final = Job(
     "cleanup",
@@ -77,7 +89,7 @@ async def perform(job: Job, settings: SandboxSettings, work: Callable[[], Awaita
 
 async def run_if_due(job: Job, db: Database, provider: Provider | None, settings: SandboxSettings, stop: Over) -> None:
     """Run a job that is due, unless another process does."""
-    every_s = job.every_s(settings)
+    every_s = await _interval_s(job, db, settings)
     if not await leases.is_due(db, job.name, every_s):
         return
     async with leases.held(db, job.name, every_s) as lease:
@@ -86,6 +98,14 @@ async def run_if_due(job: Job, db: Database, provider: Provider | None, settings
         report = await perform(job, settings, lambda: job.work(db, provider, settings, lambda: lease.lost or stop()))
         if not stop():  # else it may have left something, and is due again
             await lease.finish(report.counts, looks_again=job.looks_again)
+
+
+async def _interval_s(job: Job, db: Database, settings: SandboxSettings) -> float:
+    """The job's own interval; while the pool is dry a job that can fill it runs once a minute."""
+    every_s = job.every_s(settings)
+    if job.fills_the_pool and every_s > _DRY_EVERY_S and (await commit(db, _IS_DRY))[0][0]:
+        return _DRY_EVERY_S
+    return every_s
 
 
 async def _keep_running(job: Job, db: Database, settings: Settings, stop: asyncio.Event) -> None:

@@ -33,8 +33,11 @@ _RIGHTS: Final = Rights(
         "job_runs": ("SELECT", "INSERT", "UPDATE"),
         "sandboxes": ("SELECT", "INSERT", "UPDATE", "DELETE"),
         "sync_runs": ("SELECT", "INSERT", "UPDATE", "DELETE"),
+        "waiters": ("SELECT", "INSERT", "UPDATE", "DELETE"),
     },
-    functions=("nexmdm_allocate_sandbox(text, text, text, text, integer, integer, integer)",),
+    functions=(
+        "nexmdm_allocate_sandbox(text, text, text, text, integer, integer, integer, double precision, integer)",
+    ),
 )
 
 _CROSS_ORIGIN: Final = CrossOrigin(

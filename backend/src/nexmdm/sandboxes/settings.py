@@ -33,6 +33,8 @@ class SandboxSettings(Settings):
     sandbox_grace_s: Annotated[int, Field(ge=0, le=604_800)] = 1_800
     sandbox_max_duration_s: Duration = 28_800
     allocation_connections: Annotated[int, Field(ge=1, le=100)] = 4
+    max_waiters: Annotated[int, Field(ge=0, le=100_000)] = 1_000  # requests in the queue, over all processes
+    max_waiters_per_process: Annotated[int, Field(ge=0, le=100_000)] = 500
 
     sync_every_s: Seconds = 600
     cleanup_every_s: Seconds = 300

@@ -15,6 +15,7 @@ from nexmdm.sandboxes.counts import PoolCounts
 from nexmdm.sandboxes.provider import Provider
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.track_limit import TrackLimit
+from nexmdm.sandboxes.waiting import WaitingQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class Broker:
     """One per process."""
 
     settings: SandboxSettings
-    allocator: Allocator
+    queue: WaitingQueue
     track_limit: TrackLimit
     counts: PoolCounts
     provider: Provider | None  # None: not configured
@@ -39,12 +40,13 @@ async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
     settings = narrow(running.settings, SandboxSettings)
     async with AsyncExitStack() as stack:
         allocator = await stack.enter_async_context(Allocator(running.db, settings))
+        queue = await stack.enter_async_context(WaitingQueue(running.db, allocator, settings, running.stopping))
         provider = None
         if settings.provider_url is not None:
             provider = await stack.enter_async_context(aclosing(Provider(settings)))
         yield Broker(
             settings,
-            allocator,
+            queue,
             TrackLimit(running.db, settings.limit_track),
             PoolCounts(running.db, settings.stats_every_s),
             provider,

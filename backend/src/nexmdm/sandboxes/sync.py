@@ -22,6 +22,7 @@ from nexmdm.sandboxes.job import BATCH, Report, commit, count
 from nexmdm.sandboxes.provider import Accounts, ListUnreadable, Provider, ProviderError
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.types import SYNC_CHANGES
+from nexmdm.sandboxes.waiting import NEW_SANDBOXES
 
 _ALWAYS_PLAUSIBLE: Final = 5  # stale rows, however small the pool
 _PLAUSIBLE_SHARE: Final = 0.2  # of available and stale ones
@@ -99,6 +100,7 @@ _CHANGE: Final = text(
     RETURNING s.sandbox_id
     """  # noqa: S608 - composed of the constants above
 )
+_TELL_THE_QUEUE: Final = text("SELECT pg_notify(:channel, '')")
 _MARK_STALE: Final = text(
     """
     UPDATE sandboxes SET status = 'stale', status_since = clock_timestamp() WHERE sandbox_id IN (
@@ -189,6 +191,7 @@ async def _apply(run: _Run, accounts: Accounts, *, force: bool) -> None:
         rows = by_change[change]
         for first in range(0, len(rows), BATCH):
             run.counts[change] += await _batch(run, statement, **_columns(rows[first : first + BATCH]))
+            await commit(run.db, _TELL_THE_QUEUE, channel=NEW_SANDBOXES)
     for first in range(0, len(to_mark), BATCH):
         ids = to_mark[first : first + BATCH]
         run.counts["stale"] += await _batch(run, _MARK_STALE, ids=ids, started_at=run.started_at)

@@ -141,3 +141,17 @@ class Breaker(SQLModel, table=True):
     failures: int = count()
     open_until: datetime | None = nullable_timestamptz()
     paused_until: datetime | None = nullable_timestamptz()  # the provider's own Retry-After, for deletions
+
+
+class Waiter(SQLModel, table=True):
+    """The place of a track in the queue for a sandbox. A request is there until `parked_until`, which it renews.
+
+    The rank outlives it by 60 s, for the next request of its track. An allocation ends both.
+    """
+
+    __tablename__ = "waiters"
+    __table_args__ = (UniqueConstraint("rank", name="uq_waiters_rank"), Index("ix_waiters_seen_at", "seen_at"))
+    track_id: str = Field(primary_key=True, sa_type=Text)
+    rank: int = identity()
+    parked_until: datetime = timestamptz()
+    seen_at: datetime = timestamptz()

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import uvicorn
 
+STOPPING: Final = "stopping"  # where the lifespan puts an event that is set when the process begins to end
 _PER_TURN: Final = 256  # the other workers of the socket want some, too
 _NO_DESCRIPTOR_PAUSE_S: Final = 1.0
 
@@ -33,6 +34,8 @@ class ListeningServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
+        if (stopping := self.lifespan.state.get(STOPPING)) is not None:
+            stopping.set()
         await asyncio.gather(*self._joining, return_exceptions=True)
         await super().shutdown(sockets=[])
 

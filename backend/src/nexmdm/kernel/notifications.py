@@ -1,0 +1,34 @@
+"""LISTEN on a connection of its own. A notification can be lost: who is woken by one must look by itself too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final, NoReturn
+
+import asyncpg
+
+from nexmdm.kernel.database import Database
+
+OUTAGE_PAUSE_S: Final = 0.5
+
+
+async def listen(db: Database, channel: str, wake: Callable[[], None]) -> NoReturn:
+    """Call `wake` whenever a connection is there and at every notification, until cancelled."""
+    while True:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            await _listen(db, channel, wake)
+        await asyncio.sleep(OUTAGE_PAUSE_S)
+
+
+async def _listen(db: Database, channel: str, wake: Callable[[], None]) -> None:
+    connection = await db.connect()
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    try:
+        await connection.add_listener(channel, lambda *_: wake())
+        wake()  # what there was to be told before we listened
+        await lost.wait()
+    finally:
+        connection.terminate()
