@@ -205,8 +205,16 @@ async def test_a_call_that_might_outlast_its_lease_is_not_made(
     run: Run, provider: FakeProvider, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await due(connection, 1)
-    clock = iter([0.0, 35.1])
-    monkeypatch.setattr(deletions, "monotonic", lambda: next(clock, 99.0))
+    claimed = set[asyncio.Task[Any] | None]()
+
+    def clock() -> float:
+        """0 when a worker first claims, and too late when it is to call."""
+        task = asyncio.current_task()
+        late = task in claimed
+        claimed.add(task)
+        return 35.1 if late else 0.0
+
+    monkeypatch.setattr(deletions, "monotonic", clock)
     report = await run()
     assert (provider.requests, report.counts["lost"]) == ([], 1)
     assert (await row(connection))["status"] == "deleting", "until its lease has run out"

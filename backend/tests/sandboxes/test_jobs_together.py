@@ -17,7 +17,8 @@ from nexmdm.kernel import keys
 from nexmdm.kernel.database import Database
 from nexmdm.sandboxes import expiry, stale
 from nexmdm.sandboxes.allocations import _EXTEND, _RELEASE
-from nexmdm.sandboxes.allocator import Allocator, Ask, Contended
+from nexmdm.sandboxes.allocator import Allocator
+from nexmdm.sandboxes.decisions import Ask, Contended, Decisions
 from nexmdm.sandboxes.deletions import Cleanup
 from nexmdm.sandboxes.job import Report, commit
 from nexmdm.sandboxes.provider import Account, Accounts, Deletion, Provider
@@ -30,7 +31,7 @@ _STUDENTS = 8
 
 
 class Lab:
-    """A provider that makes sandboxes, forgets to list one in fifty, and fails to delete one in ten."""
+    """A provider that makes sandboxes, forgets to list one in twenty, and fails to delete one in ten."""
 
     def __init__(self) -> None:
         self.listed: dict[str, Account] = {}
@@ -44,7 +45,7 @@ class Lab:
         self._made += count
 
     async def accounts(self) -> Accounts:
-        found = [account for account in self.listed.values() if random.random() > 0.02]
+        found = [account for account in self.listed.values() if random.random() > 0.05]
         await asyncio.sleep(random.uniform(0, 0.05))
         return Accounts(found, 0)
 
@@ -124,7 +125,7 @@ async def test_all_jobs_beside_all_requests(
         "stale": lambda: stale.remove(db, 0, crowd.over),
         "bulk": lambda: stale.bulk_delete(db, "deletion_failed", crowd.over),
     }
-    async with Allocator(db, settings) as allocator, asyncio.TaskGroup() as tasks:
+    async with Decisions(db, settings) as decisions, Allocator(decisions) as allocator, asyncio.TaskGroup() as tasks:
         tasks.create_task(crowd.make())
         for number in range(_STUDENTS):
             tasks.create_task(crowd.student(number, allocator))

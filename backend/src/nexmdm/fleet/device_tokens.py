@@ -104,9 +104,10 @@ class DeviceTokens:
         match = _TOKEN.fullmatch(token)
         if match is None:
             return None
-        if known := self.known(token):
+        key = await self._mac_key()
+        if known := self.known(token):  # nothing waits from here on, so a check is known or running
             return known
-        if not _ours(await self._mac_key(), match):
+        if not _ours(key, match):
             return None
         digest = sha256(token.encode()).digest()
         if digest in self._dead:

@@ -1,65 +1,42 @@
-"""A track's own side: get a sandbox, look at it, keep it for longer, give it back.
+"""A track's own side: look at a sandbox, keep it for longer, give it back.
 
 To give back and to extend are one conditional statement each; where it finds no row, a second one reads why.
 """
 
 from __future__ import annotations
 
-from time import perf_counter
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path
 from pydantic import BaseModel
 from sqlalchemy import text
 
-from nexmdm.http.admission import leave_admission
-from nexmdm.http.problems import OF_A_TOKEN
-from nexmdm.http.runtime import Session, database
-from nexmdm.kernel import keys
+from nexmdm.http.runtime import Session
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.sandboxes import metrics
-from nexmdm.sandboxes.allocator import Ask, Contended
 from nexmdm.sandboxes.auth import (
-    ALLOCATE_HEADERS,
-    TRACK,
+    OF_A_TRACK,
     TRACK_HEADERS,
     TRACKS_ONLY,
-    Asking,
-    AskingTrack,
     CurrentTrack,
     Track,
-    refused_after_all,
 )
-from nexmdm.sandboxes.events import ALLOCATED, EXHAUSTED, EXTENDED, PARKED, RELEASED, REPLAYED
-from nexmdm.sandboxes.prefer import wait_s
+from nexmdm.sandboxes.events import EXTENDED, RELEASED
 from nexmdm.sandboxes.problems import (
-    ALLOCATION_CONTENDED,
-    ALLOCATION_ENDED,
     ALLOCATION_EXPIRED,
     ALLOCATION_REVOKED,
     EXTENSION_LIMIT,
-    IDEMPOTENCY_KEY_INVALID,
     NO_ALLOCATION,
-    NO_SANDBOXES_AVAILABLE,
     NOT_SANDBOX_OWNER,
     SANDBOX_NOT_FOUND,
-    TRACK_ID_INVALID,
-    TRACK_ID_MISSING,
-    TRACK_NAME_INVALID,
-    TRACK_REQUIRED,
 )
-from nexmdm.sandboxes.state import broker
 from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus, UnixTime
-from nexmdm.sandboxes.waiting import Answer
 
 router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
 
-_OF_A_TRACK: Final = (*OF_A_TOKEN, TRACK_REQUIRED, TRACK_ID_MISSING, TRACK_ID_INVALID, TRACK_NAME_INVALID)
-_OF_AN_OWNER: Final = (*_OF_A_TRACK, NOT_SANDBOX_OWNER, SANDBOX_NOT_FOUND, VALIDATION_ERROR)
-_EXHAUSTED_PAUSE_S: Final = 30
-_CONTENDED_PAUSE_S: Final = 1
+_OF_AN_OWNER: Final = (*OF_A_TRACK, NOT_SANDBOX_OWNER, SANDBOX_NOT_FOUND, VALIDATION_ERROR)
 
 _VIEW: Final = """
     SELECT s.sandbox_id, s.name, s.external_id, s.status, a.track_id, a.track_name, a.allocated_at, a.expires_at,
@@ -96,17 +73,6 @@ _EXTEND: Final = text(
     RETURNING a.allocation_id
     """
 )
-
-
-class Allocation(BaseModel):
-    """A sandbox that is the track's. Times are Unix seconds."""
-
-    sandbox_id: str
-    name: str
-    external_id: str
-    allocated_at: UnixTime
-    expires_at: UnixTime
-    track_name: str | None
 
 
 class SandboxView(BaseModel):
@@ -151,78 +117,10 @@ def _over(row: Any) -> NoReturn:
     raise Problem(ALLOCATION_REVOKED if row.end_reason == "revoked" else ALLOCATION_EXPIRED)
 
 
-async def _decide(request: Request, asking: Asking, wait_s: int) -> Answer:
-    track = asking.track
-    ask = Ask(asking.key_hash, track.track_id, track.track_name, track.idempotency_key)
-
-    def park() -> None:
-        leave_admission(request.scope)
-        emit(PARKED, track_id=track.track_id, track_name=track.track_name, wait_s=wait_s)
-
-    answer = await broker(request).queue.allocate(ask, wait_s, park)
-    if answer.decision.outcome == "refused":
-        await refused_after_all(request, asking)
-        raise Contended  # the key is good by now
-    if answer.decision.key_is_due:
-        await keys.verify(database(request), asking.key, TRACK, "sandboxes")
-    return answer
-
-
-@router.post(
-    "/v1/allocate",
-    operation_id="allocateSandbox",
-    status_code=201,
-    responses=answers(
-        *_OF_A_TRACK, IDEMPOTENCY_KEY_INVALID, NO_SANDBOXES_AVAILABLE, ALLOCATION_ENDED, ALLOCATION_CONTENDED
-    )
-    | {200: {"model": Allocation}},
-    openapi_extra={"parameters": ALLOCATE_HEADERS},
-)
-async def allocate(request: Request, response: Response, asking: AskingTrack) -> Allocation:
-    """Get a sandbox; a track that has one gets that one."""
-    started, outcome, parked_s = perf_counter(), "error", 0.0
-    seconds = wait_s(request.headers.getlist("prefer"))
-    try:
-        answer = await _decide(request, asking, seconds)
-        outcome, parked_s = answer.decision.outcome, answer.parked_s or 0.0
-    except Contended:
-        outcome = "contended"
-        raise Problem(ALLOCATION_CONTENDED, headers={"Retry-After": str(_CONTENDED_PAUSE_S)}) from None
-    except Problem:
-        outcome = ""  # refused before it was judged
-        raise
-    finally:
-        if outcome:
-            metrics.allocations.labels(outcome).inc()
-            metrics.allocation_duration.labels(outcome).observe(max(0.0, perf_counter() - started - parked_s))
-    track, given = asking.track, answer.decision.given
-    applied = {} if answer.parked_s is None else {"Preference-Applied": f"wait={seconds}"}
-    if given is None:
-        if outcome == "ended":
-            raise Problem(ALLOCATION_ENDED)
-        emit(EXHAUSTED, track_id=track.track_id, track_name=track.track_name, queue_position=answer.position)
-        raise Problem(
-            NO_SANDBOXES_AVAILABLE,
-            headers={"Retry-After": str(_EXHAUSTED_PAUSE_S), **applied},
-            extra={} if answer.position is None else {"queue_position": answer.position},
-        )
-    response.headers.update(applied)
-    if outcome == "replay":
-        response.status_code = 200
-        response.headers["Idempotent-Replay"] = "true"
-    emit(
-        REPLAYED if outcome == "replay" else ALLOCATED,
-        sandbox_id=given.sandbox_id,
-        track_id=track.track_id,
-        track_name=given.track_name,
-    )
-    return Allocation.model_validate(given, from_attributes=True)
-
-
 @router.get(
     "/v1/allocations/current",
     operation_id="getCurrentAllocation",
-    responses=answers(*_OF_A_TRACK, NO_ALLOCATION),
+    responses=answers(*OF_A_TRACK, NO_ALLOCATION),
     openapi_extra={"parameters": TRACK_HEADERS},
 )
 async def current(session: Session, track: CurrentTrack) -> SandboxView:

@@ -29,7 +29,9 @@ from nexmdm.sandboxes.problems import (
 )
 from nexmdm.sandboxes.state import broker
 
-OF_A_POOL_ADMIN: Final = (*OF_A_TOKEN, ADMIN_REQUIRED)  # for `answers`
+# For `answers`.
+OF_A_POOL_ADMIN: Final = (*OF_A_TOKEN, ADMIN_REQUIRED)
+OF_A_TRACK: Final = (*OF_A_TOKEN, TRACK_REQUIRED, TRACK_ID_MISSING, TRACK_ID_INVALID, TRACK_NAME_INVALID)
 ADMIN: Final = "admin"
 TRACK: Final = "track"
 _PRINTABLE: Final = re.compile("[ -~]{1,255}")

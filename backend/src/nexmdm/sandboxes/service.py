@@ -11,6 +11,7 @@ from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import narrow
 from nexmdm.sandboxes import (
+    allocate,
     allocations,
     events,
     gauges,
@@ -65,7 +66,7 @@ _CROSS_ORIGIN: Final = CrossOrigin(
 SERVICE: Final = Service(
     name="sandboxes",
     settings=SandboxSettings,
-    routers=(allocations.router, pool.router, pool_jobs.router, usage.router),
+    routers=(allocate.router, allocations.router, pool.router, pool_jobs.router, usage.router),
     problems=declared_problems(problems),
     events=declared_events(events),
     metric_labels=metrics.LABELS,

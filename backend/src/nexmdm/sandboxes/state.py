@@ -12,6 +12,7 @@ from nexmdm.http.runtime import Runtime, runtime
 from nexmdm.kernel.settings import narrow
 from nexmdm.sandboxes.allocator import Allocator
 from nexmdm.sandboxes.counts import PoolCounts
+from nexmdm.sandboxes.decisions import Decisions
 from nexmdm.sandboxes.provider import Provider
 from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.track_limit import TrackLimit
@@ -39,8 +40,10 @@ async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
     """Start what the broker needs; end it after the last request."""
     settings = narrow(running.settings, SandboxSettings)
     async with AsyncExitStack() as stack:
-        allocator = await stack.enter_async_context(Allocator(running.db, settings))
-        queue = await stack.enter_async_context(WaitingQueue(running.db, allocator, settings, running.stopping))
+        decisions = await stack.enter_async_context(Decisions(running.db, settings))
+        allocator = await stack.enter_async_context(Allocator(decisions))
+        queue = WaitingQueue(running.db, decisions, allocator, settings, running.stopping)
+        await stack.enter_async_context(queue)
         provider = None
         if settings.provider_url is not None:
             provider = await stack.enter_async_context(aclosing(Provider(settings)))

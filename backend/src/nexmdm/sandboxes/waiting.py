@@ -17,7 +17,8 @@ from typing import Final, Self
 from nexmdm.kernel.database import Database, report_outage
 from nexmdm.kernel.notifications import listen
 from nexmdm.sandboxes import metrics
-from nexmdm.sandboxes.allocator import LEASE_S, Allocator, Ask, Contended, Decision
+from nexmdm.sandboxes.allocator import Allocator
+from nexmdm.sandboxes.decisions import LEASE_S, Ask, Contended, Decision, Decisions
 from nexmdm.sandboxes.settings import SandboxSettings
 
 NEW_SANDBOXES: Final = "nexmdm_sandboxes"  # the channel on which a sync notifies
@@ -54,13 +55,20 @@ class Answer:
 
 
 class WaitingQueue:
-    """Use as `async with WaitingQueue(db, allocator, settings, stopping) as queue`, then `await queue.allocate(..)`.
+    """Use as `async with WaitingQueue(..) as queue`, then `await queue.allocate(..)`.
 
     Once `stopping` is set, what is parked is answered, and nothing more is parked.
     """
 
-    def __init__(self, db: Database, allocator: Allocator, settings: SandboxSettings, stopping: asyncio.Event) -> None:
-        self._db, self._allocator, self._stopping = db, allocator, stopping
+    def __init__(
+        self,
+        db: Database,
+        decisions: Decisions,
+        allocator: Allocator,
+        settings: SandboxSettings,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._db, self._decisions, self._allocator, self._stopping = db, decisions, allocator, stopping
         self._most = settings.max_waiters_per_process
         self._parked = Counter[str]()  # requests by track
         self._round = asyncio.Event()
@@ -136,7 +144,7 @@ class WaitingQueue:
         """Give the place up, unless another request of the track has it too; tell which it was."""
         async with self._renewal:  # which may have begun with this one
             pass
-        rows = await self._allocator.fetch(_LEAVE, track_id, track_id not in self._parked)
+        rows = await self._decisions.fetch(_LEAVE, track_id, track_id not in self._parked)
         return rows[0]["count"] or None
 
     async def _tend(self) -> None:
@@ -149,7 +157,7 @@ class WaitingQueue:
                 self._told.clear()
                 try:
                     async with self._renewal:
-                        await self._allocator.fetch(_RENEW, list(self._parked), LEASE_S)
+                        await self._decisions.fetch(_RENEW, list(self._parked), LEASE_S)
                 except Contended:
                     pass  # the lease lasts for two more
                 except Exception as error:  # noqa: BLE001 - raised again unless it is an outage, which the look meets too
