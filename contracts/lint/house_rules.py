@@ -24,6 +24,7 @@ EXCEPTIONS: Final = {
         }.items()
         for name in names
     },
+    "allocateSandbox parameter Prefer: unbounded string": "RFC 7240 has a preference that is malformed ignored, too",
     "uploadApkBuild: no 400": "the body is bytes: there is no form that it could lack",
 }
 # They can stand for any request and are explained once, in info.description.

@@ -14,7 +14,7 @@ from acceptance.system.web_workers import background_process
 from harness.waiting import eventually
 
 EACH_SECOND = {f"NEXMDM_{job}_EVERY_S": "1" for job in ("SYNC", "CLEANUP", "EXPIRY", "STALE")}
-DAYS = dict.fromkeys(EACH_SECOND, "86400")
+DAYS = dict.fromkeys([*EACH_SECOND, "NEXMDM_DRY_SYNC_EVERY_S"], "86400")
 IMPATIENT = {"NEXMDM_PROVIDER_TIMEOUT_S": "1", "NEXMDM_DELETION_LEASE_S": "11", "NEXMDM_STALE_GRACE_HOURS": "1"}
 OVER = 4 * 3600 + 1800 + 2
 

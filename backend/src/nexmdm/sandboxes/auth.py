@@ -154,7 +154,9 @@ def _header(name: str) -> dict[str, Any]:
 
 
 TRACK_HEADERS: Final = [_header(name) for name in ("X-Track-ID", "X-Instruqt-Sandbox-ID", "X-Instruqt-Track-ID")]
-ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key"), _header("Prefer")]
+# A preference that is malformed is ignored, not refused (RFC 7240, section 2).
+_PREFER: Final = {"name": "Prefer", "in": "header", "schema": {"type": "string"}}
+ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key"), _PREFER]
 
 # The schemes only describe: the dependencies beside them judge, and refuse what FastAPI's own would let pass.
 TRACKS_ONLY: Final = [Depends(HTTPBearer(scheme_name="trackKey", auto_error=False))]

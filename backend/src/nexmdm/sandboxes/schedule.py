@@ -29,7 +29,6 @@ from nexmdm.sandboxes.settings import SandboxSettings
 from nexmdm.sandboxes.sync import sync
 
 _TICK_S: Final = 1.0
-_DRY_EVERY_S: Final = 60.0
 _FINISH_S: Final = 5.0  # what a run gets to end when the process is to end; the supervisor waits for 8 s
 
 _IS_DRY: Final = text(
@@ -101,10 +100,10 @@ async def run_if_due(job: Job, db: Database, provider: Provider | None, settings
 
 
 async def _interval_s(job: Job, db: Database, settings: SandboxSettings) -> float:
-    """The job's own interval; while the pool is dry a job that can fill it runs once a minute."""
-    every_s = job.every_s(settings)
-    if job.fills_the_pool and every_s > _DRY_EVERY_S and (await commit(db, _IS_DRY))[0][0]:
-        return _DRY_EVERY_S
+    """The job's own interval; while the pool is dry a job that can fill it runs sooner."""
+    every_s, dry_s = job.every_s(settings), settings.dry_sync_every_s
+    if job.fills_the_pool and every_s > dry_s and (await commit(db, _IS_DRY))[0][0]:
+        return dry_s
     return every_s
 
 

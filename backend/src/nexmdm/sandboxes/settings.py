@@ -37,6 +37,7 @@ class SandboxSettings(Settings):
     max_waiters_per_process: Annotated[int, Field(ge=0, le=100_000)] = 500
 
     sync_every_s: Seconds = 600
+    dry_sync_every_s: Seconds = 60  # while nothing is free
     cleanup_every_s: Seconds = 300
     expiry_every_s: Seconds = 300
     stale_every_s: Seconds = 86_400
