@@ -22,13 +22,13 @@ from rich.console import Console
 from harness import preflight
 from harness.settings import SettingsError, Target, artifacts
 from harness.verdict.thresholds import exit_code
-from load.arrivals.options import add_options as add_fleet_options
-from load.arrivals.options import chosen as chosen_fleet
-from load.arrivals.options import seconds
-from load.arrivals.profiles import FLEETS
-from load.options import add_options, chosen
-from load.profiles import SCENARIOS, Fanout, Scenario
 from load.progress import Live, of, show
+from load.workloads.arrival_rate import FLEETS
+from load.workloads.arrival_rate_options import add_options as add_fleet_options
+from load.workloads.arrival_rate_options import chosen as chosen_fleet
+from load.workloads.arrival_rate_options import seconds
+from load.workloads.options import add_options, chosen
+from load.workloads.simulation import SCENARIOS, Fanout, Scenario
 
 _TROUBLE = 2
 
@@ -67,8 +67,8 @@ def simulate(scenario: Scenario, target: Target, directory: Path, seed: int | No
     import gevent  # noqa: PLC0415
     from locust.env import Environment  # noqa: PLC0415
 
-    from load.driver import Driver  # noqa: PLC0415
-    from load.user import SimulatedDevice  # noqa: PLC0415
+    from load.locust_runner.driver import Driver  # noqa: PLC0415
+    from load.locust_runner.users import SimulatedDevice  # noqa: PLC0415
 
     # It warns that so many users at once may take it a while; nothing is timed before all of them are there.
     logging.getLogger("locust.runners").setLevel(logging.ERROR)
@@ -113,9 +113,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _prepared(given: argparse.Namespace) -> Callable[[Target, Path, int | None, Console], dict[str, Any]]:
     """What runs the scenario that was asked for. ValueError: it could not work with these options."""
     if given.scenario in FLEETS:
-        from load.arrivals import alone  # noqa: PLC0415  # --help needs none of what it imports
+        from load.arrival_rate import runner  # noqa: PLC0415  # --help needs none of what it imports
 
-        return partial(alone.run, chosen_fleet(FLEETS[given.scenario], given))
+        return partial(runner.run, chosen_fleet(FLEETS[given.scenario], given))
     return partial(simulate, chosen(replace(SCENARIOS[given.scenario], devices=given.devices), given, given.duration))
 
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from harness.verdict.thresholds import percentile
-from load.seats import OVER, Run
+from load.measurements.run import OVER, Run
 
 _LINE_EVERY_S = 10.0
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "disabled": "dim"}

@@ -95,7 +95,7 @@ def test_wrong_set_ups(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("file", ["load/sim20.py", "load/fleet_scale.py"])
+@pytest.mark.parametrize("file", ["load/scenarios/sim20.py", "load/scenarios/fleet_scale.py"])
 def test_a_locust_file_says_it_too(tmp_path: Path, file: str) -> None:
     locust = environments.ensure("load", say=print).with_name("locust")
     command = [str(locust), "--headless", "-f", file, "--host", "http://127.0.0.1:9"]

@@ -10,12 +10,13 @@ import gevent
 import pytest
 
 from harness.settings import Target
-from load import delivery, evidence
-from load.conclusion import conclude
-from load.evidence import Evidence
-from load.profiles import Profile
-from load.simulation import Simulation
-from load.tests.standin import ADMIN_KEY, StandIn
+from load.measurements import observations
+from load.measurements.observations import Evidence
+from load.simulation import fcm_delivery
+from load.simulation.control_loop import Simulation
+from load.tests.fake_backend import ADMIN_KEY, StandIn
+from load.verdict.verdict import conclude
+from load.workloads.simulation import Profile
 
 QUICK = Profile(
     devices=12,
@@ -76,7 +77,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """Fault -> the outcome of a run against a stand-in that has it; "" has none. They mostly wait: all run at once."""
     standins = {f"http://fcm.test/{fault}": StandIn(QUICK.bucket_s, fault) for fault in FAULTS}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (delivery, evidence):
+        for module in (fcm_delivery, observations):
             patch.setattr(module, "FcmControl", standins.__getitem__)
         runs = [
             gevent.spawn(simulate, standin, url, tmp_path_factory.mktemp("run")) for url, standin in standins.items()

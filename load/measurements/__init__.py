@@ -1,0 +1,1 @@
+"""What a run records and what it reads from the target afterwards. Nothing here judges."""

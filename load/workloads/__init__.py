@@ -1,0 +1,1 @@
+"""What is sent, when and by whom, as data. Nothing here opens a connection."""
