@@ -24,6 +24,17 @@ _PLANT = """
         t + %(hours)s * interval '1 h', %(ended)s, case when %(ended)s = 'revoked' then 'a case' end
     from cast(%(at)s as timestamptz) as t
 """
+_LABS = """
+    with given as (
+        insert into sandboxes (sandbox_id, external_id, name, status, made_available_at, first_allocated_at)
+        select n, n, n, 'allocated', now(), now() from generate_series(1, 1003) as n returning sandbox_id
+    )
+    insert into allocations (sandbox_id, track_id, track_name, duration_s, allocated_at, expires_at, grace_until,
+        deadline)
+    select sandbox_id, sandbox_id, case when sandbox_id in ('1', '2') then 'z' else sandbox_id end, 3600, t,
+        t + interval '1 h', t + interval '1 h', t + interval '1 h'
+    from given, date_trunc('second', now()) as t
+"""
 
 
 def counted(pool: Pool) -> dict[str, int]:
@@ -100,6 +111,16 @@ def test_within_its_period_a_count_is_not_repeated(fresh_backend: FreshBackend) 
     assert accepted(first)["available"] == 0
     pool.seed()
     assert pool.admin("GET", STATS).body == first.body
+
+
+@case("stats/005", "getSandboxStats 200")
+def test_of_many_labs_the_largest_are_shown(fresh_backend: FreshBackend) -> None:
+    """Of more than 1,000 labs the answer names the 1,000 with the most live allocations (issue 13: limits)."""
+    pool = Pool(fresh_backend())
+    pool.write(_LABS)
+    shown = accepted(pool.admin("GET", STATS))["by_track_name"]
+    assert shown[0] == {"track_name": "z", "allocated": 2}
+    assert len(shown) == 1000
 
 
 def usage(pool: Pool, first: str, last: str) -> Answer:

@@ -70,7 +70,7 @@ class PoolStats(BaseModel):
     deletion_failed: int
     stale: int
     deleted: int
-    by_track_name: list[LabSandboxes]
+    by_track_name: Annotated[list[LabSandboxes], Field(max_length=1000)]
     as_of: UnixTime
 
 
