@@ -113,7 +113,7 @@ def test_within_its_period_a_count_is_not_repeated(fresh_backend: FreshBackend) 
     assert pool.admin("GET", STATS).body == first.body
 
 
-@case("stats/005", "getSandboxStats 200")
+@case("stats/005", "getSandboxStats 200", slow="a pool of a thousand labs")
 def test_of_many_labs_the_largest_are_shown(fresh_backend: FreshBackend) -> None:
     """Of more than 1,000 labs the answer names the 1,000 with the most live allocations (issue 13: limits)."""
     pool = Pool(fresh_backend())

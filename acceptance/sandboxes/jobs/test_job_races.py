@@ -77,7 +77,7 @@ def test_syncs_race_with_releases(pool: Pool, provider: ProviderControl, system:
     consistent(pool)
 
 
-@case("job-races/003", "expireAllocations 200", "releaseSandbox 200")
+@case("job-races/003", "expireAllocations 200", "releaseSandbox 200", slow="waits for locks that are held")
 def test_a_sweep_meets_a_release(pool: Pool, system: System) -> None:
     """An allocation that is being given back as its grace ends is released, as its track is told, and not expired."""
     [held] = pool.seed()
@@ -132,7 +132,13 @@ def test_cleanups_race_with_releases_and_allocations(pool: Pool, provider: Provi
     consistent(pool)
 
 
-@case("job-races/006", "bulkDeleteSandboxes 200", "syncSandboxes 200", "allocateSandbox 201")
+@case(
+    "job-races/006",
+    "bulkDeleteSandboxes 200",
+    "syncSandboxes 200",
+    "allocateSandbox 201",
+    slow="waits for locks that are held",
+)
 def test_bulk_deletions_race_with_syncs_and_allocations(pool: Pool, provider: ProviderControl, system: System) -> None:
     """A stale sandbox is either forgotten or available again; what a student has got is in the books (003)."""
     stale = pool.seed_listed(provider.add(20))
@@ -230,7 +236,7 @@ def test_all_jobs_race_with_one_another(pool: Pool, provider: ProviderControl, s
     assert not deleted & live
 
 
-@case("job-races/009", "bulkDeleteSandboxes 200")
+@case("job-races/009", "bulkDeleteSandboxes 200", slow="waits for locks that are held")
 @pytest.mark.parametrize("how", ["bulk-delete", "auto-delete-stale"])
 def test_a_removal_meets_a_revival(how: str, pool: Pool, system: System) -> None:
     """A stale sandbox that becomes available at this moment is not removed (sandboxes.md: states)."""

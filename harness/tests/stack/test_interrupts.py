@@ -134,6 +134,7 @@ def test_while_the_programs_are_copied_for_the_first_time(launch: Launch, number
         eventually(fresh.is_clean, 10)
 
 
+@pytest.mark.slow
 def test_up_says_where_it_is_on_one_line_and_lives_until_the_signal(launch: Launch, playground: Playground) -> None:
     process = launch("up")
     details = is_up(process)
@@ -158,6 +159,7 @@ def test_up_says_where_it_is_on_one_line_and_lives_until_the_signal(launch: Laun
     assert Path(str(details["log_file"])).is_file()
 
 
+@pytest.mark.slow
 def test_up_leaves_its_variables_for_a_shell_as_long_as_it_lives(launch: Launch, tmp_path: Path) -> None:
     file = tmp_path / "stack.env"
     process = launch("up", "--env-file", str(file))
@@ -172,6 +174,7 @@ def test_up_leaves_its_variables_for_a_shell_as_long_as_it_lives(launch: Launch,
     assert not file.exists()
 
 
+@pytest.mark.slow
 def test_an_env_file_that_cannot_be_written_is_one_clear_line(launch: Launch, tmp_path: Path) -> None:
     _, said = launch("up", "--env-file", str(tmp_path / "none" / "stack.env")).communicate(timeout=20)
     assert f"harness: --env-file {tmp_path}/none/stack.env: No such file or directory" in said

@@ -71,6 +71,7 @@ def test_a_stack_of_its_own_is_complete_and_gone_afterwards(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 def test_a_provider_is_started_where_one_is_asked_for(server: Postgres) -> None:
     with Stack.start(postgres=server) as without:
         assert without.provider is None
