@@ -19,12 +19,12 @@ from typing import NoReturn
 
 from bench import against, wrk
 from bench.pairs import LEAST_PAIRS
-from bench.rig import QUICK, STRANGERS_SHARE, TROUBLE, Facts, Plan, Rig, reason
+from bench.rig import QUICK, TROUBLE, Facts, Plan, Rig, reason
 from bench.rows import COMPARED, ROWS, Row
 from harness import preflight
 from harness.settings import HarnessError, artifacts
 from harness.verdict.artifacts import Envelope, write_result
-from harness.verdict.cpu_contention import Strangers
+from harness.verdict.cpu_contention import Strangers, excused
 from harness.verdict.thresholds import Check, Judgement, Status, exit_code, judge
 
 SUITE = "bench"
@@ -98,9 +98,7 @@ def spared(row: Row, judged: Judgement, strangers: float | None) -> Judgement:
     """Others on the CPUs excuse a miss; a time that holds beside them holds all the better, a ratio proves nothing."""
     missed = judged.status in (Status.FAIL, Status.TARGET_MISSED)
     doubted = missed or (judged.status is Status.PASS and row.relative)
-    if not doubted or strangers is None or strangers < STRANGERS_SHARE:
-        return judged
-    return judged.voided(f"other programs took {strangers:.0%} of the CPUs meanwhile")
+    return excused(judged, strangers) if doubted else judged
 
 
 def _say(rig: Rig, judged: Judgement) -> None:

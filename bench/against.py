@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.pairs import Pair, Paired, baseline_first
-from bench.rig import LASTING, STRANGERS_SHARE, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
+from bench.rig import LASTING, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
 from bench.rows import Row
-from harness.verdict.cpu_contention import Strangers
+from harness.verdict.cpu_contention import LEAST_SHARE, Strangers
 from harness.verdict.thresholds import Check, Judgement, Status
 
 NOTES = (
@@ -113,7 +113,7 @@ def _pair(baseline: Rig, candidate: Rig, row: Row, number: int) -> tuple[Sequenc
             broken = rig, trouble
             break
     share = watched.share()
-    busy = share is not None and share >= STRANGERS_SHARE
+    busy = share is not None and share >= LEAST_SHARE
     doubts = [f"other programs took {share:.0%} of the CPUs"] if busy else []
     if broken is not None:
         rig, error = broken

@@ -31,7 +31,6 @@ from harness.verdict.console import Console
 from harness.waiting import WaitTimeout
 
 HEARTBEAT = "/v1/heartbeat"
-STRANGERS_SHARE: Final = 0.25  # of the CPUs, taken by other programs: from here on a ratio proves nothing
 
 Facts = dict[str, str | int | float | bool | None]
 

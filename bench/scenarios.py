@@ -56,7 +56,7 @@ def sim20(rig: Rig) -> list[Judgement]:
     with (folder / "samples.csv").open(encoding="utf-8") as file:
         samples = [_latency_ms(row) for row in csv.DictReader(file) if row["kind"] in ("heartbeat", "duplicate")]
     judged = [limit.judge(samples) for limit in (SIM_P95, SIM_P99)]
-    return _voided_by(judged, document, ("generator lag p99", "beats sent of plan"))
+    return _voided_by(judged, document, ("generator lag p99", "requests sent of plan"))
 
 
 def _latency_ms(row: dict[str, str]) -> float:

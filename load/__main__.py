@@ -11,7 +11,6 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,13 +21,12 @@ from rich.console import Console
 from harness import preflight
 from harness.settings import SettingsError, Target, artifacts
 from harness.verdict.thresholds import exit_code
-from load.progress import Live, of, show
-from load.workloads.arrival_rate import FLEETS
-from load.workloads.arrival_rate_options import add_options as add_fleet_options
-from load.workloads.arrival_rate_options import chosen as chosen_fleet
-from load.workloads.arrival_rate_options import seconds
+from load.measurements.run import Scenario
+from load.progress import Live, show
+from load.workloads.arrival_rate import ArrivalRate
+from load.workloads.catalogue import SCENARIOS
 from load.workloads.options import add_options, chosen
-from load.workloads.simulation import SCENARIOS, Fanout, Scenario
+from load.workloads.simulation import Simulated
 
 _TROUBLE = 2
 
@@ -42,18 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     scenarios = parser.add_subparsers(dest="scenario", required=True, metavar="SCENARIO")
     for name, scenario in SCENARIOS.items():
-        options = scenarios.add_parser(name, help=scenario.plan, description=f"{scenario.plan}.")
-        options.set_defaults(duration=None)
-        if not isinstance(scenario, Fanout):
-            default = f"of heartbeats, before compression; default: {scenario.duration_s:g}s"
-            options.add_argument("--duration", type=seconds, metavar="30s", help=default)
-        options.add_argument("--devices", type=int, default=scenario.devices, metavar="N")
+        formatter = argparse.ArgumentDefaultsHelpFormatter
+        options = scenarios.add_parser(
+            name, help=scenario.plan, description=f"{scenario.plan}.", formatter_class=formatter
+        )
         add_options(options, scenario)
-    for name, fleet in FLEETS.items():
-        options = scenarios.add_parser(name, help=fleet.plan, description=f"{fleet.plan}.")
-        add_fleet_options(options, fleet)
-    for name, options in scenarios.choices.items():
-        options.add_argument("--artifacts", type=Path, metavar="DIR", help=f"default: ./artifacts/{name}")
+        options.add_argument("--artifacts", type=Path, metavar="DIR", help=f"./artifacts/{name} if not given")
     return parser
 
 
@@ -61,27 +53,29 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def simulate(scenario: Scenario, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
+def simulate(
+    scenario: Simulated, target: Target, directory: Path, seed: int | None, console: Console
+) -> dict[str, Any]:
     """Run a scenario in a Locust environment of our own. Returns the document of result.json."""
     # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
     import gevent  # noqa: PLC0415
     from locust.env import Environment  # noqa: PLC0415
 
     from load.locust_runner.driver import Driver  # noqa: PLC0415
-    from load.locust_runner.users import SimulatedDevice  # noqa: PLC0415
+    from load.locust_runner.users import SimulatedUser  # noqa: PLC0415
 
     # It warns that so many users at once may take it a while; nothing is timed before all of them are there.
     logging.getLogger("locust.runners").setLevel(logging.ERROR)
-    environment = Environment(user_classes=[SimulatedDevice], host=target.base_url)
+    environment = Environment(user_classes=[SimulatedUser], host=target.base_url)
     runner = environment.create_local_runner()
-    driver = SimulatedDevice.driver = Driver(environment, scenario, target, directory, seed)
+    driver = SimulatedUser.driver = Driver(environment, scenario, target, directory, seed)
     try:
-        with Live(driver.run.profile.name, console) as live:
+        with Live(driver.run.scenario.name, console) as live:
             driver.begin()
             runner.start(scenario.devices, spawn_rate=scenario.devices)
             while driver.document is None:
                 gevent.sleep(0.2)
-                live.update(of(driver.run, driver.engine.clock.now()))
+                live.update(driver.engine.now())
     except KeyboardInterrupt:
         driver.end("interrupted")
     finally:
@@ -96,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     try:
-        run = _prepared(given)
+        run = _runner(chosen(SCENARIOS[given.scenario], given))
     except ValueError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _on_sigterm)
@@ -110,13 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(document["exit_code"])
 
 
-def _prepared(given: argparse.Namespace) -> Callable[[Target, Path, int | None, Console], dict[str, Any]]:
-    """What runs the scenario that was asked for. ValueError: it could not work with these options."""
-    if given.scenario in FLEETS:
+def _runner(scenario: Scenario) -> Callable[[Target, Path, int | None, Console], dict[str, Any]]:
+    """What runs it."""
+    if isinstance(scenario, ArrivalRate):
         from load.arrival_rate import runner  # noqa: PLC0415  # --help needs none of what it imports
 
-        return partial(runner.run, chosen_fleet(FLEETS[given.scenario], given))
-    return partial(simulate, chosen(replace(SCENARIOS[given.scenario], devices=given.devices), given, given.duration))
+        return partial(runner.run, scenario)
+    assert isinstance(scenario, Simulated)
+    return partial(simulate, scenario)
 
 
 if __name__ == "__main__":

@@ -12,44 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from harness.verdict.thresholds import percentile
-from load.measurements.run import OVER, Run
-
 _LINE_EVERY_S = 10.0
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "disabled": "dim"}
 
 
-def figures(run: Run) -> str:
-    """The run in one line: beats, duplicates, p95 so far, commands."""
-    beats = run.recorder.beats
-    latencies = [beat.latency_ms for beat in beats if beat.ok]
-    failed = len(beats) - len(latencies)
-    parts = [
-        f"{len(beats)}/{len(run.planned) or '?'} beats",
-        f"{sum(bool(beat.deduplicated) for beat in beats)} deduplicated",
-        f"p95 {percentile(latencies, 0.95):.1f} ms" if latencies else "p95 -",
-        f"{run.completed}/{len(run.seats) or '?'} commands done",
-    ]
-    return " · ".join(parts + ([f"{failed} failed"] if failed else []))
-
-
 @dataclass(frozen=True)
 class Now:
-    """Where a run is. `line`: what stands behind its phase where there is no bar; None: nothing is said."""
+    """Where a run is. `line`: what stands behind its phase where there is no bar."""
 
     phase: str
     figures: str
     done: float = 0.0
     total: float | None = None
-    line: str | None = ""
-
-
-def of(run: Run, now: float) -> Now:
-    """Where a simulation is at the server's time."""
-    started, duration_s, shown = run.stream_started_at, run.profile.duration_s, figures(run)
-    done_s = 0.0 if started is None else min(max(0.0, now - started), duration_s)
-    line = f" {done_s:.0f}/{duration_s:g} s · {shown}" if started else ""
-    return Now(run.phase, shown, done_s, duration_s or None, None if run.phase == OVER else line)
+    line: str = ""
 
 
 class Live:
@@ -80,7 +55,7 @@ class Live:
             self._bar.update(
                 self._task, description=now.phase, completed=now.done, total=now.total, figures=now.figures
             )
-        elif now.line is not None and (now.phase != self._phase or time.monotonic() >= self._line_at):
+        elif now.phase != self._phase or time.monotonic() >= self._line_at:
             self._phase, self._line_at = now.phase, time.monotonic() + _LINE_EVERY_S
             self._console.print(f"{self._name}: {now.phase}{now.line}", highlight=False, soft_wrap=True)
 

@@ -9,8 +9,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final
 
 import psutil
+
+from harness.verdict.thresholds import Judgement
+
+LEAST_SHARE: Final = 0.25  # of the CPUs: where others took that much, a miss blames nobody
 
 
 class Strangers:
@@ -47,6 +52,14 @@ class Strangers:
         known = {root.pid: root, os.getpid(): psutil.Process()}
         known |= {child.pid: child for child in root.children(recursive=True)}
         yield from known.values()
+
+
+def excused(judged: Judgement, share: float | None, least: float = LEAST_SHARE) -> Judgement:
+    """The judgement, void where others took `least` of the CPUs or more. share: None: it is not known."""
+    if share is None or share < least:
+        return judged
+    why = f"other programs took {share:.0%} of the CPUs meanwhile"
+    return judged.voided(f"{judged.note}; {why}" if judged.note else why)
 
 
 def _seconds(process: psutil.Process) -> float:

@@ -10,26 +10,25 @@ from rich.console import Console
 
 from harness.processes.child import allow_descriptors
 from harness.settings import Target
-from load.arrival_rate.run import Arrivals
-from load.arrival_rate.target import Ground
+from load.arrival_rate.conductor import Conductor
+from load.arrival_rate.target import SeededFleet
 from load.arrival_rate.workers import Alone
 from load.progress import Live
-from load.verdict.arrival_rate_verdict import conclude
-from load.workloads.arrival_rate import Fleet
+from load.workloads.arrival_rate import ArrivalRate
 
 
-def run(fleet: Fleet, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
-    """Run it and write its artifacts. Returns the document of result.json. SettingsError: the target is no ground."""
+def run(scenario: ArrivalRate, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
+    """Run it and write its artifacts. Returns the document of result.json. SettingsError: there is no database."""
     allow_descriptors()  # a server that stalls makes the generator open thousands of connections
-    arrivals = Arrivals(fleet, target, Alone(), Ground(target), seed)
+    conductor = Conductor(scenario, target, Alone(), SeededFleet(target), seed)
     try:
-        with Live(fleet.name, console) as live:
-            conductor = arrivals.begin()
-            while not conductor.ready():
+        with Live(scenario.name, console) as live:
+            greenlet = conductor.begin()
+            while not greenlet.ready():
                 gevent.sleep(0.2)
-                live.update(arrivals.now())
+                live.update(conductor.now())
     except KeyboardInterrupt:
         pass
     finally:
-        arrivals.end("interrupted")
-    return conclude(arrivals.run, directory)
+        conductor.end("interrupted")
+    return conductor.conclude(directory)

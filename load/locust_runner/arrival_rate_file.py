@@ -24,14 +24,13 @@ from rich.console import Console
 from harness import preflight
 from harness.processes.child import allow_descriptors
 from harness.settings import SettingsError, Target, artifacts
-from load.arrival_rate.run import Arrivals, Stands
-from load.arrival_rate.target import Ground
+from load.arrival_rate.conductor import Conductor
+from load.arrival_rate.target import SeededFleet, Subject
 from load.arrival_rate.workers import Alone
 from load.locust_runner.workers import Worker, Workers
 from load.progress import Live, show
-from load.verdict.arrival_rate_verdict import conclude
-from load.workloads.arrival_rate import Fleet
-from load.workloads.arrival_rate_options import add_options, chosen
+from load.workloads.arrival_rate import ArrivalRate
+from load.workloads.options import add_options, chosen
 
 
 class Idle(User):
@@ -42,9 +41,9 @@ class Idle(User):
         raise StopUser
 
 
-def locust_file(fleet: Fleet, ground: Callable[[Target], Stands] = Ground) -> None:
+def locust_file(scenario: ArrivalRate, subject: Callable[[Target], Subject] = SeededFleet) -> None:
     """Make the calling module the Locust file of this scenario. It must import Idle by name, too."""
-    file = _File(fleet, ground)
+    file = _File(scenario, subject)
     listeners: tuple[tuple[EventHook, Callable[..., None]], ...] = (
         (events.init_command_line_parser, file.add_arguments),
         (events.init, file.prepare),
@@ -56,12 +55,12 @@ def locust_file(fleet: Fleet, ground: Callable[[Target], Stands] = Ground) -> No
 
 
 class _File:
-    def __init__(self, fleet: Fleet, ground: Callable[[Target], Stands]) -> None:
-        self._fleet, self._ground = fleet, ground
-        self._arrivals: Arrivals | None = None
+    def __init__(self, scenario: ArrivalRate, subject: Callable[[Target], Subject]) -> None:
+        self._scenario, self._subject = scenario, subject
+        self._conductor: Conductor | None = None
 
     def add_arguments(self, parser: ArgumentParser, **_: Any) -> None:
-        add_options(parser, self._fleet)
+        add_options(parser, self._scenario)
 
     def prepare(self, environment: Environment, runner: Runner, **_: Any) -> None:
         allow_descriptors()
@@ -73,7 +72,9 @@ class _File:
         try:
             target = preflight.given_target(_environ(environment.host))
             crew = Workers(runner) if isinstance(runner, MasterRunner) else Alone()
-            self._arrivals = Arrivals(chosen(self._fleet, options), target, crew, self._ground(target), options.seed)
+            scenario, subject = chosen(self._scenario, options), self._subject(target)
+            assert isinstance(scenario, ArrivalRate)
+            self._conductor = Conductor(scenario, target, crew, subject, options.seed)
         except (SettingsError, ValueError) as error:
             self._refuse(str(error))
         # Ours, not Locust's: the run ends when the last leg was looked at.
@@ -81,29 +82,29 @@ class _File:
         environment.host = target.base_url
 
     def begin(self, environment: Environment, **_: Any) -> None:
-        if self._arrivals is not None:
-            gevent.spawn(self._follow, environment, self._arrivals)
+        if self._conductor is not None:
+            gevent.spawn(self._follow, environment, self._conductor)
 
-    def _follow(self, environment: Environment, arrivals: Arrivals) -> None:
-        conductor = arrivals.begin()
-        with Live(self._fleet.name, Console(stderr=True, highlight=False, force_terminal=False)) as live:
-            while not conductor.ready():
-                conductor.join(timeout=0.5)
-                live.update(arrivals.now())
+    def _follow(self, environment: Environment, conductor: Conductor) -> None:
+        greenlet = conductor.begin()
+        with Live(self._scenario.name, Console(stderr=True, highlight=False, force_terminal=False)) as live:
+            while not greenlet.ready():
+                greenlet.join(timeout=0.5)
+                live.update(conductor.now())
         if environment.runner is not None:
             environment.runner.quit()
 
     def end(self, environment: Environment, **_: Any) -> None:
-        if self._arrivals is None:
+        if self._conductor is None:
             return
-        self._arrivals.end("interrupted")
-        directory = artifacts(self._fleet.name)
-        document = conclude(self._arrivals.run, directory)
+        self._conductor.end("interrupted")
+        directory = artifacts(self._scenario.name)
+        document = self._conductor.conclude(directory)
         environment.process_exit_code = int(document["exit_code"])
         show(document, directory, Console(stderr=True, highlight=False))
 
     def _refuse(self, why: str) -> NoReturn:
-        print(f"{self._fleet.name}: {why}", file=sys.stderr)
+        print(f"{self._scenario.name}: {why}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -14,32 +14,32 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 
 from harness.settings import Target
-from harness.verdict.thresholds import Status
 from load.locust_runner.transport import LocustTransport, trusted
-from load.measurements.observations import Evidence
-from load.measurements.run import OVER, Run
-from load.simulation.control_loop import Simulation
+from load.measurements.run import OVER
+from load.simulation.control_loop import ControlLoop
 from load.simulation.engine import Engine
-from load.simulation.fanout import Broadcast
-from load.verdict.verdict import conclude
-from load.workloads.simulation import Fanout, Profile, Scenario
+from load.simulation.fanout import FanoutSimulation
+from load.simulation.observer import Observations
+from load.simulation.run import SimulationRun
+from load.verdict.verdict import write_verdict
+from load.workloads.simulation import Fanout, Profile, Simulated
 
 # Its default is one: scrapes would wait for the commands that are under way, and their latency be our own doing.
 _ADMIN_CONNECTIONS = 32
 
 
-def _engine(scenario: Scenario, target: Target, admin: LocustTransport, seed: int | None) -> Engine:
+def _engine(scenario: Simulated, target: Target, admin: LocustTransport, seed: int | None) -> Engine:
     if isinstance(scenario, Fanout):
-        return Broadcast(scenario, target, admin, seed)
+        return FanoutSimulation(scenario, target, admin, seed)
     assert isinstance(scenario, Profile)
-    return Simulation(scenario, target, admin, seed)
+    return ControlLoop(scenario, target, admin, seed)
 
 
 class Driver:
     """Conducts one run in a Locust environment whose users call `live`. `document` is result.json once it is over."""
 
     def __init__(
-        self, environment: Environment, scenario: Scenario, target: Target, directory: Path, seed: int | None = None
+        self, environment: Environment, scenario: Simulated, target: Target, directory: Path, seed: int | None = None
     ) -> None:
         self.environment = environment
         self.directory = directory
@@ -60,7 +60,7 @@ class Driver:
         self._conductor: gevent.Greenlet[[], None] | None = None
 
     @property
-    def run(self) -> Run:
+    def run(self) -> SimulationRun:
         return self.engine.run
 
     @property
@@ -74,19 +74,19 @@ class Driver:
     def live(self, session: FastHttpSession) -> None:
         """What a Locust user does: be the next device. Users beyond the profile's number do nothing."""
         number = next(self._numbers)
-        if number < self.run.profile.devices:
+        if number < self.run.scenario.devices:
             self.engine.live(number, LocustTransport(session, self.engine.target.base_url))
 
     def _conduct(self) -> None:
-        evidence: Evidence | None = None
+        observations: Observations | None = None
         try:
             self.engine.prepare()
             self.engine.conduct()
-            if self.run.preparation.status is Status.PASS:
-                evidence = self.engine.collector.collect()
+            if self.run.is_ready:
+                observations = self.engine.observer.collect()
         except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
-            self.run.doubts.append(f"the harness broke: {type(error).__name__}: {error}"[:300])
-        self._conclude(evidence)
+            self.run.doubt(error)
+        self._conclude(observations)
         self._stop_locust()
 
     def end(self, why: str) -> None:
@@ -98,10 +98,10 @@ class Driver:
         self.engine.abandon(why)
         self._conclude(None)
 
-    def _conclude(self, evidence: Evidence | None) -> None:
-        now = self.engine.clock.now()
+    def _conclude(self, observations: Observations | None) -> None:
+        now = self.run.clock.now()
         self.run.enter(OVER, now)
-        self.document = conclude(self.run, self.engine.yardstick, evidence, now, self.directory)
+        self.document = write_verdict(self.run, self.engine.criteria, observations, now, self.directory)
 
     def _stop_locust(self) -> None:
         runner, options = self.environment.runner, self.environment.parsed_options

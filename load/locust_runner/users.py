@@ -11,7 +11,6 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar, NoReturn
 
 from locust import FastHttpUser, events, task
@@ -27,10 +26,10 @@ from load.locust_runner.driver import Driver
 from load.locust_runner.transport import trusted
 from load.progress import show
 from load.workloads.options import add_options, chosen
-from load.workloads.simulation import SIM20, Scenario
+from load.workloads.simulation import SIM20, Fanout, Simulated
 
 
-class SimulatedDevice(FastHttpUser):
+class SimulatedUser(FastHttpUser):
     """One device. Locust starts it; what it does and when is the engine's."""
 
     driver: ClassVar[Driver | None] = None
@@ -46,8 +45,8 @@ class SimulatedDevice(FastHttpUser):
         raise StopUser
 
 
-def locust_file(scenario: Scenario) -> None:
-    """Make the calling module the Locust file of this scenario. It must import SimulatedDevice by name, too."""
+def locust_file(scenario: Simulated) -> None:
+    """Make the calling module the Locust file of this scenario. It must import SimulatedUser by name, too."""
 
     def arguments(parser: ArgumentParser, **_: Any) -> None:
         add_options(parser, scenario)
@@ -65,7 +64,7 @@ def locust_file(scenario: Scenario) -> None:
         hook.add_listener(listener)  # type: ignore[no-untyped-call]  # locust ships this one without annotations
 
 
-def _prepare(scenario: Scenario, environment: Environment, runner: Runner | None) -> None:
+def _prepare(scenario: Simulated, environment: Environment, runner: Runner | None) -> None:
     options: Namespace | None = environment.parsed_options
     if options is None:
         return  # our own runner does this itself
@@ -73,15 +72,27 @@ def _prepare(scenario: Scenario, environment: Environment, runner: Runner | None
         _refuse(scenario, "it runs in one process: no --master, --worker or --processes")
     try:
         target = preflight.given_target(_environ(environment.host))
-        given = replace(scenario, devices=options.num_users or scenario.devices)
-        wanted = chosen(given, options, None if options.run_time is None else float(options.run_time))
+        wanted = _chosen(scenario, options)
     except (SettingsError, ValueError) as error:
         _refuse(scenario, str(error))
     # Ours, not Locust's: all devices start at once, and the end comes when the last result was looked at.
     options.num_users = options.spawn_rate = wanted.devices
     options.run_time = None
     environment.host = target.base_url
-    SimulatedDevice.driver = Driver(environment, wanted, target, artifacts(wanted.name), options.seed)
+    SimulatedUser.driver = Driver(environment, wanted, target, artifacts(wanted.name), options.seed)
+
+
+def _chosen(scenario: Simulated, options: Namespace) -> Simulated:
+    """-u and -t, which every user of Locust knows, stand for --devices and --duration. ValueError."""
+    if options.num_users:
+        options.devices = options.num_users
+    if options.run_time is not None:
+        if isinstance(scenario, Fanout):
+            raise ValueError(f"{scenario.name} has no duration: it ends with the last result")
+        options.duration = float(options.run_time)
+    wanted = chosen(scenario, options)
+    assert isinstance(wanted, Simulated)
+    return wanted
 
 
 def _environ(host: str | None) -> dict[str, str]:
@@ -93,18 +104,18 @@ def _environ(host: str | None) -> dict[str, str]:
     return environ | ({"NEXMDM_BASE_URL": host} if host is not None else {})
 
 
-def _refuse(scenario: Scenario, why: str) -> NoReturn:
+def _refuse(scenario: Simulated, why: str) -> NoReturn:
     print(f"{scenario.name}: {why}", file=sys.stderr)
     sys.exit(2)
 
 
 def _begin(**_: Any) -> None:
-    if SimulatedDevice.driver is not None:
-        SimulatedDevice.driver.begin()
+    if SimulatedUser.driver is not None:
+        SimulatedUser.driver.begin()
 
 
 def _end(environment: Environment, **_: Any) -> None:
-    driver = SimulatedDevice.driver
+    driver = SimulatedUser.driver
     if driver is not None:
         driver.end("interrupted")
         environment.process_exit_code = driver.exit_code

@@ -21,7 +21,7 @@ def events(run: Run, judged: Iterable[Judgement], checks: Iterable[Check], verdi
 
     def line(at: float, event: str, status: Status = Status.PASS, **fields: Any) -> dict[str, Any]:
         head = {"ts": timestamp(at), "level": _LEVELS[status], "event": f"acceptance.{event}"}
-        return {**head, "request_id": run.tag, "route": "acceptance", "suite": run.profile.name, **fields}
+        return {**head, "request_id": run.tag, "route": "acceptance", "suite": run.scenario.name, **fields}
 
     lines = [line(at, "phase", phase=phase) for at, phase in run.phases]
     for one in judged:

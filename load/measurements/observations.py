@@ -1,63 +1,81 @@
-"""What a run left behind, read from API, database, log, metrics and FCM inbox. It judges nothing.
+"""What can be read of a target when a run is over: parts that are there, or absent with a reason; counters, log lines.
 
-A part that the target did not offer is absent as `disabled`; one that it offered and that could not be read is absent
-as `inconclusive`. Neither can pass.
+A part that the target did not offer is absent as `disabled`, one that could not be read as `inconclusive`. Neither can
+pass a check.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import psycopg
 
-from harness.fcm.server import FcmControl
 from harness.http.client import Client
 from harness.http.prometheus import parse
 from harness.oracles.log_tail import LogTap
-from harness.oracles.secret_scan import Search
 from harness.settings import Target
 from harness.verdict.thresholds import Status
-from harness.waiting import eventually
-from load.measurements.run import Run
+from load.measurements.run import Run, in_short
 
-_PAGE = 200
-_MOST_PAGES = 25
+T = TypeVar("T")
+
 _NEEDS = {
     "database": "needs DATABASE_URL",
     "fcm": "needs NEXMDM_FCM_URL, the control of a fake FCM",
     "logs": "needs NEXMDM_LOG_FILE",
+    "process": "others may use the deployment: needs NEXMDM_BACKEND_PID, a stack of the run's own",
 }
-_PARTS = {  # what each needs of the target
-    "devices": None,
-    "dispatches": None,
-    "metrics": None,
-    "rows": "database",
-    "downloads": "database",
-    "leaks": "database",
-    "inbox": "fcm",
-    "lines": "logs",
-}
-_FINAL = {"completed", "failed", "expired"}
 
+Line = dict[str, Any]
 Numbers = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-@dataclass
-class Evidence:
-    """Each part is None when it is absent; `absent` says why, by the name of the part."""
+class Absent(Exception):
+    """There is nothing to look at. `status`: disabled or inconclusive."""
 
-    devices: list[dict[str, Any]] | None = None
-    dispatches: list[dict[str, Any]] | None = None
-    metrics: Metrics | None = None
-    rows: list[tuple[str, int]] | None = None  # (device_id, bucket number) per row of device_heartbeats
-    downloads: list[tuple[str | None, str]] | None = None  # (token_id, source) per row of apk_download_events
-    lines: list[dict[str, Any]] | None = None
-    leaks: list[str] | None = None  # tables that hold a secret in clear
-    inbox: list[dict[str, Any]] | None = None
-    absent: dict[str, tuple[Status, str]] = field(default_factory=dict)
+    def __init__(self, status: Status, why: str) -> None:
+        self.status, self.why = status, why
+        super().__init__(status, why)
+
+    def __str__(self) -> str:
+        return self.why
+
+
+def needs(run: Run, capability: str) -> None:
+    """Absent where the target does not offer it."""
+    if capability not in run.capabilities:
+        raise Absent(Status.DISABLED, _NEEDS[capability])
+
+
+@dataclass(frozen=True)
+class Part(Generic[T]):
+    """One thing that was read, or why it was not."""
+
+    value: T | None = None
+    absent: Absent | None = None
+
+    def get(self) -> T:
+        """What was read. Absent."""
+        if self.absent is not None:
+            raise self.absent
+        if self.value is None:
+            raise Absent(Status.INCONCLUSIVE, "was not looked at")
+        return self.value
+
+
+def observed(read: Callable[[], T], run: Run, *capabilities: str) -> Part[T]:
+    """What `read` returns, which needs these capabilities of the target; whatever breaks makes it absent."""
+    try:
+        for capability in capabilities:
+            needs(run, capability)
+        return Part(read())
+    except Absent as absent:
+        return Part(absent=absent)
+    except Exception as error:  # noqa: BLE001  # an unreadable part is reported, whatever broke
+        return Part(absent=Absent(Status.INCONCLUSIVE, f"could not be read: {in_short(error)}"))
 
 
 @dataclass(frozen=True)
@@ -77,132 +95,68 @@ class Metrics:
         return total(self.after) - total(self.before)
 
 
-def read_metrics(client: Client, request_id: str) -> Numbers:
-    """The samples of /metrics. ValueError when it does not answer 200."""
-    answer = client.admin("GET", "/metrics", request_id=request_id)
-    if answer.status != 200:
-        raise ValueError(f"/metrics answered {answer.status}")
-    return parse(answer.body.decode())
+class Before:
+    """What the target held before the run: made and filled then, so that what came to be since can be told."""
 
-
-class Collector:
-    """Made before the run, so that it knows what was there already; `collect` reads what came to be since."""
-
-    parts: Sequence[str] = tuple(_PARTS)
-
-    def __init__(self, run: Run, target: Target, client: Client) -> None:
-        self._run, self._target, self._client = run, target, client
+    def __init__(self, target: Target, client: Client) -> None:
+        self.target, self.client = target, client
         self._log = LogTap(target.log_file) if target.log_file else None
         self._mark = self._log.mark() if self._log else 0
-        self._metrics_before: Numbers | None = None
+        self._numbers: Numbers | None = None
 
-    def begin(self) -> None:
+    def note(self, request_id: str) -> None:
         """Note the counters as they are. Raises what the client and the parser raise."""
-        self._metrics_before = read_metrics(self._client, f"{self._run.tag}-before")
+        self._numbers = self._read(request_id)
 
-    def collect(self) -> Evidence:
-        """Wait for the dispatches to come to rest, then read everything."""
-        evidence = Evidence()
-        with suppress(Exception):  # what is still open then is judged as it is
-            eventually(self._at_rest, self._run.profile.settle_s)
+    def metrics(self, request_id: str) -> Metrics:
+        """The counters before and now. ValueError: they cannot be read."""
+        if self._numbers is None:
+            raise ValueError("the counters were not read before the run")
+        return Metrics(self._numbers, self._read(request_id))
 
-        for name in self.parts:
-            need = _PARTS[name]
-            if need is not None and need not in self._run.capabilities:
-                evidence.absent[name] = (Status.DISABLED, _NEEDS[need])
-                continue
-            try:
-                setattr(evidence, name, getattr(self, f"_{name}")())
-            except Exception as error:  # noqa: BLE001  # an unreadable part is reported, whatever broke
-                evidence.absent[name] = (
-                    Status.INCONCLUSIVE,
-                    f"could not be read: {type(error).__name__}: {error}"[:300],
-                )
-        return evidence
-
-    def _device_ids(self) -> list[str]:
-        return list({seat.device_id for seat in self._run.seats if seat.device_id})
-
-    def _lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[Line]:
+        """All log lines since."""
         return self._log.since(self._mark) if self._log else []
 
-    def _pages(self, path: str, wanted: set[str], key: str, request_id: str) -> list[dict[str, Any]]:
-        """The listed items with these keys, newest first, from as few pages as hold them."""
-        found: list[dict[str, Any]] = []
-        query: dict[str, Any] = {"limit": _PAGE}
-        for number in range(_MOST_PAGES):
-            answer = self._client.admin("GET", path, params=query, request_id=f"{self._run.tag}-{request_id}-{number}")
-            if answer.status != 200:
-                raise ValueError(f"{path} answered {answer.status}")
-            page = answer.json()
-            found += [item for item in page["items"] if item[key] in wanted]
-            query["cursor"] = page["next_cursor"]
-            complete = wanted <= {item[key] for item in found}
-            if query["cursor"] is None or (complete and not any(item[key] in wanted for item in page["items"])):
-                break
-        return found
+    def stream(self) -> Iterator[bytes]:
+        """The same, one by one, as they stand in the file: a fleet causes hundreds of thousands."""
+        if self._log is not None:
+            with self._log.path.open("rb") as file:
+                file.seek(self._mark)
+                yield from file
 
-    def _devices(self) -> list[dict[str, Any]]:
-        return self._pages("/v1/devices", set(self._device_ids()), "device_id", "devices")
-
-    def _dispatches(self) -> list[dict[str, Any]]:
-        """All dispatches to our devices: also those that nobody asked for."""
-        return self._pages("/admin/dispatches", set(self._device_ids()), "device_id", "dispatches")
-
-    def _at_rest(self) -> bool:
-        states = {view["request_id"]: view["status"] for view in self._dispatches()}
-        return all(states.get(str(seat.command_id)) in _FINAL for seat in self._run.commanded)
-
-    def _metrics(self) -> Metrics:
-        if self._metrics_before is None:
-            raise ValueError("the counters were not read before the run")
-        return Metrics(self._metrics_before, read_metrics(self._client, f"{self._run.tag}-after"))
-
-    def _connect(self) -> psycopg.Connection:
-        assert self._target.database_url is not None
-        connection = psycopg.connect(self._target.database_url, connect_timeout=10)
+    def connect(self) -> psycopg.Connection:
+        """A connection that only reads. psycopg.Error."""
+        assert self.target.database_url is not None
+        connection = psycopg.connect(self.target.database_url, connect_timeout=10)
         connection.read_only = True
         return connection
 
-    def _rows(self) -> list[tuple[str, int]]:
-        with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT device_id::text, floor(extract(epoch FROM bucket) / %s)::bigint FROM device_heartbeats"
-                " WHERE device_id = ANY (%s::uuid[])",
-                (self._run.profile.bucket_s, self._device_ids()),
-            )
-            return [(device_id, number) for device_id, number in rows]
-
-    def _downloads(self) -> list[tuple[str | None, str]]:
-        with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT e.token_id::text, e.source FROM apk_download_events e JOIN apk_versions v USING (build_id)"
-                " WHERE v.package_name = %s",
-                (self._run.package_name,),
-            )
-            return [(token_id, source) for token_id, source in rows]
-
-    def _leaks(self) -> list[str]:
-        with self._connect() as connection:
-            return Search(self._run.secrets).tables(connection)
-
-    def _inbox(self) -> list[dict[str, Any]]:
-        assert self._target.fcm_url is not None
-        ours = {seat.device.fcm_token for seat in self._run.seats if seat.device}
-        return [attempt for attempt in FcmControl(self._target.fcm_url).inbox() if attempt["token"] in ours]
+    def _read(self, request_id: str) -> Numbers:
+        answer = self.client.admin("GET", "/metrics", request_id=request_id)
+        if answer.status != 200:
+            raise ValueError(f"/metrics answered {answer.status}")
+        return parse(answer.body.decode())
 
 
-class FanoutCollector(Collector):
-    """Of a command to thousands: their dispatches would be a hundred pages of /admin/dispatches, hence the table."""
+@dataclass(frozen=True)
+class LogErrors:
+    """How many lines the log has grown by, how many of them are errors, and a word on each error."""
 
-    parts = ("dispatches", "metrics", "leaks", "inbox", "lines")
+    lines: int
+    errors: list[str]
 
-    def _dispatches(self) -> list[dict[str, Any]]:
-        with self._connect() as connection:
-            rows = connection.execute(
-                "SELECT request_id, command_request_id, device_id::text, status, outcome, created_at, sent_at"
-                " FROM fcm_dispatches WHERE device_id = ANY (%s::uuid[])",
-                (self._device_ids(),),
-            )
-            names = [column.name for column in rows.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in rows]
+
+def is_error(line: Line) -> bool:
+    """An ERROR line."""
+    return line.get("level") == "ERROR"
+
+
+def count_errors(stream: Iterator[bytes]) -> LogErrors:
+    """Of lines as they stand in the log. ValueError: one that speaks of an ERROR is no JSON."""
+    lines, errors = 0, []
+    for raw in stream:
+        lines += 1
+        if b"ERROR" in raw and is_error(line := json.loads(raw)):
+            errors.append(str(line.get("event")))
+    return LogErrors(lines, errors)

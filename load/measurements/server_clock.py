@@ -32,6 +32,11 @@ class ServerClock:
         return time.monotonic() + self.offset_s
 
 
+def this_machine() -> ServerClock:
+    """Right for a server on this machine."""
+    return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
+
+
 def from_database(database_url: str) -> ServerClock:
     """Ask PostgreSQL itself; the quickest of a few readings is the best. psycopg.Error when it cannot be reached."""
     readings: list[tuple[float, float]] = []
@@ -75,7 +80,7 @@ def measure(base_url: str, database_url: str | None, get: Callable[[], Answer]) 
     if database_url is not None:
         return from_database(database_url)
     if urlsplit(base_url).hostname in ("127.0.0.1", "::1", "localhost"):
-        return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
+        return this_machine()
     try:
         return from_date_header(get)
     except ValueError as unknown:

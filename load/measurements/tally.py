@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -20,37 +20,50 @@ def pair(device: int, bucket: int) -> int:
 
 @dataclass
 class Rows:
-    """Which rows the beats must have left behind.
+    """Which rows heartbeats must have left behind: one per device and bucket.
 
-    `sure`: pairs that must exist. `spans`: (device, first bucket, last bucket, whether it was answered well) of beats
-    that were under way while one bucket ended and the next began, or that had no clear answer.
+    `sure`: pairs that must exist. `spans`: (device, first bucket, last bucket, whether it was answered well) of
+    heartbeats that were on their way while one bucket ended and the next began, or that had no clear answer.
     """
 
     sure: set[int] = field(default_factory=set)
     spans: list[tuple[int, int, int, bool]] = field(default_factory=list)
 
     def record(self, device: int, first: int, last: int, status: int) -> None:
-        """Count one beat, sent in the bucket `first` and answered in `last`. status 0: there was no answer."""
+        """Count one heartbeat, sent in the bucket `first` and answered in `last`. status 0: there was no answer."""
         if status == 200 and first == last:
             self.sure.add(pair(device, first))
         elif status in {200, 0} or status >= 500:  # a refusal (4xx) stores nothing
             self.spans.append((device, first, last, status == 200))
 
-    def faults(self, found: set[int]) -> Iterator[str]:
-        """What is wrong with the pairs that the table holds."""
-        missing = self.sure - found
+    def merge(self, other: Rows) -> None:
+        self.sure |= other.sure
+        self.spans += other.spans
+
+    def compare(self, found: Iterable[int]) -> tuple[list[str], str]:
+        """The faults of the pairs that the table holds, one per row, and a word on what was seen."""
+        held: set[int] = set()
+        twice = 0
+        for one in found:
+            twice += one in held
+            held.add(one)
+        missing = self.sure - held
         allowed = {pair(device, n) for device, first, last, _ in self.spans for n in range(first, last + 1)}
-        unasked = found - self.sure - allowed
-        lost = [span for span in self.spans if span[3] and not self._any(span, found)]
+        unexpected = held - self.sure - allowed
+        lost = [span for span in self.spans if span[3] and not self._any(span, held)]
+        faults = []
         if missing or lost:
-            yield f"{len(missing) + len(lost)} beats were answered with 200 and have no row"
-        if unasked:
-            yield f"{len(unasked)} rows that no beat was sent for"
+            faults.append(f"{len(missing) + len(lost)} heartbeats were answered with 200 and have no row")
+        if unexpected:
+            faults.append(f"{len(unexpected)} rows that no heartbeat was sent for")
+        if twice:
+            faults.append(f"{twice} rows beside another of the same device and bucket")
+        return faults, f"{len(held)} rows for {len(self.sure)} pairs, and {len(self.spans)} heartbeats that are unsure"
 
     @staticmethod
-    def _any(span: tuple[int, int, int, bool], found: set[int]) -> bool:
+    def _any(span: tuple[int, int, int, bool], held: set[int]) -> bool:
         device, first, last, _ = span
-        return any(pair(device, number) in found for number in range(first, last + 1))
+        return any(pair(device, number) in held for number in range(first, last + 1))
 
 
 @dataclass
@@ -86,8 +99,7 @@ class Tally:
         self.unanswered += other.unanswered
         self.in_time += other.in_time
         self.others.update(other.others)
-        self.rows.sure |= other.rows.sure
-        self.rows.spans += other.rows.spans
+        self.rows.merge(other.rows)
         self.cpu = max(self.cpu, other.cpu)
         self.busiest = max(self.busiest, other.busiest)
 

@@ -3,9 +3,9 @@
 What it takes and how it ends: load/locust_runner/users.py. It holds nothing of its own.
 """
 
-from load.locust_runner.users import SimulatedDevice, locust_file
+from load.locust_runner.users import SimulatedUser, locust_file
 from load.workloads.simulation import SIM20
 
-__all__ = ["SimulatedDevice"]  # Locust looks for users among a file's names
+__all__ = ["SimulatedUser"]  # Locust looks for users among a file's names
 
 locust_file(SIM20)

@@ -1,4 +1,4 @@
-"""The simulation of a small fleet, seed 000 B and 001: enrol, beat, be commanded, answer. It judges nothing."""
+"""Devices that enrol, send heartbeats, are commanded and answer (seed 000 B and 001). It judges nothing."""
 
 from __future__ import annotations
 
@@ -12,111 +12,112 @@ from harness.devices.device import Device
 from harness.http.client import Transport, TransportError
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
-from load.measurements.observations import Collector
-from load.measurements.run import Seat
-from load.measurements.samples import DUPLICATE, HEARTBEAT, Sample
+from load.measurements.run import in_short
+from load.measurements.samples import Sample
 from load.simulation import setup
 from load.simulation.commands import Commands
-from load.simulation.engine import SETTING_UP_WITHIN_S, Engine, tell
+from load.simulation.engine import SETTING_UP_WITHIN_S, Engine
 from load.simulation.fcm_delivery import Delivery
-from load.verdict.simulation_thresholds import YARDSTICK
-from load.workloads.schedule import Beat, plan
+from load.simulation.observer import Observer
+from load.simulation.run import DUPLICATE, HEARTBEAT, SimulatedDevice
+from load.simulation.thresholds import CRITERIA
+from load.workloads.schedule import Heartbeat, plan
 from load.workloads.simulation import Profile
 
 
-class Simulation(Engine):
+class ControlLoop(Engine):
     """Devices that enrol at once and then keep their schedule."""
 
-    yardstick = YARDSTICK
+    criteria = CRITERIA
 
     def __init__(self, profile: Profile, target: Target, admin: Transport, seed: int | None = None) -> None:
         super().__init__(profile, target, admin, seed)
         self.profile = profile
-        self.collector = Collector(self.run, target, self.client)
+        self.observer = Observer(self.run, target, self.client)
         self._stream: AsyncResult[float | None] = AsyncResult()
 
     def equip(self) -> str:
         """Everything that the admin does beforehand."""
         setup.prepare(self.run, self.profile, self.client)
-        return f"{len(self.run.seats)} tokens"
+        return f"{len(self.run.devices)} tokens"
 
     def live(self, number: int, transport: Transport) -> None:
         """One device, from the APK to the answer of its last heartbeat."""
-        self.prepared.wait()
-        if not self.ready:
+        self.arranged.wait()
+        if not self.run.is_ready:
             return
-        seat = self.run.seats[number]
+        device = self.run.devices[number]
         try:
             try:
                 with self.entrance:
-                    self._enrol(seat, transport, random.Random(f"{self.run.seed}/facts/{number}"))
+                    self._enrol(device, transport, random.Random(f"{self.run.seed}/facts/{number}"))
             finally:
                 self.settled["ready"] += 1
             start = self._stream.get()
-            if start is not None and seat.registered:
-                beats = [self.greenlets.spawn(self._beat, seat, beat) for beat in seat.beats]
-                gevent.joinall(beats)
+            if start is not None and device.registered:
+                sent = [self.greenlets.spawn(self._send, device, heartbeat) for heartbeat in device.heartbeats]
+                gevent.joinall(sent)
         except Exception as error:  # noqa: BLE001  # a bug of the harness must not look like a quiet device
-            self.run.doubts.append(f"{seat.alias}: the harness broke: {tell(error)}")
+            self.run.doubts.append(f"{device.alias}: the harness broke: {in_short(error)}")
         finally:
             self.settled["done"] += 1
 
-    def _enrol(self, seat: Seat, transport: Transport, rng: random.Random) -> None:
-        seat.device = Device(transport, seat.alias, rng=rng, clock=self.clock.now)
+    def _enrol(self, device: SimulatedDevice, transport: Transport, rng: random.Random) -> None:
+        device.client = Device(transport, device.alias, rng=rng, clock=self.run.clock.now)
         apk = self.timed(
-            "apk", seat, lambda d: d.download_apk(seat.enrolment_token, package_name=self.run.package_name)
+            "apk", device, lambda d: d.download_apk(device.enrolment_token, package_name=self.run.package_name)
         )
-        seat.apk_fetched = apk is not None and apk.status == 200 and apk.body == self.run.apk
-        answer = self.timed("register", seat, lambda d: d.enrol(seat.enrolment_token))
-        if answer is not None and answer.status == 200 and seat.device.token:
-            seat.registered = True
-            self.run.secrets.append(seat.device.token)
+        device.apk_fetched = apk is not None and apk.status == 200 and apk.body == self.run.apk
+        answer = self.timed("register", device, lambda d: d.enrol(device.enrolment_token))
+        if answer is not None and answer.status == 200 and device.client.token:
+            device.registered = True
+            self.run.secrets.append(device.client.token)
 
-    def _beat(self, seat: Seat, beat: Beat) -> None:
-        kind = DUPLICATE if beat.duplicate else HEARTBEAT
-        self.at(beat.at, lambda: self.timed(kind, seat, lambda device: device.heartbeat(), intended=beat.at))
+    def _send(self, device: SimulatedDevice, heartbeat: Heartbeat) -> None:
+        kind, due = DUPLICATE if heartbeat.duplicate else HEARTBEAT, heartbeat.at
+        self.at(due, lambda: self.timed(kind, device, lambda client: client.heartbeat(), intended=due))
 
     def conduct(self) -> None:
         """Start the stream when all devices are enrolled, command them at its middle, wait until all is quiet."""
-        self.prepared.wait()
+        self.arranged.wait()
         run = self.run
-        if not self.ready:
+        if not self.run.is_ready:
             self._stream.set(None)
             return
-        run.enter("enrolling", self.clock.now())
+        run.enter("enrolling")
         if not self.wait_for("ready", SETTING_UP_WITHIN_S):
-            run.doubts.append(f"{run.profile.devices - self.settled['ready']} devices did not finish their set-up")
+            run.doubts.append(f"{run.scenario.devices - self.settled['ready']} devices did not finish their set-up")
         profile = self.profile
-        start = self.clock.now() + 0.25
-        clear = profile.edge_clear_s + self.clock.uncertainty_s
+        start = self.run.clock.now() + 0.25
+        clear = profile.edge_clear_s + run.clock.uncertainty_s
         run.buckets_known = clear <= profile.reach_s
         clear = clear if run.buckets_known else 0.0
-        for number, seat in enumerate(run.seats):
-            seat.beats = plan(profile, start, random.Random(f"{run.seed}/beats/{number}"), clear)
+        for number, device in enumerate(run.devices):
+            device.heartbeats = plan(profile, start, random.Random(f"{run.seed}/beats/{number}"), clear)
         run.stream_started_at = start
         run.enter("beating", start)
         self._stream.set(start)
-        registered = [seat for seat in run.seats if seat.registered]
+        registered = [device for device in run.devices if device.registered]
         delivery = Delivery(self.target.fcm_url) if self.target.fcm_url else None
-        commands = Commands(run, registered, self.client, self.clock, delivery, self.greenlets, self.timed)
-        strangers = Strangers(self.target.backend_pid)
+        commands = Commands(run, registered, self.client, delivery, self.greenlets, self.timed)
+        others = Strangers(self.target.backend_pid)
         scraper = self.greenlets.spawn(self._scrape, start)
         middle = start + profile.duration_s * profile.command_after
         commanding = self.greenlets.spawn(self.at, middle, lambda: self._command(commands))
         if not self.wait_for("done", profile.duration_s + profile.request_timeout_s + 5.0):
             run.doubts.append("not every heartbeat was answered or given up in time")
-        run.enter("waiting for results", self.clock.now())
+        run.enter("waiting for results")
         for greenlet in (scraper, commanding):
             greenlet.join(timeout=profile.message_within_s)
         if not commands.wait(profile.message_within_s):
             run.refused("not every device had its message and reported its result in time")
-        run.strangers = strangers.share()
-        run.enter("looking at what it left behind", self.clock.now())
+        run.other_cpu = others.share()
+        run.enter("looking at what it left behind")
 
     def _command(self, commands: Commands) -> None:
-        self.run.enter("commanding", self.clock.now())
+        self.run.enter("commanding")
         commands.one_by_one()
-        self.run.enter("beating", self.clock.now())
+        self.run.enter("beating")
 
     def _scrape(self, start: float) -> None:
         """GET /metrics at fixed times, each in a greenlet of its own, as heartbeats are."""
@@ -125,13 +126,13 @@ class Simulation(Engine):
         gevent.joinall([self.greenlets.spawn(self.at, when, partial(self._scrape_once, when)) for when in whens])
 
     def _scrape_once(self, when: float) -> None:
-        sent = self.clock.now()
+        sent = self.run.clock.now()
         status, error = 0, ""
         try:
             status = self.client.admin("GET", "/metrics", request_id=f"{self.run.tag}-metrics").status
         except TransportError as lost:
             error = str(lost)
-        self.run.recorder.add(Sample("metrics", "admin", when, sent, self.clock.now(), status, None, error))
+        self.run.samples.add(Sample("metrics", "admin", when, sent, self.run.clock.now(), status, None, error))
 
     def release(self) -> None:
         """Let every device that still waits for the stream go home."""

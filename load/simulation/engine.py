@@ -6,7 +6,6 @@ Needs gevent's monkey patch, which importing locust applies.
 
 from __future__ import annotations
 
-import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -20,14 +19,16 @@ from gevent.pool import Group
 from harness.devices.device import Device
 from harness.http.client import Answer, Client, Transport, TransportError
 from harness.settings import Target
-from harness.verdict.thresholds import Check, Status
+from harness.verdict.thresholds import Status, percentile
 from load.measurements import server_clock
-from load.measurements.observations import Collector
-from load.measurements.run import Run, Seat
-from load.measurements.samples import DUPLICATE, HEARTBEAT, Sample
+from load.measurements.run import in_short
+from load.measurements.samples import Sample
+from load.progress import Now
+from load.simulation.observer import Observations, Observer
+from load.simulation.run import DUPLICATE, HEARTBEAT, SimulatedDevice, SimulationRun
 from load.simulation.setup import NotReady
-from load.verdict.verdict import Yardstick
-from load.workloads.simulation import Scenario
+from load.verdict.verdict import Criteria
+from load.workloads.simulation import Simulated
 
 SETTING_UP_WITHIN_S = 60.0
 
@@ -35,47 +36,37 @@ SETTING_UP_WITHIN_S = 60.0
 class Engine(ABC):
     """One run against one target. `admin` is the transport of the admin and of the metrics scraper."""
 
-    yardstick: Yardstick
-    collector: Collector
+    criteria: Criteria[SimulationRun, Observations]
+    observer: Observer
 
-    def __init__(self, scenario: Scenario, target: Target, admin: Transport, seed: int | None = None) -> None:
+    def __init__(self, scenario: Simulated, target: Target, admin: Transport, seed: int | None = None) -> None:
         self.target = target
         self.client = Client(admin, target.admin_key, target.hmac_secret)
-        self.run = Run(
-            profile=scenario,
-            id=f"{int(time.time()):08x}{secrets.token_hex(1)}",
-            seed=secrets.randbits(32) if seed is None else seed,
-            capabilities=target.capabilities,
-            started_at=time.time(),
-            target=target.base_url,
-            secrets=[target.admin_key, target.hmac_secret],
-        )
-        self.clock = server_clock.ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
+        self.run = SimulationRun.of(scenario, target, seed)
         self.greenlets = Group()
         self.entrance = BoundedSemaphore(scenario.at_once)
-        self.prepared = Event()
+        self.arranged = Event()  # the preparation is over, well or not
         self.settled = {"ready": 0, "done": 0}  # how many devices have set up, and have ended
 
     def prepare(self) -> None:
         """Everything that comes before the devices. What goes wrong is kept in `run.preparation`."""
         run = self.run
-        run.enter("preparing", self.clock.now())
+        run.enter("preparing")
         outcome, detail = Status.INCONCLUSIVE, ""
         try:
-            self.clock = server_clock.measure(
+            run.clock = server_clock.measure(
                 self.target.base_url, self.target.database_url, lambda: self.client.request("GET", "/healthz")
             )
-            run.clock_source, run.clock_uncertainty_s = self.clock.source, self.clock.uncertainty_s
-            run.started_at = self.clock.now()
-            self.collector.begin()
+            run.started_at = run.clock.now()
+            self.observer.begin()
             outcome, detail = Status.PASS, self.equip()
         except NotReady as refusal:
             outcome, detail = refusal.status, str(refusal)
         except Exception as error:  # noqa: BLE001  # whatever broke, the run proves nothing and must say so
-            detail = tell(error)
+            detail = in_short(error)
         finally:
-            run.preparation = Check("preparation", run.preparation.title, outcome, detail)
-            self.prepared.set()
+            run.prepared(outcome, detail)
+            self.arranged.set()
 
     @abstractmethod
     def equip(self) -> str:
@@ -89,33 +80,28 @@ class Engine(ABC):
     def conduct(self) -> None:
         """Lead the devices through the run; returns when all is quiet."""
 
-    @property
-    def ready(self) -> bool:
-        """The preparation has passed."""
-        return self.run.preparation.status is Status.PASS
-
     def wait_for(self, what: str, within_s: float) -> bool:
         """Whether all devices have `settled` that much in time."""
         deadline = time.monotonic() + within_s
-        while self.settled[what] < self.run.profile.devices and time.monotonic() < deadline:
+        while self.settled[what] < self.run.scenario.devices and time.monotonic() < deadline:
             gevent.sleep(0.02)
-        return self.settled[what] >= self.run.profile.devices
+        return self.settled[what] >= self.run.scenario.devices
 
     def at(self, when: float, act: Callable[[], Any]) -> None:
         """Call it at this server time, or at once when that is past."""
-        gevent.sleep(max(0.0, when - self.clock.now()))
+        gevent.sleep(max(0.0, when - self.run.clock.now()))
         act()
 
     def timed(
-        self, kind: str, seat: Seat, call: Callable[[Device], Answer], intended: float | None = None
+        self, kind: str, device: SimulatedDevice, call: Callable[[Device], Answer], intended: float | None = None
     ) -> Answer | None:
         """Make one call of a device and record it, answered or not. intended: server time; None: now."""
-        assert seat.device is not None
-        sent = self.clock.now()
+        assert device.client is not None
+        sent = self.run.clock.now()
         answer: Answer | None = None
         error = ""
         try:
-            answer = call(seat.device)
+            answer = call(device.client)
         except TransportError as lost:
             error = str(lost)
         status = answer.status if answer is not None else 0
@@ -126,16 +112,24 @@ class Engine(ABC):
             except (ValueError, LookupError, TypeError):
                 error = "the answer does not say whether it was deduplicated"  # None is what no check accepts
         when = sent if intended is None else intended
-        self.run.recorder.add(Sample(kind, seat.alias, when, sent, self.clock.now(), status, deduplicated, error))
+        self.run.samples.add(Sample(kind, device.alias, when, sent, self.run.clock.now(), status, deduplicated, error))
         if status != 200:
-            self.run.refused(f"{seat.alias}: {kind} got {status or 'no answer'} {error}".strip())
+            self.run.refused(f"{device.alias}: {kind} got {status or 'no answer'} {error}".strip())
         return answer
+
+    def now(self) -> Now:
+        """Where the run is, for people."""
+        run, shown = self.run, _figures(self.run)
+        started, duration_s = run.stream_started_at, run.scenario.duration_s
+        done_s = 0.0 if started is None else min(max(0.0, run.clock.now() - started), duration_s)
+        line = f" {done_s:.0f}/{duration_s:g} s · {shown}" if started else ""
+        return Now(run.phase, shown, done_s, duration_s or None, line)
 
     def abandon(self, why: str) -> None:
         """Stop everything at once: Ctrl-C, or the driver ended the run. Nothing it measured proves anything."""
         self.run.interrupted = True
         self.run.doubts.append(why)
-        self.prepared.set()
+        self.arranged.set()
         self.release()
         self.greenlets.kill(timeout=2.0)
 
@@ -144,6 +138,15 @@ class Engine(ABC):
         """Let every device that still waits go home."""
 
 
-def tell(error: BaseException) -> str:
-    """An exception in one short line."""
-    return f"{type(error).__name__}: {error}"[:300]
+def _figures(run: SimulationRun) -> str:
+    """The run in one line: heartbeats, duplicates, p95 so far, commands."""
+    sent = run.heartbeats
+    latencies = [sample.latency_ms for sample in sent if sample.ok]
+    failed = len(sent) - len(latencies)
+    parts = [
+        f"{len(sent)}/{len(run.planned) or '?'} heartbeats",
+        f"{sum(bool(sample.deduplicated) for sample in sent)} deduplicated",
+        f"p95 {percentile(latencies, 0.95):.1f} ms" if latencies else "p95 -",
+        f"{run.completed}/{len(run.devices) or '?'} commands done",
+    ]
+    return " · ".join(parts + ([f"{failed} failed"] if failed else []))

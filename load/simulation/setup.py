@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.verdict.thresholds import Status
-from load.measurements.run import Run, Seat
+from load.simulation.run import SimulatedDevice, SimulationRun
 from load.workloads.simulation import Profile
 
 
@@ -25,7 +25,7 @@ def _expect(what: str, answer: Answer, *statuses: int) -> Answer:
     return answer
 
 
-def prepare(run: Run, profile: Profile, client: Client) -> None:
+def prepare(run: SimulationRun, profile: Profile, client: Client) -> None:
     """Create the tokens, render the script for the first device, upload the APK of the run's own package.
 
     Raises NotReady, TransportError.
@@ -35,7 +35,7 @@ def prepare(run: Run, profile: Profile, client: Client) -> None:
     created = client.admin("POST", "/v1/enroll-tokens", json=body, request_id=f"{run.tag}-tokens")
     tokens = {item["alias"]: item["token"] for item in _expect("enrolment tokens", created, 200).json()["tokens"]}
     for number, alias in enumerate(aliases):
-        run.seats.append(Seat(alias, tokens[alias], repeats_result=number % profile.repeat_every == 0))
+        run.devices.append(SimulatedDevice(alias, tokens[alias], repeats_result=number % profile.repeat_every == 0))
     run.secrets += tokens.values()
 
     script = client.admin("GET", "/v1/scripts/enroll.sh", params={"alias": aliases[0]}, request_id=f"{run.tag}-script")

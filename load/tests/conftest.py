@@ -10,12 +10,11 @@ import gevent
 import pytest
 
 from harness.settings import Target
-from load.measurements import observations
-from load.measurements.observations import Evidence
-from load.simulation import fcm_delivery
-from load.simulation.control_loop import Simulation
+from load.simulation import fcm_delivery, observer
+from load.simulation.control_loop import ControlLoop
+from load.simulation.observer import Observations
 from load.tests.fake_backend import ADMIN_KEY, StandIn
-from load.verdict.verdict import conclude
+from load.verdict.verdict import write_verdict
 from load.workloads.simulation import Profile
 
 QUICK = Profile(
@@ -35,10 +34,10 @@ QUICK = Profile(
 
 @dataclass
 class Outcome:
-    """What a finished simulation left: the simulation, its evidence, and the document of result.json."""
+    """What a finished simulation left: the simulation, what was observed, and the document of result.json."""
 
-    simulation: Simulation
-    evidence: Evidence | None
+    simulation: ControlLoop
+    seen: Observations | None
     document: dict[str, Any]
     directory: Path
 
@@ -48,14 +47,13 @@ class Outcome:
 
 def simulate(standin: StandIn, fcm_url: str, directory: Path) -> Outcome:
     target = Target(standin.base_url, ADMIN_KEY, "secret-secret-secret", fcm_url=fcm_url, backend_pid=1)
-    simulation = Simulation(QUICK, target, standin, seed=7)
+    simulation = ControlLoop(QUICK, target, standin, seed=7)
     devices = [gevent.spawn(simulation.live, number, standin) for number in range(QUICK.devices)]
     simulation.prepare()
     simulation.conduct()
     gevent.joinall(devices, timeout=5)
-    prepared = simulation.run.preparation.status.value == "pass"
-    found = simulation.collector.collect() if prepared else None
-    document = conclude(simulation.run, simulation.yardstick, found, simulation.clock.now(), directory)
+    found = simulation.observer.collect() if simulation.run.is_ready else None
+    document = write_verdict(simulation.run, simulation.criteria, found, simulation.run.clock.now(), directory)
     return Outcome(simulation, found, document, directory)
 
 
@@ -77,7 +75,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
     """Fault -> the outcome of a run against a stand-in that has it; "" has none. They mostly wait: all run at once."""
     standins = {f"http://fcm.test/{fault}": StandIn(QUICK.bucket_s, fault) for fault in FAULTS}
     with pytest.MonkeyPatch.context() as patch:
-        for module in (fcm_delivery, observations):
+        for module in (fcm_delivery, observer):
             patch.setattr(module, "FcmControl", standins.__getitem__)
         runs = [
             gevent.spawn(simulate, standin, url, tmp_path_factory.mktemp("run")) for url, standin in standins.items()

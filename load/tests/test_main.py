@@ -14,7 +14,7 @@ import pytest
 
 from harness import preflight
 from load.tests.fake_backend import ADMIN_KEY
-from load.workloads.arrival_rate_options import seconds
+from load.workloads.options import seconds
 
 ROOT = Path(__file__).parents[2]
 

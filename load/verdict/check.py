@@ -1,63 +1,56 @@
-"""How a check is asked, and what it is worth when evidence is absent or malformed. It knows no check."""
+"""A check: a yes-or-no question to what a run left behind, and what it is worth when that cannot be seen."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from harness.verdict.thresholds import Check, Status
-from load.measurements.observations import Evidence
+from load.measurements.observations import Absent
 from load.measurements.run import Run
+
+RunT = TypeVar("RunT", bound=Run)
+Seen = TypeVar("Seen")
 
 
 class Undecided(Exception):
-    """The evidence is there, and allows both answers."""
+    """What was observed allows both answers."""
 
 
 @dataclass(frozen=True)
-class Found:
+class Finding:
+    """What a check found: the faults, and a word on what was seen, also where there is none."""
+
     faults: list[str]
     seen: str
 
 
 @dataclass(frozen=True)
-class Question:
-    """`needs`: the parts of the evidence without which it cannot be asked; also "exclusive" and "clock" (see Run)."""
+class RunCheck(Generic[RunT, Seen]):
+    """ask: raises Absent where it cannot look, Undecided where what it sees allows both answers."""
 
     id: str
     title: str
-    needs: tuple[str, ...]
-    ask: Callable[[Run, Evidence], Found]
+    ask: Callable[[RunT, Seen], Finding]
 
 
-_NO_CLOCK = (Status.DISABLED, "the server's clock is not known well enough: needs DATABASE_URL")
-_NOT_EXCLUSIVE = (Status.DISABLED, "others may use the deployment: needs NEXMDM_BACKEND_PID, a stack of the run's own")
-
-
-def examine(run: Run, evidence: Evidence, questions: Iterable[Question]) -> list[Check]:
+def run_checks(run: RunT, observations: Seen, checks: Iterable[RunCheck[RunT, Seen]]) -> list[Check]:
     """Ask everything."""
-    return [_answer(question, run, evidence) for question in questions]
+    return [_answer(check, run, observations) for check in checks]
 
 
-def _answer(question: Question, run: Run, evidence: Evidence) -> Check:
-    for need in question.needs:
-        absent: tuple[Status, str] | None = evidence.absent.get(need)
-        if need == "exclusive":
-            absent = None if run.exclusive else _NOT_EXCLUSIVE
-        elif need == "clock":
-            absent = None if run.buckets_known else _NO_CLOCK
-        elif absent is None and getattr(evidence, need) is None:
-            absent = (Status.INCONCLUSIVE, "was not looked at")
-        if absent is not None:
-            return Check(question.id, question.title, *absent)
+def _answer(check: RunCheck[RunT, Seen], run: RunT, observations: Seen) -> Check:
     try:
-        found = question.ask(run, evidence)
+        found = check.ask(run, observations)
+    except Absent as absent:
+        return Check(check.id, check.title, absent.status, str(absent))
     except Undecided as undecided:
-        return Check(question.id, question.title, Status.INCONCLUSIVE, str(undecided))
+        return Check(check.id, check.title, Status.INCONCLUSIVE, str(undecided))
     except (LookupError, TypeError, ValueError) as error:
-        # The evidence has not the documented shape: that is a fault of who made it.
-        return Check(question.id, question.title, Status.FAIL, f"malformed: {type(error).__name__}: {error}")
+        # What was observed has not the documented shape: that is a fault of who made it.
+        return Check(check.id, check.title, Status.FAIL, f"malformed: {type(error).__name__}: {error}")
     if not found.faults:
-        return Check(question.id, question.title, Status.PASS, found.seen)
+        return Check(check.id, check.title, Status.PASS, found.seen)
     more = f" and {len(found.faults) - 3} more" if len(found.faults) > 3 else ""
-    return Check(question.id, question.title, Status.FAIL, f"{found.seen}; {'; '.join(found.faults[:3])}{more}")
+    return Check(check.id, check.title, Status.FAIL, f"{found.seen}; {'; '.join(found.faults[:3])}{more}")

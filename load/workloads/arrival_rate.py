@@ -1,35 +1,26 @@
-"""The scenarios of open arrivals as data: how many, how fast, how long, and which limits hold. It runs nothing.
+"""The scenarios of an arrival rate as data: how many devices, how fast, how long.
 
-Sources: performance targets (100,000 devices at 120 s on two cores shared with the generator: p99 < 50 ms, no error);
-seed 000 for the bucket of 10 s. Percentiles come from cells of three significant digits that are never too low: a p99
-of 50 ms is told as 50.0 to 50.05 ms.
+Sources: performance targets (100,000 devices at 120 s); seed 000 for the bucket of 10 s.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.verdict.thresholds import Limit, Op, Status, minimum_samples
-
-LEAST_SAMPLES = 20
+from load.measurements.run import Scenario
 
 
 @dataclass(frozen=True)
-class Fleet:
-    """What all of them have. Durations end in _s."""
+class ArrivalRate(Scenario):
+    """What all of them have. cpu_share: of one core, from which on the generator itself may be what is slow."""
 
-    name: str
-    devices: int
-    per_s: float
-    duration_s: float
+    per_s: float = 0.0
     warm_up_per_s: float = 1500.0
-    warm_up_at_once: int = 64  # unanswered first beats: each costs the server a bcrypt, and more would only queue
-    settle_s: float = 2.0  # between two legs
-    timeout_s: float = 10.0
+    warm_up_at_once: int = 64  # unanswered first heartbeats: each costs the server a bcrypt, and more would only queue
+    pause_s: float = 2.0  # between two legs
     bucket_s: float = 10.0
-    lag_ms: float = 20.0  # p99 of the generator's own delay: less than half of the limit that it helps to judge
-    cpu_share: float = 0.9  # of one core, from which on the generator itself may be what is slow
-    strangers_share: float = 0.25  # of the CPUs: from here on, a latency beyond its limit blames nobody
+    lag_ms: float = 20.0  # less than half of the limit that it helps to judge
+    cpu_share: float = 0.9
 
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= 1_000_000:
@@ -50,7 +41,7 @@ class Fleet:
 
 
 @dataclass(frozen=True)
-class Capacity(Fleet):
+class Capacity(ArrivalRate):
     """Stages of rising load, each of `duration_s`, until one is not held. per_s: that of the first stage."""
 
     most_per_s: float = 20_000.0
@@ -70,7 +61,7 @@ class Capacity(Fleet):
 
 
 @dataclass(frozen=True)
-class Soak(Fleet):
+class Soak(ArrivalRate):
     """A steady load for long, and what the backend's processes hold meanwhile."""
 
     memory_growth: float = 0.10
@@ -82,39 +73,6 @@ class Soak(Fleet):
         return max(1.0, min(5.0, self.duration_s / 120))
 
 
-FLEET_SCALE = Fleet("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)
+FLEET_SCALE = ArrivalRate("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)
 CAPACITY = Capacity("capacity", devices=30_000, per_s=100.0, duration_s=10.0)
 SOAK = Soak("soak", devices=20_000, per_s=300.0, duration_s=1800.0)
-FLEETS: dict[str, Fleet] = {fleet.name: fleet for fleet in (FLEET_SCALE, CAPACITY, SOAK)}
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a steady load has to keep; `achieved`, `lag` and `cpu` guard the run itself."""
-
-    p95: Limit
-    p99: Limit
-    errors: Limit
-    achieved: Limit
-    lag: Limit
-    cpu: Limit
-
-
-def limits(fleet: Fleet) -> Limits:
-    """The limits of this fleet. The percentiles are judged as values: the histogram has them, not the samples."""
-    client, guard = "client: answered - intended", Status.INCONCLUSIVE
-
-    def late(name: str, value: float, q: float) -> Limit:
-        return Limit(name, "ms", "<", value, minimum_samples(q), source=client)
-
-    def own(name: str, unit: str, op: Op, value: float, source: str) -> Limit:
-        return Limit(name, unit, op, value, LEAST_SAMPLES, breach=guard, source=f"generator: {source}")
-
-    return Limits(
-        p95=late("heartbeat p95", 50, 0.95),
-        p99=late("heartbeat p99", 50, 0.99),
-        errors=Limit("heartbeat error rate", "", "==", 0, LEAST_SAMPLES, source="client: not 200, or no answer"),
-        achieved=own("beats sent of plan", "", ">=", 0.98, "sent within 1 s of plan"),
-        lag=own("generator lag p99", "ms", "<", fleet.lag_ms, "greenlet begun - intended"),
-        cpu=own("generator CPU", "of a core", "<", fleet.cpu_share, "CPU time of its busiest process"),
-    )

@@ -1,29 +1,63 @@
-"""The options that scenarios have on both command lines, ours and Locust's. It reads no environment."""
+"""The options of the scenarios, the same on both command lines, ours and Locust's. It reads no environment."""
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+import re
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from dataclasses import replace
 
-from load.workloads.simulation import Fanout, Profile, Scenario
+from load.measurements.run import Scenario
+from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Capacity
+from load.workloads.simulation import Fanout, Profile
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `3m`, `1h`."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
+    if match is None:
+        raise ArgumentTypeError(f"{text!r}: a number with s, m or h, such as 30s")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2] or "s"]
 
 
 def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
-    """Those that this scenario has, beside devices and duration."""
-    parser.add_argument("--seed", type=int, metavar="S", default=None, help="repeat the schedule of an earlier run")
+    """Those that this scenario has."""
+
+    def number(name: str, default: float, text: str) -> None:
+        parser.add_argument(name, type=type(default), default=default, metavar="N", help=text)
+
+    def duration(name: str, default: float, text: str) -> None:
+        parser.add_argument(name, type=seconds, default=default, metavar="30s", help=text)
+
+    parser.add_argument("--seed", type=int, default=None, metavar="S", help="repeat the schedule of an earlier run")
+    number("--devices", scenario.devices, "how many")
     if isinstance(scenario, Fanout):
-        parser.add_argument("--rounds", type=int, default=scenario.rounds, metavar="N", help="commands in a row")
-    else:
-        text = "N times as fast and as short: interval and duration are divided by it"
-        parser.add_argument("--compress", type=float, default=1.0, metavar="N", help=text)
+        number("--rounds", scenario.rounds, "commands in a row")
+    elif isinstance(scenario, Profile):
+        duration("--duration", scenario.duration_s, "of heartbeats, before compression")
+        number("--compress", 1.0, "so many times as fast and as short: interval and duration are divided by it")
+    elif isinstance(scenario, Capacity):
+        number("--rate", scenario.per_s, "requests/s of the first stage")
+        number("--most", scenario.most_per_s, "no stage beyond this rate")
+        duration("--stage", scenario.duration_s, "length of a stage")
+    elif isinstance(scenario, ArrivalRate):
+        duration("--duration", scenario.duration_s, "of what is measured")
+        if scenario.name == FLEET_SCALE.name:
+            duration("--cadence", scenario.devices / scenario.per_s, "of each device")
+        else:
+            number("--rate", scenario.per_s, "requests/s of all devices")
+    if isinstance(scenario, ArrivalRate):
+        number("--warm-up-rate", scenario.warm_up_per_s, "first requests/s, at most; they are not judged")
 
 
-def chosen(scenario: Scenario, given: Namespace, duration_s: float | None) -> Scenario:
-    """The scenario with these options; duration_s is that before compression. ValueError: it could not work."""
+def chosen(scenario: Scenario, given: Namespace) -> Scenario:
+    """The scenario with these options. ValueError: it could not work."""
     if isinstance(scenario, Fanout):
-        if duration_s is not None:
-            raise ValueError(f"{scenario.name} has no duration: it ends with the last result")
-        return replace(scenario, rounds=given.rounds)
-    assert isinstance(scenario, Profile)
-    longer = scenario if duration_s is None else replace(scenario, duration_s=duration_s)
-    return longer.compressed(given.compress)
+        return replace(scenario, devices=given.devices, rounds=given.rounds)
+    if isinstance(scenario, Profile):
+        return replace(scenario, devices=given.devices, duration_s=given.duration).compressed(given.compress)
+    assert isinstance(scenario, ArrivalRate)
+    scenario = replace(scenario, devices=given.devices, warm_up_per_s=given.warm_up_rate)
+    if isinstance(scenario, Capacity):
+        return replace(scenario, per_s=given.rate, duration_s=given.stage, most_per_s=given.most)
+    per_s = given.devices / given.cadence if hasattr(given, "cadence") else given.rate
+    return replace(scenario, per_s=per_s, duration_s=given.duration)

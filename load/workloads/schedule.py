@@ -14,7 +14,7 @@ from load.workloads.simulation import Profile
 
 
 @dataclass(frozen=True)
-class Beat:
+class Heartbeat:
     """One heartbeat to send at `at` (server time, seconds since the epoch)."""
 
     at: float
@@ -26,26 +26,26 @@ def bucket_of(at: float, bucket_s: float) -> int:
     return math.floor(at / bucket_s)
 
 
-def plan(profile: Profile, start: float, rng: random.Random, clear_s: float | None = None) -> list[Beat]:
-    """The beats of one device within `duration_s` from `start`, in order of time.
+def plan(profile: Profile, start: float, rng: random.Random, clear_s: float | None = None) -> list[Heartbeat]:
+    """The heartbeats of one device within `duration_s` from `start`, in order of time.
 
-    First beats of two grid points lie within `interval_s` of one another, hence in different buckets. Every beat keeps
-    `clear_s` (default: the profile's) from both edges of its bucket; a duplicate shares its first beat's bucket.
+    First heartbeats of two grid points lie within `interval_s` of one another, hence in different buckets. Every
+    heartbeat keeps `clear_s` (default: the profile's) from both edges of its bucket; a duplicate shares the bucket.
     """
     low, high = profile.interval_s
     interval, reach = (low + high) / 2, profile.reach_s
     clear = profile.edge_clear_s if clear_s is None else clear_s
     if clear > reach:
         raise ValueError(f"no jitter of +-{reach:g} s keeps {clear:g} s clear of bucket edges")
-    beats: list[Beat] = []
+    heartbeats: list[Heartbeat] = []
     deadline = start + rng.uniform(reach, interval)
     while deadline + reach < start + profile.duration_s:
         at = _clear_of_edges(deadline, reach, profile.bucket_s, clear, rng)
-        beats.append(Beat(at))
+        heartbeats.append(Heartbeat(at))
         if rng.random() < profile.duplicate_share:
-            beats += _duplicate(at, profile, clear, rng)
+            heartbeats += _duplicate(at, profile, clear, rng)
         deadline += interval
-    return beats
+    return heartbeats
 
 
 def _clear_of_edges(deadline: float, reach: float, bucket_s: float, clear: float, rng: random.Random) -> float:
@@ -59,8 +59,8 @@ def _clear_of_edges(deadline: float, reach: float, bucket_s: float, clear: float
     return first + drawn if drawn < before else after_from + drawn - before
 
 
-def _duplicate(at: float, profile: Profile, clear: float, rng: random.Random) -> list[Beat]:
-    """A second beat later in the same bucket, or none where the bucket has no room left."""
+def _duplicate(at: float, profile: Profile, clear: float, rng: random.Random) -> list[Heartbeat]:
+    """A second heartbeat later in the same bucket, or none where the bucket has no room left."""
     end = (bucket_of(at, profile.bucket_s) + 1) * profile.bucket_s - clear
     earliest = at + profile.duplicate_gap_s
-    return [Beat(rng.uniform(earliest, end), duplicate=True)] if earliest < end else []
+    return [Heartbeat(rng.uniform(earliest, end), duplicate=True)] if earliest < end else []

@@ -217,7 +217,7 @@ def whole(directory: Path, count: int = 20) -> Path:
         judged("heartbeat p95", 6.3, 150),
         judged("heartbeat p99", 16.5, 300),
         Limit("devices registered", "devices", "==", count).judge_value(count, count),
-        Limit("beats sent of plan", "", ">=", 0.98).judge_value(1.0, 200),
+        Limit("requests sent of plan", "", ">=", 0.98).judge_value(1.0, 200),
     ]
     checks = [Check("log-errors", "no error in the log", Status.PASS, "934 log lines, 0 of them errors")]
     result(directory, limits, checks, notes=["A quick look: sim20 is 20 devices and 120 s."])
@@ -274,7 +274,7 @@ def soaked(directory: Path) -> Path:
     growth = [
         Limit("memory growth", "", "<", 0.1).judge_value(0.23, 90),
         Limit("more descriptors", "", "<", 10).judge_value(0, 90),
-        Limit("beats sent of plan", "", ">=", 0.98).disabled("nothing was planned"),
+        Limit("requests sent of plan", "", ">=", 0.98).disabled("nothing was planned"),
     ]
     result(directory, growth, suite="soak", files=["resources.csv"])
     latency(directory, {"heartbeat": (2, 2.1)}, 1800, suite="soak")

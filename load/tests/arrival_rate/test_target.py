@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,13 @@ import pytest
 
 from harness.settings import SettingsError, Target
 from harness.verdict.thresholds import Check
-from load.arrival_rate import target
-from load.arrival_rate.target import Ground, Left
-from load.measurements.tally import Rows
+from load.arrival_rate.run import ArrivalRateRun
+from load.arrival_rate.target import CHECKS, SeededFleet
+from load.measurements.histogram import Timings
+from load.measurements.observations import Before
+from load.measurements.tally import Tally
+from load.verdict.check import run_checks
+from load.workloads.arrival_rate import FLEET_SCALE
 
 NUMBERS = ("nexmdm_heartbeats_total", frozenset({("result", "ingested")}))
 OLD = '{"level": "ERROR", "event": "internal.error"}\n'
@@ -24,19 +30,21 @@ def look(
     path = tmp_path / "backend.log"
     path.write_text(OLD)
     values = iter([100.0, 100.0 + counted])
-    monkeypatch.setattr(target, "read_metrics", lambda *_: {NUMBERS: next(values)})
+    monkeypatch.setattr(Before, "_read", lambda *_: {NUMBERS: next(values)})
     database = "postgresql://127.0.0.1:1/none"
-    stand = Ground(Target("http://127.0.0.1:1", "k" * 20, "s" * 20, database, log_file=path, backend_pid=1))
-    stand.begin("run", 0.0)
+    target = Target("http://127.0.0.1:1", "k" * 20, "s" * 20, database, log_file=path, backend_pid=1)
+    run = ArrivalRateRun(FLEET_SCALE, "run", 1, target.capabilities, time.time())
+    fleet = SeededFleet(target)
+    fleet.begin(run)
     with path.open("a") as file:
         file.write(log)
-    counts = {"answered": 5, "unanswered": 0, **left}
-    return {check.id: check for check in stand.checks("run", Left(Rows(), **counts), 10.0)}
+    run.measured = replace(Tally(Timings(1.0, 10.0), answered=5), **left)  # type: ignore[arg-type]  # parametrised
+    return {check.id: check for check in run_checks(run, fleet.observe(run), CHECKS)}
 
 
-def test_a_target_without_a_database_is_no_ground() -> None:
+def test_a_target_without_a_database_can_have_no_fleet() -> None:
     with pytest.raises(SettingsError, match="DATABASE_URL"):
-        Ground(Target("http://127.0.0.1:1", "k" * 20, "s" * 20))
+        SeededFleet(Target("http://127.0.0.1:1", "k" * 20, "s" * 20))
 
 
 @pytest.mark.parametrize(

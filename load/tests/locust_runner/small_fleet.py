@@ -1,43 +1,47 @@
-"""A Locust file of a small fleet on pretended ground, for a tiny server that knows no database. It judges like the real
-ones, and compares the server's own count with what was answered."""
+"""A Locust file of a small fleet without a database, for a tiny server. It judges like the real ones, and compares the
+server's own count with what was answered."""
 
-import time
 from dataclasses import replace
 
 from harness.http.client import Client
 from harness.settings import Target
-from harness.verdict.thresholds import Check, Status
-from load.arrival_rate.target import Left, answer
+from load.arrival_rate.run import ArrivalRateRun
+from load.arrival_rate.target import Checks, Observations
 from load.locust_runner.arrival_rate_file import Idle, locust_file
-from load.measurements.observations import read_metrics
-from load.measurements.server_clock import ServerClock
+from load.measurements.observations import Before, observed
+from load.measurements.server_clock import ServerClock, this_machine
+from load.verdict.check import Finding, RunCheck
+from load.verdict.counters import exactly, grown
 from load.workloads.arrival_rate import FLEET_SCALE
 
 __all__ = ["Idle"]
 
 
-class Pretended:
+def _counted(run: ArrivalRateRun, seen: Observations) -> Finding:
+    return grown(seen.metrics.get(), exactly("heartbeats", run.answered))
+
+
+class SmallFleet:
+    checks: Checks = (RunCheck("counters", "the server counted what was answered", _counted),)
+
     def __init__(self, target: Target) -> None:
-        self.client = Client(target.base_url)
+        self._before = Before(target, Client(target.base_url))
+
+    def clock(self) -> ServerClock:
+        return this_machine()
+
+    def begin(self, run: ArrivalRateRun) -> None:
+        self._before.note(run.tag)
 
     def seed(self, count: int) -> list[str]:
         return [f"nxd_{number:08x}" for number in range(count)]
 
-    def clock(self) -> ServerClock:
-        return ServerClock(time.time() - time.monotonic(), 0.0, "this machine")
-
-    def begin(self, run: str, now: float) -> None:  # noqa: ARG002  # as Ground has it
-        read_metrics(self.client, run)
-
-    def checks(self, run: str, left: Left, bucket_s: float) -> list[Check]:  # noqa: ARG002  # as Ground has it
-        def count() -> tuple[Status, str]:
-            counted = sum(read_metrics(self.client, run).values())
-            return Status.PASS if counted == left.answered else Status.FAIL, f"{counted:.0f} of {left.answered}"
-
-        return [answer("counters", "the server counted what was answered", count)]
+    def observe(self, run: ArrivalRateRun) -> Observations:
+        return Observations(metrics=observed(lambda: self._before.metrics(run.tag), run))
 
 
 # An odd number: the workers' shares differ.
 locust_file(
-    replace(FLEET_SCALE, devices=101, per_s=400.0, duration_s=3.0, settle_s=0.1, timeout_s=1.0, lag_ms=500.0), Pretended
+    replace(FLEET_SCALE, devices=101, per_s=400.0, duration_s=3.0, pause_s=0.1, request_timeout_s=1.0, lag_ms=500.0),
+    SmallFleet,
 )

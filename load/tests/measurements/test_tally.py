@@ -58,20 +58,26 @@ def rows(*beats: tuple[int, int, int, int]) -> Rows:
 
 def test_rows_as_sent_have_no_fault() -> None:
     asked = rows((1, 5, 5, 200), (1, 5, 5, 200), (2, 5, 6, 200), (3, 5, 5, 0), (4, 5, 5, 401))
-    assert not list(asked.faults({pair(1, 5), pair(2, 6)}))
-    assert not list(asked.faults({pair(1, 5), pair(2, 5), pair(3, 5)}))
+    assert asked.compare([pair(1, 5), pair(2, 6)])[0] == []
+    assert asked.compare([pair(1, 5), pair(2, 5), pair(3, 5)])[0] == []
 
 
 def test_a_row_that_is_missing_is_a_fault() -> None:
-    assert list(rows((1, 5, 5, 200)).faults(set())) == ["1 beats were answered with 200 and have no row"]
+    assert rows((1, 5, 5, 200)).compare([])[0] == ["1 heartbeats were answered with 200 and have no row"]
 
 
 def test_a_beat_at_the_edge_of_a_bucket_still_has_a_row_in_one_of_the_two() -> None:
-    assert list(rows((2, 5, 6, 200)).faults({pair(2, 7)})) == [
-        "1 beats were answered with 200 and have no row",
-        "1 rows that no beat was sent for",
+    assert rows((2, 5, 6, 200)).compare([pair(2, 7)])[0] == [
+        "1 heartbeats were answered with 200 and have no row",
+        "1 rows that no heartbeat was sent for",
     ]
 
 
 def test_a_refused_beat_leaves_no_row() -> None:
-    assert list(rows((4, 5, 5, 401)).faults({pair(4, 5)})) == ["1 rows that no beat was sent for"]
+    assert rows((4, 5, 5, 401)).compare([pair(4, 5)])[0] == ["1 rows that no heartbeat was sent for"]
+
+
+def test_two_rows_of_one_device_and_bucket_are_a_fault() -> None:
+    assert rows((1, 5, 5, 200)).compare([pair(1, 5), pair(1, 5)])[0] == [
+        "1 rows beside another of the same device and bucket"
+    ]

@@ -29,8 +29,8 @@ def test_what_could_not_be_looked_at_is_disabled_and_not_passed(simulated: Simul
 
 def test_every_planned_beat_was_sent_at_its_time(simulated: Simulated) -> None:
     run = simulated[""].simulation.run
-    assert sorted(sample.intended for sample in run.recorder.beats) == sorted(beat.at for beat in run.planned)
-    assert all(sample.sent >= sample.intended - 0.001 for sample in run.recorder.beats)
+    assert sorted(sample.intended for sample in run.heartbeats) == sorted(heartbeat.at for heartbeat in run.planned)
+    assert all(sample.sent >= sample.intended - 0.001 for sample in run.heartbeats)
 
 
 def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
@@ -50,11 +50,11 @@ def test_artifacts_tell_each_device_s_story(simulated: Simulated) -> None:
 def test_latencies_of_every_kind_are_told_whole(simulated: Simulated) -> None:
     outcome = simulated["no heartbeats"]
     kinds = {kind["kind"]: kind for kind in json.loads((outcome.directory / "latency.json").read_text())["kinds"]}
-    samples = outcome.simulation.run.recorder.samples
+    samples = outcome.simulation.run.samples.all
     assert {name: kind["n"] for name, kind in kinds.items()} == Counter(sample.kind for sample in samples)
     beats = kinds["heartbeat"]
     assert beats["errors"] == beats["n"] > 0
-    assert min(ms for _, ms in beats["percentiles"]) >= 1000 * outcome.simulation.run.profile.request_timeout_s
+    assert min(ms for _, ms in beats["percentiles"]) >= 1000 * outcome.simulation.run.scenario.request_timeout_s
     assert sum(point["n"] for point in beats["series"]) == beats["n"]
 
 

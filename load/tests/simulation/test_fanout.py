@@ -16,14 +16,15 @@ from harness.devices import seeded_fleet
 from harness.settings import Target
 from harness.verdict.thresholds import Check, Judgement, Status
 from load.measurements import server_clock
-from load.measurements.observations import Evidence
-from load.measurements.run import Run, Seat
-from load.measurements.samples import COMMAND, RESULT, Sample
+from load.measurements.observations import Part
+from load.measurements.samples import Sample
 from load.simulation import fcm_delivery
-from load.simulation.fanout import Broadcast
+from load.simulation.fanout import FanoutSimulation
+from load.simulation.fanout_thresholds import judgements
+from load.simulation.observer import Observations
+from load.simulation.run import COMMAND, RESULT, SimulatedDevice, SimulationRun
 from load.tests.fake_backend import ADMIN_KEY, StandIn
-from load.verdict.fanout_thresholds import judgements
-from load.verdict.verdict import conclude
+from load.verdict.verdict import write_verdict
 from load.workloads.simulation import FANOUT, Fanout
 
 SMALL = replace(
@@ -41,19 +42,21 @@ def fan_out(standin: StandIn, directory: Path, patch: pytest.MonkeyPatch, **targ
 
     patch.setattr(seeded_fleet, "seed", standin.seed)
     patch.setattr(fcm_delivery, "FcmControl", lambda _: standin)
-    patch.setattr("load.measurements.observations.FcmControl", lambda _: standin)
+    patch.setattr("load.simulation.observer.FcmControl", lambda _: standin)
     known = server_clock.ServerClock(time.time() - time.monotonic(), 0.0, "database")
     patch.setattr(server_clock, "from_database", lambda _: known)
     given: dict[str, Any] = {"database_url": "postgresql://x", "fcm_url": "http://fcm.test", "backend_pid": 1} | target
-    engine = Broadcast(SMALL, Target(standin.base_url, ADMIN_KEY, "secret-secret-secret", **given), standin, seed=7)
-    patch.setattr(engine.collector, "_dispatches", dispatches)
-    patch.setattr(engine.collector, "_leaks", list)
+    engine = FanoutSimulation(
+        SMALL, Target(standin.base_url, ADMIN_KEY, "secret-secret-secret", **given), standin, seed=7
+    )
+    patch.setattr(engine.observer, "_dispatches", dispatches)
+    patch.setattr(engine.observer, "_leaks", list)
     devices = [gevent.spawn(engine.live, number, standin) for number in range(SMALL.devices)]
     engine.prepare()
     engine.conduct()
     gevent.joinall(devices, timeout=1)
-    found = engine.collector.collect() if engine.ready else None
-    return conclude(engine.run, engine.yardstick, found, engine.clock.now(), directory)
+    found = engine.observer.collect() if engine.run.is_ready else None
+    return write_verdict(engine.run, engine.criteria, found, engine.run.clock.now(), directory)
 
 
 def outcomes(document: dict[str, Any]) -> dict[str, str]:
@@ -105,29 +108,29 @@ def test_without_database_or_fcm_it_is_clearly_inconclusive(
 
 def rounds(
     *latencies_ms: Sequence[float], accepted_ms: float = 50.0, sent_s: float = 2.0, lag_ms: float = 0.0
-) -> tuple[Run, Evidence]:
+) -> tuple[SimulationRun, Observations]:
     """One round of a thousand devices per sequence of latencies, which repeats."""
-    run = Run(FANOUT, "x", 1, frozenset(), START, preparation=Check("preparation", "p", Status.PASS))
-    evidence = Evidence(dispatches=[])
+    run = SimulationRun(FANOUT, "x", 1, frozenset(), START, preparation=Check("preparation", "p", Status.PASS))
+    evidence = Observations(dispatches=Part([]))
     for number, cycle in enumerate(latencies_ms, 1):
         at = START + 100 * number
         command = f"{run.tag}-{number}"
-        run.recorder.add(Sample(COMMAND, command, at, at, at + accepted_ms / 1000, 200))
+        run.samples.add(Sample(COMMAND, command, at, at, at + accepted_ms / 1000, 200))
         created = datetime.fromtimestamp(at, UTC)
         for device in range(FANOUT.devices):
-            run.seats.append(Seat(f"F{device}", ""))
+            run.devices.append(SimulatedDevice(f"F{device}", ""))
             due, took_ms = at + 2, cycle[device % len(cycle)]
-            run.recorder.add(
+            run.samples.add(
                 Sample(RESULT, f"F{device}", due, due + lag_ms / 1000, due + took_ms / 1000, 200 if took_ms else 0)
             )
             sent_at = created + timedelta(seconds=sent_s)
             view = {"command_request_id": command, "status": "completed", "created_at": created, "sent_at": sent_at}
-            assert evidence.dispatches is not None
-            evidence.dispatches.append(view)
+            assert evidence.dispatches.value is not None
+            evidence.dispatches.value.append(view)
     return run, evidence
 
 
-def judged(run: Run, evidence: Evidence) -> dict[str, Judgement]:
+def judged(run: SimulationRun, evidence: Observations) -> dict[str, Judgement]:
     return {one.limit.name: one for one in judgements(run, evidence)}
 
 
@@ -150,8 +153,8 @@ def test_command_that_takes_long_fails() -> None:
 def test_sends_that_take_long_or_never_end_fail() -> None:
     assert judged(*rounds([20.0], sent_s=5.1))["FCM sends done"].status is Status.FAIL
     run, evidence = rounds([20.0], [20.0])
-    assert evidence.dispatches is not None
-    evidence.dispatches[-1]["sent_at"] = None
+    assert evidence.dispatches.value is not None
+    evidence.dispatches.value[-1]["sent_at"] = None
     found = judged(run, evidence)
     assert (found["FCM sends done"].status, found["FCM sends done"].note) == (Status.FAIL, "round 2 of 2")
     assert found["commands sent"].status is Status.FAIL

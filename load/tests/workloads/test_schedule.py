@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.workloads.schedule import Beat, bucket_of, plan
+from load.workloads.catalogue import notes
+from load.workloads.schedule import Heartbeat, bucket_of, plan
 from load.workloads.simulation import FLEET100, SIM20, Profile
 
 STARTS = st.floats(1_700_000_000, 1_900_000_000)
@@ -20,7 +21,7 @@ SEEDS = st.integers(0, 2**32)
 CLEAR = st.floats(0, 1.25)
 
 
-def beats(start: float, seed: int, clear_s: float | None = None, profile: Profile = SIM20) -> list[Beat]:
+def beats(start: float, seed: int, clear_s: float | None = None, profile: Profile = SIM20) -> list[Heartbeat]:
     return plan(profile, start, random.Random(seed), clear_s)
 
 
@@ -89,8 +90,8 @@ def test_compressed_fleet_sends_as_many_beats_in_a_tenth_of_the_time(start: floa
     assert len(planned) in (4, 5)
     assert planned[-1].at - start < 60
     assert max(Counter(bucket_of(beat.at, compressed.bucket_s) for beat in planned).values()) == 1
-    assert not compressed.is_quick_look
-    assert replace(FLEET100, duration_s=300).compressed(10).is_quick_look
+    assert not any(note.startswith("A quick look") for note in notes(compressed))
+    assert notes(replace(FLEET100, duration_s=300).compressed(10))[0].startswith("A quick look")
 
 
 @pytest.mark.parametrize("profile,factor", [(FLEET100, 11), (SIM20, 2), (FLEET100, 0.5), (FLEET100, math.nan)])

@@ -9,7 +9,9 @@ from dataclasses import replace
 import pytest
 
 from harness.verdict.thresholds import Status
-from load.measurements.process_stats import Sample, growth, resources_csv, same_processes, sample, slope_mib_per_h
+from load.arrival_rate.growth import growth, same_processes, slope_mib_per_h
+from load.measurements.process_stats import Sample, resources_csv, sample
+from load.verdict.check import Undecided
 from load.workloads.arrival_rate import SOAK
 
 
@@ -59,10 +61,11 @@ def test_too_few_samples_are_inconclusive(n: int) -> None:
 
 def test_a_process_that_was_replaced_fails() -> None:
     samples = course(lambda _: 80.0)
-    assert same_processes(samples, "").status is Status.PASS
-    assert same_processes([*samples[:-1], replace(samples[-1], pid=13)], "").status is Status.FAIL
-    assert same_processes(samples, "NoSuchProcess").status is Status.FAIL
-    assert same_processes([], "").status is Status.INCONCLUSIVE
+    assert same_processes(samples, "").faults == []
+    assert same_processes([*samples[:-1], replace(samples[-1], pid=13)], "").faults == ["process 12 is gone"]
+    assert same_processes(samples, "NoSuchProcess").faults == ["NoSuchProcess"]
+    with pytest.raises(Undecided, match="no sample"):
+        same_processes([], "")
 
 
 def test_a_real_process_is_read() -> None:

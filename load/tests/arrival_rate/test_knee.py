@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from load.arrival_rate.knee import Climbed, climb, knee
+from load.arrival_rate.run import End
 from load.arrival_rate.schedule import HEARTBEAT, Leg
 from load.measurements.histogram import Timings
 from load.measurements.tally import Tally
-from load.verdict.knee import Climbed, End, climb, knee
 from load.workloads.arrival_rate import CAPACITY
 
 

@@ -10,16 +10,20 @@ from typing import Any
 import pytest
 
 from harness.verdict.thresholds import Check, Status
-from load.arrival_rate.run import Run
+from load.arrival_rate.run import ArrivalRateRun, End
 from load.arrival_rate.schedule import HEARTBEAT
+from load.arrival_rate.target import Observations
+from load.arrival_rate.thresholds import criteria
 from load.measurements.histogram import Histogram, Stage, Timings
 from load.measurements.tally import Tally
-from load.verdict.arrival_rate_verdict import conclude
-from load.verdict.knee import End
-from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK, Fleet
+from load.verdict.check import Finding, RunCheck
+from load.verdict.verdict import write_verdict
+from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK, ArrivalRate
 
 PREPARED = Check("preparation", "ready", Status.PASS, "")
-BROKEN_ROWS = Check("rows", "rows", Status.FAIL, "one is missing")
+BROKEN_ROWS = RunCheck[ArrivalRateRun, Observations](
+    "rows", "rows", lambda _run, _seen: Finding(["one is missing"], "")
+)
 
 
 def tally(n: int = 1000, took_s: float = 0.01, errors: int = 0, lag_s: float = 0.001, **seen: Any) -> Tally:
@@ -30,14 +34,20 @@ def tally(n: int = 1000, took_s: float = 0.01, errors: int = 0, lag_s: float = 0
     return counted
 
 
-def finished(fleet: Fleet = FLEET_SCALE, **known: Any) -> Run:
-    run = Run(fleet, "run", 1, "http://127.0.0.1:1", frozenset(), time.time(), preparation=PREPARED)
+def finished(scenario: ArrivalRate = FLEET_SCALE, **known: Any) -> ArrivalRateRun:
+    run = ArrivalRateRun(scenario, "run", 1, frozenset(), time.time(), "http://127.0.0.1:1", preparation=PREPARED)
     return replace(run, **known)
 
 
-def told(run: Run, directory: Path) -> tuple[str, dict[str, str], list[str]]:
+def concluded(run: ArrivalRateRun, directory: Path, *checks: RunCheck[ArrivalRateRun, Observations]) -> dict[str, Any]:
+    return write_verdict(run, criteria(run.scenario, checks), Observations(), time.time(), directory)
+
+
+def told(
+    run: ArrivalRateRun, directory: Path, *checks: RunCheck[ArrivalRateRun, Observations]
+) -> tuple[str, dict[str, str], list[str]]:
     """Verdict, status by limit, reasons."""
-    document = conclude(run, directory)
+    document = concluded(run, directory, *checks)
     return document["verdict"], {one["name"]: one["status"] for one in document["limits"]}, document["reasons"]
 
 
@@ -61,8 +71,8 @@ def test_each_limit_of_the_product_fails(tmp_path: Path, measured: Tally, limit:
     [
         (tally(took_s=0.06, lag_s=0.03), "generator lag p99"),
         (tally(took_s=0.06, cpu=0.92), "generator CPU"),
-        (replace(tally(took_s=0.06), planned=1030), "beats sent of plan"),
-        (tally(took_s=0.06, lag_s=1.1), "beats sent of plan"),
+        (replace(tally(took_s=0.06), planned=1030), "requests sent of plan"),
+        (tally(took_s=0.06, lag_s=1.1), "requests sent of plan"),
     ],
 )
 def test_a_generator_in_trouble_voids_the_latencies(tmp_path: Path, measured: Tally, guard: str) -> None:
@@ -71,24 +81,25 @@ def test_a_generator_in_trouble_voids_the_latencies(tmp_path: Path, measured: Ta
 
 
 def test_strangers_on_the_cpus_excuse_a_slow_answer_but_no_error(tmp_path: Path) -> None:
-    assert told(finished(measured=tally(took_s=0.06), strangers=0.3), tmp_path)[0] == "inconclusive"
-    assert told(finished(measured=tally(took_s=0.06), strangers=0.2), tmp_path)[0] == "fail"
-    assert told(finished(measured=tally(errors=1), strangers=0.3), tmp_path)[0] == "fail"
-    assert told(finished(measured=tally(), strangers=0.9), tmp_path)[0] == "pass"
+    assert told(finished(measured=tally(took_s=0.06), other_cpu=0.3), tmp_path)[0] == "inconclusive"
+    assert told(finished(measured=tally(took_s=0.06), other_cpu=0.2), tmp_path)[0] == "fail"
+    assert told(finished(measured=tally(errors=1), other_cpu=0.3), tmp_path)[0] == "fail"
+    assert told(finished(measured=tally(), other_cpu=0.9), tmp_path)[0] == "pass"
 
 
 @pytest.mark.parametrize("run", [finished(), finished(measured=tally(n=0)), finished(measured=tally(n=999))])
-def test_too_few_samples_are_never_a_pass(tmp_path: Path, run: Run) -> None:
+def test_too_few_samples_are_never_a_pass(tmp_path: Path, run: ArrivalRateRun) -> None:
     assert told(run, tmp_path)[0] == "inconclusive"
 
 
 def test_a_check_that_failed_fails_the_run(tmp_path: Path) -> None:
-    assert told(finished(measured=tally(), checks=[BROKEN_ROWS]), tmp_path)[0] == "fail"
+    assert told(finished(measured=tally()), tmp_path, BROKEN_ROWS)[0] == "fail"
 
 
-def test_an_interrupted_run_has_one_reason_and_no_limits(tmp_path: Path) -> None:
-    run = finished(measured=tally(took_s=9.0), doubts=["interrupted"])
-    assert told(run, tmp_path) == ("inconclusive", {}, ["interrupted"])
+def test_an_interrupted_run_has_one_reason_and_judges_nothing(tmp_path: Path) -> None:
+    run = finished(measured=tally(took_s=9.0), interrupted=True, doubts=["interrupted"])
+    verdict, limits, reasons = told(run, tmp_path)
+    assert (verdict, set(limits.values()), reasons) == ("inconclusive", {"inconclusive"}, ["interrupted"])
 
 
 def stage(per_s: float, *, held: bool) -> Stage:
@@ -109,8 +120,8 @@ def stage(per_s: float, *, held: bool) -> Stage:
 def test_capacity_passes_when_its_end_was_reached(
     tmp_path: Path, held: list[bool], end: End | None, verdict: str, knee: str
 ) -> None:
-    stages = [stage(100.0 * (n + 1), held=one) for n, one in enumerate(held)]
-    document = conclude(finished(CAPACITY, stages=stages, end=end, measured=tally()), tmp_path)
+    steps = [stage(100.0 * (n + 1), held=one) for n, one in enumerate(held)]
+    document = concluded(finished(CAPACITY, steps=steps, end=end, measured=tally()), tmp_path)
     assert (document["verdict"], document["facts"]["knee"]) == (verdict, knee)
 
 

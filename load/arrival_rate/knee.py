@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
+from load.arrival_rate.run import End
 from load.arrival_rate.schedule import HEARTBEAT, Leg
 from load.measurements.histogram import Stage
 from load.measurements.tally import Tally
-from load.workloads.arrival_rate import Capacity, Fleet
-
-
-class End(Enum):
-    """Why no further stage was run."""
-
-    KNEE = "the server no longer kept up"
-    GENERATOR = "the generator is the limit"
-    TOP = "every stage was held"
+from load.workloads.arrival_rate import ArrivalRate, Capacity
 
 
 @dataclass(frozen=True)
@@ -27,7 +19,7 @@ class Climbed:
     end: End | None
 
 
-def _own_trouble(tally: Tally, p99_ms: float, fleet: Fleet) -> list[str]:
+def _own_trouble(tally: Tally, p99_ms: float, scenario: ArrivalRate) -> list[str]:
     """What the generator itself did badly; empty: nothing that explains the latencies.
 
     Where the server has taken the CPU that both share, the generator lags as well: its lag is to blame only when it
@@ -35,9 +27,9 @@ def _own_trouble(tally: Tally, p99_ms: float, fleet: Fleet) -> list[str]:
     """
     lag_ms = tally.lag.percentile_ms(0.99) or 0.0
     trouble = []
-    if lag_ms >= fleet.lag_ms and lag_ms >= p99_ms / 2:
+    if lag_ms >= scenario.lag_ms and lag_ms >= p99_ms / 2:
         trouble.append(f"its lag p99 was {lag_ms:.1f} ms")
-    if tally.cpu >= fleet.cpu_share:
+    if tally.cpu >= scenario.cpu_share:
         trouble.append(f"it used {tally.cpu:.0%} of a core")
     return trouble
 

@@ -1,0 +1,170 @@
+"""Conducts a run at an arrival rate from seeding to what it left behind. It judges nothing.
+
+The legs: a warm-up, in which every device sends once (the server then knows its token without bcrypt), and what is
+measured. A greenlet leads through them; `end` stops it at any time, and what is known by then remains.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from harness.settings import Target
+from harness.verdict.cpu_contention import Strangers
+from harness.verdict.thresholds import Status
+from load.arrival_rate.generator import Outfit
+from load.arrival_rate.knee import climb
+from load.arrival_rate.run import ArrivalRateRun
+from load.arrival_rate.schedule import HEARTBEAT, WARM_UP, Leg, beats_in
+from load.arrival_rate.target import Observations, Subject
+from load.arrival_rate.thresholds import criteria
+from load.arrival_rate.workers import Crew
+from load.measurements.process_stats import Watch
+from load.measurements.run import OVER, in_short
+from load.measurements.tally import Tally
+from load.progress import Now
+from load.verdict.verdict import write_verdict
+from load.workloads.arrival_rate import ArrivalRate, Capacity, Soak
+
+_LEAD_S = 0.5  # between the order and the first request: it must reach every process
+_MEASURING = "measuring"
+
+
+class Conductor:
+    """Conducts one run."""
+
+    def __init__(
+        self, scenario: ArrivalRate, target: Target, crew: Crew, subject: Subject, seed: int | None = None
+    ) -> None:
+        self.crew = crew
+        self._target, self._subject = target, subject
+        self.run = ArrivalRateRun.of(scenario, target, seed)
+        self._leg_now: Leg | None = None
+        self._observations: Observations | None = None
+        self._conductor: gevent.Greenlet[[], None] | None = None
+
+    def conclude(self, directory: Path) -> dict[str, Any]:
+        """Judge the run as it stands and write its artifacts. Returns the document of result.json."""
+        run, now = self.run, self.run.clock.now()
+        run.enter(OVER, now)
+        judge_by = criteria(run.scenario, self._subject.checks)
+        return write_verdict(run, judge_by, self._observations, now, directory)
+
+    def begin(self) -> gevent.Greenlet[[], None]:
+        """Start it; returns the greenlet that ends with the run."""
+        self._conductor = gevent.spawn(self._conduct)
+        return self._conductor
+
+    def end(self, why: str) -> None:
+        """Stop a run that is not over: it is then inconclusive. Harmless after its end."""
+        if self._conductor is not None and not self._conductor.ready():
+            self._conductor.kill(timeout=2.0)
+            self.run.interrupted = True
+            self.run.doubts.append(why)
+            if self.run.phase == _MEASURING:
+                self.run.measured = self.crew.partial()
+        self.crew.stop()
+        if self.run.watch is not None:
+            self.run.watch.stop()
+
+    def now(self) -> Now:
+        """Where the run is, for people."""
+        run, sent = self.run, self.crew.progress()
+        beats = self._leg_now.beats if self._leg_now else None
+        figures = f"{sent.sent}/{beats or '?'} sent · {sent.answered} answered"
+        figures += f" · {sent.failed} failed" if sent.failed else ""
+        return Now(run.phase, figures, sent.sent, beats, f" · {figures}" if self._leg_now else "")
+
+    def _conduct(self) -> None:
+        run = self.run
+        try:
+            if self._prepare():
+                others = Strangers(self._target.backend_pid)
+                self._measure()
+                run.other_cpu = others.share()
+                run.enter("looking at what it left behind")
+                self._observations = self._subject.observe(run)
+        except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
+            run.doubt(error)
+
+    def _prepare(self) -> bool:
+        """Seed and warm up. What goes wrong is kept in `run.preparation`."""
+        run, scenario = self.run, self.run.scenario
+        run.enter("seeding")
+        try:
+            run.clock = self._subject.clock()
+            run.started_at = run.clock.now()
+            self._subject.begin(run)
+            self.crew.equip(self._outfit(self._subject.seed(scenario.devices)))
+        except Exception as error:  # noqa: BLE001  # whatever broke, the run proves nothing and must say so
+            run.prepared(Status.INCONCLUSIVE, in_short(error))
+            return False
+        run.enter("warming up")
+        tally = self._leg(WARM_UP, scenario.warm_up_per_s, scenario.devices, at_once=scenario.warm_up_at_once)
+        run.warm_up = tally
+        run.prepared(*_warmed_up(tally))
+        return run.is_ready
+
+    def _outfit(self, tokens: list[str]) -> Outfit:
+        run, scenario = self.run, self.run.scenario
+        return Outfit(
+            base_url=self._target.base_url,
+            tokens=tokens,
+            devices=scenario.devices,
+            seed=run.seed,
+            run=run.tag,
+            origin=run.started_at,
+            skew_s=run.clock.now() - time.time(),
+            uncertainty_s=run.clock.uncertainty_s,
+            interval_s=scenario.interval_s,
+            timeout_s=scenario.request_timeout_s,
+            bucket_s=scenario.bucket_s,
+        )
+
+    def _measure(self) -> None:
+        run, scenario = self.run, self.run.scenario
+        gevent.sleep(scenario.pause_s)
+        run.enter(_MEASURING)
+        if isinstance(scenario, Capacity):
+            self._climb(scenario)
+            return
+        if isinstance(scenario, Soak) and self._target.backend_pid is not None:
+            run.watch = Watch(
+                self._target.backend_pid, scenario.sample_every_s, lambda: run.clock.now() - run.started_at
+            )
+        run.measured = self._leg(HEARTBEAT, scenario.per_s, beats_in(scenario.duration_s, scenario.per_s))
+        if run.watch is not None:
+            run.watch.stop()
+
+    def _climb(self, capacity: Capacity) -> None:
+        run, per_s, first = self.run, capacity.per_s, 0
+        while run.end is None:
+            run.enter(f"stage of {per_s:g}/s")
+            tally = self._leg(HEARTBEAT, per_s, beats_in(capacity.duration_s, per_s), first)
+            assert self._leg_now is not None
+            climbed = climb(tally, self._leg_now, run.started_at, capacity)
+            run.steps.append(climbed.stage)
+            run.end = climbed.end
+            if run.measured is None:
+                run.measured = tally
+            else:
+                run.measured.merge(tally)
+            first = (first + self._leg_now.beats) % capacity.devices
+            per_s = capacity.next_rate(per_s)
+            gevent.sleep(capacity.pause_s)
+
+    def _leg(self, kind: str, per_s: float, beats: int, first: int = 0, at_once: int = 0) -> Tally:
+        self._leg_now = Leg(kind, self.run.clock.now() + _LEAD_S, per_s, beats, first, at_once)
+        return self.crew.run(self._leg_now)
+
+
+def _warmed_up(tally: Tally) -> tuple[Status, str]:
+    """A refusal is the product's fault; a request without an answer may be a target that was never there."""
+    took = f"{tally.answered} of {tally.planned} first requests answered with 200"
+    if tally.answered == tally.planned:
+        return Status.PASS, took
+    worst = "; ".join(f"{count} times {what}" for what, count in tally.others.most_common(3))
+    return Status.FAIL if tally.answered else Status.INCONCLUSIVE, f"{took}; {worst}"

@@ -1,0 +1,142 @@
+"""The limits of a run at an arrival rate, judged, and what it tells beside them.
+
+Sources: performance targets (100,000 devices at 120 s on two cores that the generator shares: no error). Percentiles
+come from cells of three significant digits that are never too low: a p99 of 50 ms is told as 50.0 to 50.05 ms.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from harness.verdict.artifacts import write_text
+from harness.verdict.thresholds import Check, Judgement, Limit, Status, minimum_samples
+from load.arrival_rate import growth
+from load.arrival_rate.knee import knee
+from load.arrival_rate.run import ArrivalRateRun, End
+from load.arrival_rate.schedule import HEARTBEAT
+from load.arrival_rate.target import Checks, Observations
+from load.measurements import process_stats
+from load.measurements.histogram import Stage, Timings
+from load.measurements.tally import Tally
+from load.verdict.check import Finding, RunCheck, Undecided
+from load.verdict.guards import CLIENT, LEAST_SAMPLES, ON_TIME_S, lag_limit, sent_limit, voided_by
+from load.verdict.verdict import Criteria, Facts
+from load.workloads import catalogue
+from load.workloads.arrival_rate import ArrivalRate, Capacity, Soak
+
+_NO_PROCESS: Final = "needs NEXMDM_BACKEND_PID"
+
+
+def criteria(scenario: ArrivalRate, left_behind: Checks) -> Criteria[ArrivalRateRun, Observations]:
+    """left_behind: asks what the requests must have left behind."""
+    own = _KNEE if isinstance(scenario, Capacity) else _PROCESSES if isinstance(scenario, Soak) else ()
+    return Criteria((*own, *left_behind), judgements, _facts, _notes, _files)
+
+
+def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judgement]:
+    """The limits of a steady load; a rising one has none: its stages have. Percentiles are judged as values."""
+    scenario = run.scenario
+    if isinstance(scenario, Capacity):
+        return []
+    tally = run.measured or Tally(Timings(scenario.interval_s, scenario.request_timeout_s))
+    times = tally.timings.whole(HEARTBEAT)
+    on_time = tally.lag.share_within(ON_TIME_S) * tally.lag.n / tally.planned if tally.planned else None
+    errors = Limit("heartbeat error rate", "", "==", 0, LEAST_SAMPLES, source="client: not 200, or no answer")
+    failed = errors.judge_value(times.errors / times.n if times.n else None, times.n)
+    sent = sent_limit().judge_value(on_time, tally.planned)
+    if isinstance(scenario, Soak):
+        return [*_growth(run, scenario), failed, sent]
+    source = "generator: CPU time of its busiest process"
+    cpu = Limit("generator CPU", "of a core", "<", scenario.cpu_share, LEAST_SAMPLES, None, Status.INCONCLUSIVE, source)
+    guards = [
+        sent,
+        lag_limit(scenario).judge_value(tally.lag.percentile_ms(0.99), tally.lag.n),
+        cpu.judge_value(tally.cpu, tally.sent),
+    ]
+    timed = [
+        Limit(f"heartbeat p{q * 100:g}", "ms", "<", 50, minimum_samples(q), source=CLIENT).judge_value(
+            times.percentile_ms(q), times.n
+        )
+        for q in (0.95, 0.99)
+    ]
+    return [*voided_by(run, timed, guards), failed, *guards]
+
+
+def _growth(run: ArrivalRateRun, soak: Soak) -> list[Judgement]:
+    judged = growth.growth(run.watch.samples if run.watch is not None else [], soak)
+    return judged if run.watch is not None else [one.limit.disabled(_NO_PROCESS) for one in judged]
+
+
+def _knee(run: ArrivalRateRun, _: Observations) -> Finding:
+    why = run.end.value if run.end is not None else "not reached"
+    seen = f"{sum(s.held for s in run.steps)} of {len(run.steps)} stages held; the end: {why}"
+    if knee(run.steps) is None or run.end is None:
+        raise Undecided(seen)
+    return Finding([], seen)
+
+
+def _same_processes(run: ArrivalRateRun, _: Observations) -> Finding:
+    if run.watch is None:
+        raise Undecided(f"what a soak is for could not be judged: {_NO_PROCESS}")
+    return growth.same_processes(run.watch.samples, run.watch.trouble)
+
+
+_KNEE: Checks = (RunCheck("knee", "the load rose until a stage was not held", _knee),)
+_PROCESSES: Checks = (
+    RunCheck("processes", "the backend's processes are the same from beginning to end", _same_processes),
+)
+
+
+def _facts(run: ArrivalRateRun) -> Facts:
+    facts: Facts = {"warm-up, not judged": _counts(run.warm_up) if run.warm_up else "none"}
+    tally = run.measured
+    if tally is not None:
+        times = tally.timings.whole(HEARTBEAT)
+        shown = " / ".join(f"{times.percentile_ms(q) or 0:.1f}" for q in (0.5, 0.95, 0.99, 1.0)) if times.n else None
+        facts |= {
+            "heartbeats": _counts(tally),
+            "heartbeat p50 / p95 / p99 / slowest, ms": shown,
+            "generator CPU, of one core": f"{tally.cpu:.0%}",
+            "generator lag p99, ms": tally.lag.percentile_ms(0.99),
+            "connections in use at once, one process": tally.busiest,
+        }
+    if isinstance(run.scenario, Capacity):
+        facts |= {"knee": _told_knee(run), **{f"stage {s.offered_per_s:g}/s": _told(s) for s in run.steps}}
+    if run.watch is not None:
+        slope = growth.slope_mib_per_h(run.watch.samples)
+        facts["memory slope after the first quarter, MiB/h"] = None if slope is None else round(slope, 1)
+    return facts
+
+
+def _counts(tally: Tally) -> str:
+    return f"{tally.planned} planned / {tally.sent} sent / {tally.answered} answered with 200"
+
+
+def _told_knee(run: ArrivalRateRun) -> str:
+    held = knee(run.steps)
+    if held is None:
+        return "none: no stage was held"
+    if run.end is End.KNEE:
+        return f"{held:g}/s"
+    return f"at least {held:g}/s: {run.end.value if run.end else 'the run was ended'}"
+
+
+def _told(stage: Stage) -> str:
+    p99 = stage.times.percentile_ms(0.99)
+    told = [f"p99 {p99:.1f} ms" if p99 is not None else "p99 -", f"{stage.achieved_per_s:.0f}/s"]
+    return ", ".join([*told, "held" if stage.held else "not held"]) + (f": {stage.note}" if stage.note else "")
+
+
+def _notes(run: ArrivalRateRun) -> list[str]:
+    notes = ["Latency is answered - intended; the histogram's cells tell at most 0.1 % too much, and never too little."]
+    for tally in run.tallies:
+        notes += [f"Not answered with 200: {count} times {what}" for what, count in tally.others.most_common(5)]
+    return [*notes, *catalogue.notes(run.scenario)]
+
+
+def _files(run: ArrivalRateRun, _: Observations | None, __: list[Check], directory: Path) -> list[str]:
+    if run.watch is None:
+        return []
+    write_text(directory / "resources.csv", process_stats.resources_csv(run.watch.samples))
+    return ["resources.csv"]
