@@ -46,7 +46,18 @@ def test_what_is_preferred(values: list[str], seconds: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [" " * 60_000, ";" * 60_000, "a" * 60_000 + "(", 'a="' + "\\" * 60_000, "a;" * 30_000]
+    "value",
+    [
+        " " * 60_000,
+        ";" * 60_000,
+        "a" * 60_000 + "(",
+        'a="' + "\\" * 60_000,
+        "a;" * 30_000,
+        "a" + "; a= " * 25 + "(",
+        "a" + "; a " * 10_000 + "(",
+        "a= " + " " * 60_000 + "(",
+        "wait=" + "0" * 60_000 + "x",
+    ],
 )
 def test_a_long_header_is_read_once(value: str) -> None:
     started = perf_counter()

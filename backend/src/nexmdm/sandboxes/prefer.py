@@ -8,10 +8,11 @@ from typing import Final
 
 MOST_S: Final = 30
 
-_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR: Final = rf'({_WORD})(?:[ \t]*=[ \t]*({_WORD}|"(?:[^"\\]|\\.)*")?)?'
-_PREFERENCE: Final = re.compile(rf"[ \t]*{_PAIR}(?:[ \t]*;(?:[ \t]*{_PAIR})?)*[ \t]*(?:,|\Z)")
-_SECONDS: Final = re.compile('"?0*([0-9]{1,3})[0-9]*"?')  # three digits are more than we wait, whatever follows
+# What repeats a character is possessive: spaces that two of them could divide would be tried in 2 ** n ways.
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_PAIR: Final = rf'({_WORD})(?:[ \t]*+=[ \t]*+({_WORD}|"(?:[^"\\]|\\.)*")?)?'
+_PREFERENCE: Final = re.compile(rf"[ \t]*+{_PAIR}(?:[ \t]*+;(?:[ \t]*+{_PAIR})?)*[ \t]*+(?:,|\Z)")
+_SECONDS: Final = re.compile('"?0*+([0-9]{1,3})[0-9]*+"?')  # three digits are more than we wait, whatever follows
 
 
 def wait_s(values: Sequence[str]) -> int:
