@@ -27,7 +27,9 @@ from harness.waiting import eventually
 SESSIONS = "select count(*) from pg_stat_activity where datname = current_database() and query ~ '%s'"
 ALLOCATING = SESSIONS % "nexmdm_allocate_sandbox|FROM waiters"  # as the service spells it
 LISTENING = SESSIONS % "LISTEN.*nexmdm_sandboxes"
-SEEN = "select extract(epoch from seen_at)::float8 from waiters where track_id = %s"
+POOL_LOCK = "select pg_advisory_xact_lock(1396855380, 0)"  # as the service spells it, too
+PERSISTENCE = "select relpersistence::text from pg_class where oid = 'waiters'::regclass"
+UNTIL = "select extract(epoch from parked_until)::float8 from waiters where track_id = %s"
 AT_ONCE_MS = 900  # what waits a second has waited for longer
 COSTLY = "a" + "; a= " * 25 + "("  # 2 ** 25 ways to say which of two rules takes each space
 
@@ -294,7 +296,7 @@ def test_a_key_that_is_revoked(system: System, pool: Pool, line: Queue) -> None:
 
 @case("waiting/015", "allocateSandbox 201", "getCurrentAllocation 404")
 def test_what_a_parked_request_holds(fresh_backend: FreshBackend) -> None:
-    """A parked request holds no connection of the database, and no place of those in flight (api: waiting)."""
+    """A parked request holds no connection, no place of those in flight, and waits for no disk (api: waiting)."""
     system: System = fresh_backend(env={"NEXMDM_MAX_IN_FLIGHT": "3", "NEXMDM_ALLOCATION_CONNECTIONS": "2"})
     pool = Pool(system)
     refused(pool.student().current(), 404, "no_allocation")
@@ -309,6 +311,7 @@ def test_what_a_parked_request_holds(fresh_backend: FreshBackend) -> None:
         pool.seed(20)
         assert len({served(answer.result()) for answer in begun}) == 20
         eventually(lambda: count(owner, LISTENING) == 0, within_s=5.0)
+    assert system.db.value(PERSISTENCE) == "u"  # unlogged
 
 
 @case("waiting/016", "allocateSandbox 409", slow="ends its backend")
@@ -334,12 +337,12 @@ def test_a_notification_is_looked_into(system: System, pool: Pool, line: Queue) 
     [begun] = line.park(somebody)
 
     def renewed_after(last: float) -> float:
-        return float(eventually(lambda: (at := system.db.value(SEEN, somebody.track_id)) > last and at, within_s=5.0))
+        return float(eventually(lambda: (at := system.db.value(UNTIL, somebody.track_id)) > last and at, within_s=5.0))
 
     gaps = []
     with as_owner(system) as owner:
         for _ in range(4):
-            by_itself = renewed_after(system.db.value(SEEN, somebody.track_id))
+            by_itself = renewed_after(system.db.value(UNTIL, somebody.track_id))
             owner.execute("notify nexmdm_sandboxes")
             gaps.append(renewed_after(by_itself) - by_itself)
     assert min(gaps) < 0.8, f"looked after {gaps} s, as if nobody had notified"
@@ -400,3 +403,38 @@ def test_two_reach_for_the_one_beyond(system: System, pool: Pool, line: Queue) -
             wait_for(3)
         assert sorted(one.result().status for one in racing) == [201, 409]
     served(begun.result())
+
+
+@case("waiting/021", "allocateSandbox 201")
+def test_a_crowd_at_the_door(system: System, pool: Pool, line: Queue) -> None:
+    """A request that waits is parked a second later where too many reach for the queue at once (api: waiting)."""
+    somebody = pool.student()
+    with ThreadPoolExecutor(1) as threads:
+        with unfinished(system, POOL_LOCK) as wait_for:
+            begun = threads.submit(ask, somebody, "wait=20")
+            wait_for(1)
+            wait_for(0)  # it has given up
+        eventually(lambda: line.holds(somebody) == 1, within_s=3.0)
+        [free] = pool.seed()
+        assert served(begun.result()) == free
+
+
+@case("waiting/022", "allocateSandbox 201")
+def test_a_look_that_takes_too_long(system: System, pool: Pool, line: Queue) -> None:
+    """A parked request waits on where the queue cannot be looked at for seconds (api: waiting)."""
+    [begun] = line.park(pool.student())
+    with unfinished(system, "lock table api_keys in access exclusive mode") as wait_for:
+        wait_for(1)
+        wait_for(0)  # it has given up
+    [free] = pool.seed()
+    assert served(begun.result()) == free
+
+
+@case("waiting/023", "allocateSandbox 409")
+def test_a_place_that_is_lost(pool: Pool, line: Queue) -> None:
+    """A parked request takes a place again when its own is gone, as after a crash of the database (api: waiting)."""
+    somebody = pool.student()
+    [begun] = line.park(somebody, wait_s=4)
+    pool.write("delete from waiters")
+    eventually(lambda: line.holds(somebody) == 1, within_s=3.0)
+    in_vain(begun.result(), 1, wait_s=4)

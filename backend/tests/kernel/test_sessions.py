@@ -64,7 +64,7 @@ async def test_a_server_that_is_not_there_is_named_without_the_password() -> Non
     assert refused.value.filename == "PostgreSQL at 127.0.0.1:1"
 
 
-@pytest.mark.parametrize("code", ["40001", "40P01", "25P03", "25P04"])
+@pytest.mark.parametrize("code", ["40001", "40P01", "25P03", "25P04", "0A000"])
 async def test_a_transaction_that_the_server_ended_is_no_bug(code: str, connection: asyncpg.Connection[Any]) -> None:
     with pytest.raises(asyncpg.PostgresError) as undone:
         await connection.execute(f"DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$")

@@ -31,6 +31,7 @@ _CLASSES = (  # a server that cannot serve, or not us, whatever the statement wa
     asyncpg.ObjectNotInPrerequisiteStateError,  # 55: it takes no connections
     asyncpg.InsufficientPrivilegeError,  # 42501: the role lacks a right, which `nexmdm grant` mends without a restart
     asyncpg.ReadOnlySQLTransactionError,  # a fail-over has left us on a standby
+    asyncpg.FeatureNotSupportedError,  # 0A: which has no unlogged tables
     asyncpg.TransactionRollbackError,  # 40: undone for the sake of another (a deadlock, 40001 of a standby)
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.TransactionTimeoutError,

@@ -42,9 +42,9 @@ _LOOK: Final = """
                 WHEN mine.place IS NULL THEN pool.waiting WHEN asked.waits THEN mine.place - 1 ELSE pool.waiting - 1
             END THEN 'call'
             WHEN keyed.allocation_id IS NOT NULL AND (keyed.ended_at IS NOT NULL OR NOT keyed.in_grace) THEN 'ended'
-            WHEN live.allocation_id IS NULL THEN 'exhausted'
             WHEN live.in_grace THEN 'replay'
-            ELSE 'call'
+            WHEN live.allocation_id IS NOT NULL OR asked.waits AND mine.place IS NULL THEN 'call'
+            ELSE 'exhausted'
         END AS outcome,
         live.sandbox_id, live.name, live.external_id, live.allocated_at, live.expires_at, live.track_name,
         coalesce(good.is_due, false) AS key_is_due, mine.place IS NOT NULL AS parked

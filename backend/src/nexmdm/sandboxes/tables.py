@@ -146,11 +146,16 @@ class Breaker(SQLModel, table=True):
 class Waiter(SQLModel, table=True):
     """The place of a track in the queue for a sandbox. A request is there until `parked_until`, which it renews.
 
-    The rank outlives it by 60 s, for the next request of its track. An allocation ends both.
+    The rank outlives it by 60 s, for the next request of its track. An allocation ends both. Unlogged: a place is taken
+    and renewed without waiting for a disk, and a crash of the database forgets it.
     """
 
     __tablename__ = "waiters"
-    __table_args__ = (UniqueConstraint("rank", name="uq_waiters_rank"), Index("ix_waiters_seen_at", "seen_at"))
+    __table_args__ = (
+        UniqueConstraint("rank", name="uq_waiters_rank"),
+        Index("ix_waiters_seen_at", "seen_at"),
+        {"prefixes": ["UNLOGGED"]},
+    )
     track_id: str = Field(primary_key=True, sa_type=Text)
     rank: int = identity()
     parked_until: datetime = timestamptz()

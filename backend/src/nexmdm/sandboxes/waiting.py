@@ -26,9 +26,10 @@ NEW_SANDBOXES: Final = "nexmdm_sandboxes"  # the channel on which a sync notifie
 _LOOK_EVERY_S: Final = 1.0
 _PAUSE_S: Final = 0.05  # between two looks, however often we are notified
 
+# It leaves `seen_at`, which is indexed: no request waits for nearly as long as a rank lives.
 _RENEW: Final = """
     UPDATE waiters AS w
-    SET parked_until = clock_timestamp() + make_interval(secs => $2), seen_at = clock_timestamp()
+    SET parked_until = clock_timestamp() + make_interval(secs => $2)
     FROM (
         SELECT track_id FROM waiters WHERE track_id = ANY ($1::text[]) ORDER BY track_id FOR NO KEY UPDATE SKIP LOCKED
     ) AS mine
@@ -101,9 +102,10 @@ class WaitingQueue:
         started = loop.time()
         parked = replace(ask, waits=True)
         with self._place(ask.track_id):
-            decision = await self._allocator.allocate(parked)
-            if not decision.parked:
-                return Answer(decision)
+            with suppress(Contended):  # as when a class arrives at once: the next look parks it
+                decision = await self._allocator.allocate(parked)
+                if not decision.parked:
+                    return Answer(decision)
             park()
             decision = await self._wait(parked, decision, started + wait_s)
         position = None if decision.given else await self._leave(ask.track_id)
@@ -133,9 +135,9 @@ class WaitingQueue:
                     await self._round.wait()
             if asyncio.get_running_loop().time() >= until or self._stopping.is_set():
                 return exhausted
-            decision = await self._allocator.look(ask)
-            if decision.outcome == "call":
-                with suppress(Contended):
+            with suppress(Contended):
+                decision = await self._allocator.look(ask)
+                if decision.outcome == "call":
                     decision = await self._allocator.allocate(ask)
             if decision.outcome not in {"exhausted", "call"}:
                 return decision
