@@ -1,17 +1,24 @@
 """A student gives a sandbox back, keeps it for longer, or looks at it; only the owner may."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import pytest
 
 from acceptance.sandboxes.pool import Pool
+from acceptance.sandboxes.test_allocation_races import ROW_LOCK
 from acceptance.suite.case import case
+from acceptance.system.locks import unfinished
 from acceptance.system.match import accepted, pointers, refused
 from acceptance.system.system import System, Unchanged
+from harness.waiting import eventually
 
 HOUR = 3_600
 LONGER = """
     update allocations set expires_at = expires_at + %(by)s::interval, grace_until = grace_until + %(by)s::interval
     where sandbox_id = %(sandbox_id)s
 """
+OVER = "select grace_until < clock_timestamp() from allocations where sandbox_id = %s"
 RELEASES = 'nexmdm_sandboxes_releases_total{{outcome="{0}"}}'
 
 
@@ -122,6 +129,25 @@ def test_what_was_ended_by_others(how: str, code: str, pool: Pool, unchanged: Un
         refused(somebody.extend(sandbox_id), 403, code)
 
 
+@case("release/008", "releaseSandbox 403", "extendSandbox 403")
+@pytest.mark.parametrize("operation", ["mark-for-deletion", "extend"])
+def test_grace_ends_while_the_row_is_held(operation: str, system: System, pool: Pool) -> None:
+    """A release or extension that waits for its row beyond the end of grace is 403 allocation_expired (api)."""
+    pool.seed()
+    somebody = pool.student()
+    sandbox_id = somebody.has()["sandbox_id"]
+    pool.age(sandbox_id, 4 * HOUR + 1_798)
+    over = partial(system.db.value, OVER, sandbox_id)
+    with ThreadPoolExecutor(1) as threads:
+        with unfinished(system, ROW_LOCK, sandbox_id) as wait_for:
+            asked = threads.submit(somebody.call, "POST", f"/v1/sandboxes/{sandbox_id}/{operation}")
+            wait_for(1)
+            assert not over()
+            eventually(over, within_s=3.0)
+        refused(asked.result(), 403, "allocation_expired")
+    assert pool.ledger(sandbox_id)["end_reason"] != "released"
+
+
 @case("extend/001", "extendSandbox 200")
 def test_an_extension_lasts_from_now(system: System, pool: Pool) -> None:
     """An extension lasts the duration from now on, once, and the grace moves with it (003: custom duration)."""
@@ -183,6 +209,23 @@ def test_in_grace_an_extension_is_still_had(system: System, pool: Pool) -> None:
     assert shown["expires_at"] > system.db.value("select extract(epoch from now())") + 3 * HOUR
     pool.age(sandbox_id, 2 * HOUR)
     assert accepted(somebody.allocate())["sandbox_id"] == sandbox_id
+
+
+@case("extend/005", "extendSandbox 200")
+def test_an_extension_that_waits_for_its_row(system: System, pool: Pool) -> None:
+    """An extension lasts the duration from the moment at which it has its row (api)."""
+    pool.seed()
+    somebody = pool.student()
+    sandbox_id = somebody.has()["sandbox_id"]
+    pool.age(sandbox_id, HOUR)
+    second = partial(system.db.value, "select floor(extract(epoch from clock_timestamp()))::bigint")
+    with ThreadPoolExecutor(1) as threads:
+        with unfinished(system, ROW_LOCK, sandbox_id) as wait_for:
+            asked = threads.submit(somebody.extend, sandbox_id)
+            wait_for(1)
+            begun = second()
+            had = eventually(lambda: (now := second()) > begun + 1 and now, within_s=4.0)
+        assert accepted(asked.result())["expires_at"] >= had + 4 * HOUR
 
 
 @case("sandbox-view/001", "getSandbox 200", "getCurrentAllocation 200")

@@ -45,13 +45,16 @@ _VIEW: Final = """
 """
 _BY_ID: Final = text(f"{_VIEW} WHERE s.sandbox_id = :sandbox_id")
 _LIVE: Final = text(f"{_VIEW} WHERE a.track_id = :track_id AND a.ended_at IS NULL")
+# The row is locked before the clock is read: who has waited for it is judged by the time at which it was had.
 _RELEASE: Final = text(
     """
-    WITH released AS (
-        UPDATE allocations SET ended_at = date_trunc('second', clock_timestamp()), end_reason = 'released'
-        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL
-            AND grace_until >= clock_timestamp()
-        RETURNING sandbox_id, ended_at, track_name
+    WITH held AS (
+        SELECT allocation_id, grace_until FROM allocations
+        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL FOR NO KEY UPDATE
+    ), released AS (
+        UPDATE allocations AS a SET ended_at = date_trunc('second', clock_timestamp()), end_reason = 'released'
+        FROM held WHERE a.allocation_id = held.allocation_id AND held.grace_until >= clock_timestamp()
+        RETURNING a.sandbox_id, a.ended_at, a.track_name
     )
     UPDATE sandboxes AS s
     SET status = 'pending_deletion', status_since = clock_timestamp(), next_attempt_at = clock_timestamp()
@@ -61,15 +64,17 @@ _RELEASE: Final = text(
 )
 _EXTEND: Final = text(
     """
-    UPDATE allocations AS a SET expires_at = later.at, grace_until = later.at + (a.grace_until - a.expires_at)
-    FROM (
-        SELECT allocation_id, greatest(expires_at, least(
+    WITH held AS (
+        SELECT allocation_id, expires_at, grace_until, deadline, duration_s FROM allocations
+        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL FOR NO KEY UPDATE
+    ), later AS MATERIALIZED (
+        SELECT allocation_id, grace_until - expires_at AS grace, greatest(expires_at, least(
             date_trunc('second', clock_timestamp()) + make_interval(secs => duration_s), deadline
         )) AS at
-        FROM allocations WHERE sandbox_id = :sandbox_id FOR NO KEY UPDATE
-    ) AS later
-    WHERE a.allocation_id = later.allocation_id AND a.track_id = :track_id AND a.ended_at IS NULL
-        AND a.grace_until >= clock_timestamp() AND a.expires_at < a.deadline
+        FROM held WHERE grace_until >= clock_timestamp() AND expires_at < deadline
+    )
+    UPDATE allocations AS a SET expires_at = later.at, grace_until = later.at + later.grace
+    FROM later WHERE a.allocation_id = later.allocation_id
     RETURNING a.allocation_id
     """
 )
