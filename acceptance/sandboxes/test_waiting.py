@@ -405,7 +405,7 @@ def test_two_reach_for_the_one_beyond(system: System, pool: Pool, line: Queue) -
     served(begun.result())
 
 
-@case("waiting/021", "allocateSandbox 201")
+@case("waiting/021", "allocateSandbox 201", slow="waits for a time-out")
 def test_a_crowd_at_the_door(system: System, pool: Pool, line: Queue) -> None:
     """A request that waits is parked a second later where too many reach for the queue at once (api: waiting)."""
     somebody = pool.student()
@@ -419,7 +419,7 @@ def test_a_crowd_at_the_door(system: System, pool: Pool, line: Queue) -> None:
         assert served(begun.result()) == free
 
 
-@case("waiting/022", "allocateSandbox 201")
+@case("waiting/022", "allocateSandbox 201", slow="waits for a time-out")
 def test_a_look_that_takes_too_long(system: System, pool: Pool, line: Queue) -> None:
     """A parked request waits on where the queue cannot be looked at for seconds (api: waiting)."""
     [begun] = line.park(pool.student())
