@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,13 +24,14 @@ from harness import preflight
 from harness.settings import SettingsError, Target, artifacts
 from harness.verdict.thresholds import exit_code
 from load.measurements.run import Scenario
-from load.progress import Live, show
+from load.progress import show
 from load.workloads.arrival_rate import ArrivalRate
 from load.workloads.catalogue import SCENARIOS
 from load.workloads.options import add_options, chosen
 from load.workloads.simulation import Simulated
 
 _TROUBLE = 2
+_WEB_PORT = 8089  # Locust's
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
             name, help=scenario.plan, description=f"{scenario.plan}.", formatter_class=formatter
         )
         add_options(options, scenario)
+        text = "under Locust's web page, on this port of 127.0.0.1; the verdict is a page of its own: /verdict"
+        options.add_argument("--web", type=int, nargs="?", const=_WEB_PORT, metavar="PORT", help=text)
         options.add_argument("--artifacts", type=Path, metavar="DIR", help=f"./artifacts/{name} if not given")
     return parser
 
@@ -58,39 +63,34 @@ def simulate(
 ) -> dict[str, Any]:
     """Run a scenario in a Locust environment of our own. Returns the document of result.json."""
     # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
-    import gevent  # noqa: PLC0415
     from locust.env import Environment  # noqa: PLC0415
 
     from load.locust_runner.driver import Driver  # noqa: PLC0415
     from load.locust_runner.users import SimulatedUser  # noqa: PLC0415
+    from load.progress import follow  # noqa: PLC0415
 
     # It warns that so many users at once may take it a while; nothing is timed before all of them are there.
     logging.getLogger("locust.runners").setLevel(logging.ERROR)
     environment = Environment(user_classes=[SimulatedUser], host=target.base_url)
     runner = environment.create_local_runner()
-    driver = SimulatedUser.driver = Driver(environment, scenario, target, directory, seed)
+    driver = SimulatedUser.driver = Driver(environment, scenario, target, seed)
+    runner.start(scenario.devices, spawn_rate=scenario.devices)
     try:
-        with Live(driver.run.scenario.name, console) as live:
-            driver.begin()
-            runner.start(scenario.devices, spawn_rate=scenario.devices)
-            while driver.document is None:
-                gevent.sleep(0.2)
-                live.update(driver.engine.now())
-    except KeyboardInterrupt:
-        driver.end("interrupted")
+        return follow(driver, directory, console)
     finally:
         runner.quit()
-    assert driver.document is not None
-    return driver.document
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     parser = _parser()
-    given = parser.parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = parser.parse_args(words)
     console = Console(stderr=True, highlight=False)
     try:
         run = _runner(chosen(SCENARIOS[given.scenario], given))
+        if given.web is not None:
+            _under_locust(given, words)
     except ValueError as error:
         parser.error(str(error))
     signal.signal(signal.SIGTERM, _on_sigterm)
@@ -102,6 +102,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _TROUBLE
     show(document, directory, console)
     return int(document["exit_code"])
+
+
+def _under_locust(given: argparse.Namespace, words: Sequence[str]) -> None:
+    """Become Locust with its web page, and with the same options. ValueError: it could not work."""
+    if given.artifacts is not None:
+        raise ValueError("--artifacts: not with --web; NEXMDM_ARTIFACTS names the folder of all artifacts")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", given.web))
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"--web: port {given.web} cannot be used: {error}") from None
+    ours = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    ours.add_argument("scenario")
+    ours.add_argument("--web", nargs="?")
+    _, options = ours.parse_known_args(words)
+    file = Path(__file__).parent / "scenarios" / f"{given.scenario.replace('-', '_')}.py"
+    page = f"http://127.0.0.1:{given.web}"
+    print(f"{given.scenario}: Locust at {page}, the verdict at {page}/verdict; Ctrl-C ends both", file=sys.stderr)
+    locust = [sys.executable, "-m", "locust", "-f", str(file), "--web-host", "127.0.0.1", "--web-port", str(given.web)]
+    os.execv(sys.executable, [*locust, *options])  # noqa: S606  # words of our own, and no shell that could read them
 
 
 def _runner(scenario: Scenario) -> Callable[[Target, Path, int | None, Console], dict[str, Any]]:

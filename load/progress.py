@@ -6,13 +6,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
+import gevent
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-_LINE_EVERY_S = 10.0
+from load.measurements.run import Run
+
+_LINE_EVERY_S, _LOOK_EVERY_S = 10.0, 0.2
 _STYLES = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "disabled": "dim"}
 
 
@@ -62,6 +65,42 @@ class Live:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+class Conducted(Protocol):
+    """One run, whichever engine it has; gevent runs it."""
+
+    @property
+    def run(self) -> Run: ...
+
+    def begin(self) -> gevent.Greenlet[[], None]:
+        """Start it; returns the greenlet that ends with it."""
+        ...
+
+    def end(self, why: str) -> None:
+        """Stop it where it is not over: it is then inconclusive."""
+        ...
+
+    def now(self) -> Now: ...
+
+    def conclude(self, directory: Path) -> dict[str, Any]:
+        """Judge it as it stands and write its artifacts. Returns the document of result.json."""
+        ...
+
+
+def follow(conducted: Conducted, directory: Path, console: Console) -> dict[str, Any]:
+    """Conduct it to its end, or to Ctrl-C, and show how far it is. Returns the document of result.json."""
+    try:
+        greenlet = conducted.begin()
+        with Live(conducted.run.scenario.name, console) as live:
+            while not greenlet.ready():
+                gevent.sleep(_LOOK_EVERY_S)
+                live.update(conducted.now())
+    except KeyboardInterrupt:
+        pass
+    finally:
+        conducted.end("interrupted")
+    return conducted.conclude(directory)
 
 
 def show(document: dict[str, Any], directory: Path, console: Console) -> None:

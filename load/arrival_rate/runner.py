@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import gevent
 from rich.console import Console
 
 from harness.processes.child import allow_descriptors
@@ -13,22 +12,11 @@ from harness.settings import Target
 from load.arrival_rate.conductor import Conductor
 from load.arrival_rate.target import SeededFleet
 from load.arrival_rate.workers import Alone
-from load.progress import Live
+from load.progress import follow
 from load.workloads.arrival_rate import ArrivalRate
 
 
 def run(scenario: ArrivalRate, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run it and write its artifacts. Returns the document of result.json. SettingsError: there is no database."""
     allow_descriptors()  # a server that stalls makes the generator open thousands of connections
-    conductor = Conductor(scenario, target, Alone(), SeededFleet(target), seed)
-    try:
-        with Live(scenario.name, console) as live:
-            greenlet = conductor.begin()
-            while not greenlet.ready():
-                gevent.sleep(0.2)
-                live.update(conductor.now())
-    except KeyboardInterrupt:
-        pass
-    finally:
-        conductor.end("interrupted")
-    return conductor.conclude(directory)
+    return follow(Conductor(scenario, target, Alone(), SeededFleet(target), seed), directory, console)

@@ -1,4 +1,4 @@
-"""One run from start to artifacts, for Locust and for our own runner alike. It shows nothing.
+"""One run of simulated devices from start to artifacts, for Locust and for our own runner alike.
 
 The verdict is ours: Locust's statistics are never asked, and its exit code is overruled.
 """
@@ -16,6 +16,7 @@ from locust.env import Environment
 from harness.settings import Target
 from load.locust_runner.transport import LocustTransport, trusted
 from load.measurements.run import OVER
+from load.progress import Now
 from load.simulation.control_loop import ControlLoop
 from load.simulation.engine import Engine
 from load.simulation.fanout import FanoutSimulation
@@ -36,14 +37,9 @@ def _engine(scenario: Simulated, target: Target, admin: LocustTransport, seed: i
 
 
 class Driver:
-    """Conducts one run in a Locust environment whose users call `live`. `document` is result.json once it is over."""
+    """Conducts one run in a Locust environment whose users call `live`."""
 
-    def __init__(
-        self, environment: Environment, scenario: Simulated, target: Target, directory: Path, seed: int | None = None
-    ) -> None:
-        self.environment = environment
-        self.directory = directory
-        self.document: dict[str, Any] | None = None
+    def __init__(self, environment: Environment, scenario: Simulated, target: Target, seed: int | None = None) -> None:
         session = FastHttpSession(
             target.base_url,
             environment.events.request,
@@ -56,6 +52,7 @@ class Driver:
             concurrency=_ADMIN_CONNECTIONS,
         )
         self.engine = _engine(scenario, target, LocustTransport(session, target.base_url), seed)
+        self._observations: Observations | None = None
         self._numbers = itertools.count()
         self._conductor: gevent.Greenlet[[], None] | None = None
 
@@ -63,51 +60,38 @@ class Driver:
     def run(self) -> SimulationRun:
         return self.engine.run
 
-    @property
-    def exit_code(self) -> int:
-        """0 pass, 1 fail, 2 inconclusive; a run without a document proves nothing."""
-        return 2 if self.document is None else int(self.document["exit_code"])
-
-    def begin(self) -> None:
+    def begin(self) -> gevent.Greenlet[[], None]:
+        """Start it; returns the greenlet that ends with the run."""
         self._conductor = gevent.spawn(self._conduct)
+        return self._conductor
 
     def live(self, session: FastHttpSession) -> None:
-        """What a Locust user does: be the next device. Users beyond the profile's number do nothing."""
+        """What a Locust user does: be the next device. Users beyond the scenario's number do nothing."""
         number = next(self._numbers)
         if number < self.run.scenario.devices:
             self.engine.live(number, LocustTransport(session, self.engine.target.base_url))
 
+    def now(self) -> Now:
+        """Where the run is, for people."""
+        return self.engine.now()
+
+    def end(self, why: str) -> None:
+        """End a run that is not over: everything of it stops, and it is inconclusive. Harmless after its end."""
+        if self._conductor is not None and not self._conductor.ready():
+            self._conductor.kill(timeout=2.0)
+            self.engine.abandon(why)
+
+    def conclude(self, directory: Path) -> dict[str, Any]:
+        """Judge the run as it stands and write its artifacts. Returns the document of result.json."""
+        now = self.run.clock.now()
+        self.run.enter(OVER, now)
+        return write_verdict(self.run, self.engine.criteria, self._observations, now, directory)
+
     def _conduct(self) -> None:
-        observations: Observations | None = None
         try:
             self.engine.prepare()
             self.engine.conduct()
             if self.run.is_ready:
-                observations = self.engine.observer.collect()
+                self._observations = self.engine.observer.collect()
         except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
             self.run.doubt(error)
-        self._conclude(observations)
-        self._stop_locust()
-
-    def end(self, why: str) -> None:
-        """End a run that is not over: everything of it stops, and it is inconclusive. Harmless after its end."""
-        if self.document is not None:
-            return
-        if self._conductor is not None:
-            self._conductor.kill(timeout=2.0)
-        self.engine.abandon(why)
-        self._conclude(None)
-
-    def _conclude(self, observations: Observations | None) -> None:
-        now = self.run.clock.now()
-        self.run.enter(OVER, now)
-        self.document = write_verdict(self.run, self.engine.criteria, observations, now, self.directory)
-
-    def _stop_locust(self) -> None:
-        runner, options = self.environment.runner, self.environment.parsed_options
-        if runner is None:
-            return
-        if options is None or options.headless:
-            runner.quit()
-        else:
-            runner.stop()  # the web page stays open

@@ -7,14 +7,12 @@ from harness.http.client import Client
 from harness.settings import Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.target import Checks, Observations
-from load.locust_runner.arrival_rate_file import Idle, locust_file
+from load.locust_runner.locustfile import locust_file
 from load.measurements.observations import Before, observed
 from load.measurements.server_clock import ServerClock, this_machine
 from load.verdict.check import Finding, RunCheck
 from load.verdict.counters import exactly, grown
 from load.workloads.arrival_rate import FLEET_SCALE
-
-__all__ = ["Idle"]
 
 
 def _counted(run: ArrivalRateRun, seen: Observations) -> Finding:
@@ -41,7 +39,7 @@ class SmallFleet:
 
 
 # An odd number: the workers' shares differ.
-locust_file(
+User = locust_file(
     replace(FLEET_SCALE, devices=101, per_s=400.0, duration_s=3.0, pause_s=0.1, request_timeout_s=1.0, lag_ms=500.0),
     SmallFleet,
 )
