@@ -66,6 +66,20 @@ def test_a_revocation_holds_at_once_in_every_worker(two_workers: System, pool_of
                 refused(student.look(given), 401, "token_invalid")
 
 
+@case("track-keys/005", "allocateSandbox 201", "allocateSandbox 401")
+def test_a_revoked_key_gets_nothing_of_a_full_pool(system: System, pool: Pool, unchanged: Unchanged) -> None:
+    """From its revocation on a key gets no sandbox, for a known track or a new one, though there are some (003)."""
+    key = api_keys.create(system, role="track")
+    pool.seed(4)
+    pool.student().has()  # this process knows that the pool is not empty
+    known, new = (Student(system, key.secret, pool.student().track_id) for _ in range(2))
+    known.has()
+    api_keys.revoke(system, key.name)
+    with unchanged():
+        for student in (known, new):
+            refused(student.allocate(), 401, "token_invalid")
+
+
 @case("track-keys/003", "allocateSandbox 201", "allocateSandbox 409")
 def test_the_use_of_a_key_is_noted_once_a_minute(system: System, pool: Pool) -> None:
     """The first use of a key in a minute is noted, later ones are not, also by an empty pool (issue 12)."""
