@@ -55,12 +55,17 @@ def test_syncs_race_with_allocations(listed: str, pool: Pool, provider: Provider
     accepted(pool.sync())
     changed = [one | {"name": "renamed"} for one in accounts] if "renamed" in listed else accounts[5:]
     provider.script("list", [{**listing(changed), "times": 0}])
-    calls: list[Call] = [student.allocate for student in pool.students(40)]
-    answers = race(system, [*calls[:20], pool.sync, pool.sync, *calls[20:]])
-    given = [answer for answer in answers if answer.status == 201]
-    assert Counter(answer.status for answer in answers[:20] + answers[22:]) == {201: 40}
-    assert len({answer.json()["sandbox_id"] for answer in given}) == 40
-    assert sorted(answer.status for answer in answers[20:22]) in ([200, 200], [200, 409])
+    before = provider.calls("list")[-1]["seq"]
+
+    def once_listed(student: Student) -> Answer:
+        provider.calls("list", after=before, wait_s=10)
+        return student.allocate()
+
+    calls: list[Call] = [partial(once_listed, student) for student in pool.students(40)]
+    first, second, *answers = race(system, [pool.sync, pool.sync, *calls])
+    assert Counter(answer.status for answer in answers) == {201: 40}
+    assert len({answer.json()["sandbox_id"] for answer in answers}) == 40
+    assert sorted(answer.status for answer in (first, second)) in ([200, 200], [200, 409])
     consistent(pool)
 
 
@@ -143,7 +148,7 @@ def test_cleanups_race_with_releases_and_allocations(pool: Pool, provider: Provi
 def test_bulk_deletions_race_with_syncs_and_allocations(pool: Pool, provider: ProviderControl, system: System) -> None:
     """A stale sandbox is either forgotten or available again; what a student has got is in the books (003)."""
     stale = pool.seed_listed(provider.add(20))
-    pool.seed_listed(provider.add(20))
+    pool.seed_listed(provider.add(40))
     rows = "select count(*) from sandboxes where status <> 'stale' and created_at < %s"
     began = system.db.value("select clock_timestamp()")
     for sandbox_id in stale:
@@ -154,8 +159,8 @@ def test_bulk_deletions_race_with_syncs_and_allocations(pool: Pool, provider: Pr
     answers = race(system, [pool.sync, remove, *calls, remove, forget])
     assert Counter(answer.status for answer in answers) == {200: 4, 201: 20}
     accepted(pool.sync())
-    assert Counter(pool.statuses().values()) == {"allocated": 20, "available": 20}
-    assert system.db.value(rows, began) >= 20, "what was free was never forgotten"
+    assert Counter(pool.statuses().values()) == {"allocated": 20, "available": 40}
+    assert system.db.value(rows, began) >= 40, "what was free was never forgotten"
     consistent(pool)
 
 
