@@ -439,3 +439,15 @@ def test_a_place_that_is_lost(pool: Pool, line: Queue) -> None:
     pool.write("delete from waiters")
     eventually(lambda: line.holds(somebody) == 1, within_s=3.0)
     in_vain(begun.result(), 1, wait_s=4)
+
+
+@case("waiting/024", "allocateSandbox 409", "allocateSandbox 201")
+def test_while_the_queue_is_served(system: System, pool: Pool, line: Queue) -> None:
+    """While the queue is served a process has connections left for requests that do not wait (api: waiting)."""
+    begun = line.park(*pool.students(6))
+    with unfinished(system, POOL_LOCK) as wait_for:
+        pool.seed(6)
+        wait_for(1)
+        not_parked(pool.student().allocate())
+    for one in begun:
+        served(one.result())

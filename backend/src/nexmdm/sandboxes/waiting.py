@@ -75,6 +75,7 @@ class WaitingQueue:
         self._round = asyncio.Event()
         self._told = asyncio.Event()
         self._renewal = asyncio.Lock()
+        self._serving = asyncio.Lock()  # one by one, as the database does anyway: others keep their connections
         self._tending: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -138,7 +139,8 @@ class WaitingQueue:
             with suppress(Contended):
                 decision = await self._allocator.look(ask)
                 if decision.outcome == "call":
-                    decision = await self._allocator.allocate(ask)
+                    async with self._serving:
+                        decision = await self._allocator.allocate(ask)
             if decision.outcome not in {"exhausted", "call"}:
                 return decision
 
