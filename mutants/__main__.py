@@ -25,6 +25,7 @@ from harness.verdict.thresholds import exit_code
 from mutants.artifacts import SUITE, write
 from mutants.mutant import SOURCES, CatalogueError, Mutant, misfits, read
 from mutants.runner import KILLED, Finding, Runner
+from mutants.runs import Runs
 from mutants.suites import NAMES
 
 
@@ -36,6 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     # Twice the CPUs: half of a run is waiting, mostly for a log line or a counter that never comes.
     jobs = 2 * (os.cpu_count() or 1)
     parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
+    parser.add_argument(
+        "--whole",
+        action="store_true",
+        help="ask all of the suite, too, about a mutant that its named check lets through",
+    )
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
     parser.add_argument("--check", action="store_true", help="see that each fits the sources and compiles, and end")
     parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
@@ -90,19 +96,15 @@ def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: s
     folder = artifacts(SUITE)
     shutil.rmtree(folder / "output", ignore_errors=True)
     console, started_at = Console(SUITE), time.time()
-    runner = Runner(backend_command(), pythons, given.jobs, folder / "output")
+    runs = Runs(backend_command(), pythons, folder / "output")
     if server := os.environ.get("DATABASE_URL"):
-        runner.prepare(server)
-    console.say(f"control: {len(mutants)} mutants' checks against the sound backend")
+        runs.prepare(server)
+    console.say(f"{len(mutants)} mutants; their checks are asked about the sound backend first")
     findings: list[Finding] = []
-    control = runner.control(mutants)
-    trouble = [f"control of {suite}: {check}: {why}" for (suite, check), why in control.items()]
-    for line in trouble:
-        console.say(line)
-    for finding in runner.run([mutant for mutant in mutants if (mutant.suite, mutant.caught_by) not in control]):
+    for finding in Runner(runs, given.jobs, whole=given.whole).run(mutants):
         findings.append(finding)
         _tell(console, finding, f"{len(findings)}/{len(mutants)}")
-    code = write(folder, started_at, findings, trouble, of=of, seed=seed if given.sample else None)
+    code = write(folder, started_at, findings, of=of, seed=seed if given.sample else None)
     console.say(f"exit code {code}: {folder / 'summary.md'}")
     return code
 

@@ -58,17 +58,15 @@ def _table(findings: Sequence[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(
-    folder: Path, started_at: float, findings: Sequence[Finding], trouble: Sequence[str], *, of: int, seed: str | None
-) -> int:
-    """Every artifact; returns the exit code. trouble: what keeps the runner from proving anything; of: all mutants."""
+def write(folder: Path, started_at: float, findings: Sequence[Finding], *, of: int, seed: str | None) -> int:
+    """Every artifact; returns the exit code. of: how many mutants there are."""
     checks = [_check(finding) for finding in sorted(findings, key=lambda finding: finding.mutant.id)]
     counted = Counter(finding.verdict for finding in findings)
     envelope = Envelope(
         SUITE,
         started_at,
         time.time(),
-        judge([], checks, trouble),
+        judge([], checks),
         checks=checks,
         facts={
             "mutants in the catalogue": of,

@@ -14,8 +14,21 @@ TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
 # What no case needs, and what takes half a second of each run to import.
-_WITHOUT: Final = ("-p", "no:cacheprovider", "-p", "no:randomly", "-p", "no:anyio", "-p", "no:hypothesispytest")
+_WITHOUT: Final = (
+    "-p",
+    "no:xdist",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:randomly",
+    "-p",
+    "no:anyio",
+    "-p",
+    "no:hypothesispytest",
+)
 _MARK: Final = re.compile(r'@case\(\s*"([^"]+)"')
+_SLOW: Final = re.compile(r'@case\(\s*"([^"]+)"(?:(?!\ndef |@).)*?\bslow="', re.DOTALL)
+_AT_ONCE: Final = 10
 _LEFT_OUT: Final = frozenset({"tests", "chaos"})  # of acceptance: not among its cases
 
 
@@ -28,29 +41,46 @@ class Run:
     void: str = ""
 
 
-def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str], jobs: int) -> list[str]:
+def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str]) -> list[str]:
     """argv of the suite; no checks: all of it."""
     python = pythons[suite]
     if suite == "chaos":
         # One process: its cases measure how long recovery takes, and each starts a system of its own.
         where = [str(path) for path in _files(checks, CASES / "chaos")] or ["acceptance/chaos"]
-        options = [*_WITHOUT, "-p", "no:xdist", "--suite", "chaos", "--sample"]
+        options = [*_WITHOUT, "--suite", "chaos", "--sample"]
         return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
     if suite == "acceptance":
-        cases = [check for check in checks if check != "sweep"]
-        # Nothing but the sweep was asked for: any case leaves rows and lines to look through.
-        cases = cases or ([ANY_CASE] if checks else [])
-        others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
-        where = [str(path) for path in _files(cases)] or ["acceptance", *others]
-        workers = ["-n", str(jobs)] if jobs > 1 else ["-p", "no:xdist"]
-        if checks and jobs == 1:
-            workers.append("-x")  # one red test of the named case is all that is asked
-        return [python, "-m", "pytest", "-q", *_WITHOUT, *workers, *where, *_each("--case", cases)]
+        return [python, "-m", "pytest", *cases(checks)]
     beside = [python, "-m", "harness", "run", "--", python]
     if suite == "sim20":
         return [*beside, "-m", "load", "sim20", "--duration", "15s"]
     steps = sorted({check.partition("/")[0] for check in checks})
     return [*beside, "-m", "contracts", "--examples", "30", *_each("--only", steps)]
+
+
+def cases(checks: Sequence[str]) -> list[str]:
+    """The arguments of pytest for these checks of acceptance; no checks: all of it."""
+    named = [check for check in checks if check != "sweep"]
+    # Nothing but the sweep was asked for: any case leaves rows and lines to look through.
+    named = named or ([ANY_CASE] if checks else [])
+    others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
+    where = [str(path) for path in _files(named)] or ["acceptance", *others]
+    once = ["-x"] if len(checks) == 1 else []  # one red test of the named case is all that is asked
+    return ["-q", *_WITHOUT, *once, *where, *_each("--case", named)]
+
+
+def groups(checks: Sequence[str], folder: Path = CASES) -> list[list[str]]:
+    """These checks of acceptance as short runs: slow cases first, each alone; then others by file."""
+    wanted, slow, others = set(checks), [], []
+    for path in sorted(folder.rglob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        mine = [case_id for case_id in _MARK.findall(text) if case_id in wanted]
+        wanted.difference_update(mine)
+        waits = set(_SLOW.findall(text))
+        slow += [[case_id] for case_id in mine if case_id in waits]
+        quick = [case_id for case_id in mine if case_id not in waits]
+        others += [quick[at : at + _AT_ONCE] for at in range(0, len(quick), _AT_ONCE)]
+    return [*slow, *others, *([check] for check in sorted(wanted))]
 
 
 def _each(option: str, values: Sequence[str]) -> list[str]:

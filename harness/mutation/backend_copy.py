@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.processes.child import bare_environment, run_to_end
 from harness.settings import HarnessError
 
-_COMMAND = """#!{python}
+COMMAND = "nexmdm-command"
+_SCRIPT = """#!{python}
 import sys
 
 sys.path.insert(0, {folder!r})
@@ -38,7 +39,7 @@ def build(command: str, package: Path, change: Callable[[Path], None] | None, fo
     shutil.copytree(package, copy)
     if change is not None:
         change(copy)
-    script = folder / "nexmdm-command"
-    script.write_text(_COMMAND.format(python=Path(command).with_name("python"), folder=str(folder)), encoding="utf-8")
+    script = folder / COMMAND
+    script.write_text(_SCRIPT.format(python=Path(command).with_name("python"), folder=str(folder)), encoding="utf-8")
     script.chmod(0o755)
     return script

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from harness.processes.child import (
     python_module,
     workspace,
 )
+from harness.processes.starters import Process
 from harness.settings import HarnessError
 from harness.waiting import WaitTimeout
 
@@ -58,7 +58,7 @@ class AnnouncingChild:
         return found
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
+    def process(self) -> Process:
         """The process. The error that was given when it does not run."""
         return self._running().process
 

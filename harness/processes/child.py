@@ -21,13 +21,14 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
+from harness.processes import starters
+from harness.processes.starters import Process, Start, Stream
 from harness.settings import HarnessError
 from harness.waiting import WaitTimeout, eventually
 
 Kind = Literal["group", "postgres"]
-_Stream = int | IO[bytes] | None
 
 # The child names itself to the guard and then becomes the command. Without a guard it gives up.
 _SHIM = 'test -p "$1" && echo "$0 $$" > "$1" || exit 125; shift; exec "$@"'
@@ -162,9 +163,9 @@ class Child:
         kind: Kind = "group",
         user: int | None = None,
         cwd: Path | str | None = None,
-        stdin: _Stream = subprocess.DEVNULL,
-        stdout: _Stream = subprocess.DEVNULL,
-        stderr: _Stream = None,
+        stdin: Stream = subprocess.DEVNULL,
+        stdout: Stream = subprocess.DEVNULL,
+        stderr: Stream = None,
     ) -> None:
         """Start it. env: the whole environment; user: numeric id to become (root only). CommandNotFoundError."""
         found = shutil.which(argv[0], path=env.get("PATH"))
@@ -174,16 +175,12 @@ class Child:
         with _lock:
             guard = _the_guard()
             guard.settled = False
-            self.process: subprocess.Popen[bytes] = subprocess.Popen(
-                [
-                    "/bin/sh",
-                    "-c",
-                    _SHIM,
-                    kind,
-                    str(guard.folder / "announce"),
-                    command,
-                    *argv[1:],
-                ],
+            announce = str(guard.folder / "announce")
+            start = Start([command, *argv[1:]], env, cwd, (stdin, stdout, stderr), announce)
+            ways = starters.STARTERS if kind == "group" and user is None else []
+            started = next(filter(None, (way(start) for way in ways)), None)
+            self.process: Process = started or subprocess.Popen(
+                ["/bin/sh", "-c", _SHIM, kind, announce, *start.argv],
                 env=dict(env),
                 cwd=cwd,
                 stdin=stdin,
@@ -210,7 +207,7 @@ class Child:
         """The exit code. WaitTimeout when it takes longer."""
         # Not Popen.wait: it would not hear of harness.waiting.interrupt.
         eventually(lambda: self.poll() is not None, within_s, what="the end of the process")
-        return int(self.process.returncode)
+        return int(self.process.returncode or 0)
 
     def send(self, number: signal.Signals, *, group: bool = False) -> None:
         """Send a signal to the process, or to all of its group. Nothing happens when it is gone."""

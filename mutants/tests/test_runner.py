@@ -5,30 +5,48 @@ The suite here is a stand-in that reads what it shall say from the broken packag
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mutants import __main__ as command
-from mutants import runner
+from mutants import runs
 from mutants.mutant import Mutant
 from mutants.runner import ANOTHER, KILLED, SURVIVED, VOID, Finding, Runner
-from mutants.suites import NAMES
+from mutants.runs import Runs
+from mutants.suites import NAMES, groups
 
 # What the stand-in of a suite does: each line of the package's `says` is a check, its status and its detail.
+# As a worker it does that for each request.
 SUITE = """#!{python}
 import json, os, pathlib, sys
-says = pathlib.Path(os.environ["NEXMDM_BACKEND_COMMAND"]).parent / "nexmdm" / "says"
-lines = [line.split(" ", 2) for line in says.read_text().splitlines()]
-if not lines:
-    sys.exit("nothing to say")
-checks = [dict(id=name, status=status, detail=detail) for name, status, detail in lines]
-if "--case" in sys.argv:
-    checks = [check for check in checks if check["id"] in sys.argv]
-for suite in {suites}:
-    folder = pathlib.Path(os.environ["NEXMDM_ARTIFACTS"]) / suite
-    folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps(dict(checks=checks, limits=[])))
+def run(arguments, env, output):
+    says = pathlib.Path(env["NEXMDM_BACKEND_COMMAND"]).parent / "nexmdm" / "says"
+    lines = [line.split(" ", 2) for line in says.read_text().splitlines()]
+    if not lines:
+        return output.write_text("nothing to say\\n")
+    if lines[0] == ["hang"]:
+        os.execvp("tail", ["tail", "-f", "/dev/null"])
+    if lines[0] == ["die"]:
+        os._exit(1)
+    checks = [dict(id=name, status=status, detail=detail) for name, status, detail in lines]
+    if "--case" in arguments:
+        checks = [check for check in checks if check["id"] in [*arguments, "sweep"]]
+    for suite in {suites}:
+        folder = pathlib.Path(env["NEXMDM_ARTIFACTS"]) / suite
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps(dict(checks=checks, limits=[])))
+if "mutants.worker" in sys.argv:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        output = pathlib.Path(asked["output"])
+        run(asked["arguments"], asked["env"], output)
+        with open({log!r}, "a") as log:
+            log.write(str(os.getpid()) + " " + " ".join(asked["arguments"]) + chr(10))
+        output.with_name("over").touch()
+else:
+    run(sys.argv, os.environ, pathlib.Path("/dev/stdout"))
 """
 SOUND = "a/001 pass -\nb/001 pass -\n"
 
@@ -38,10 +56,12 @@ def hunter(tmp_path: Path) -> Runner:
     (tmp_path / "nexmdm").mkdir()
     (tmp_path / "nexmdm" / "says").write_text(SOUND)
     (tmp_path / "python").write_text(f"#!/bin/sh\necho {tmp_path}/nexmdm\n")
-    (tmp_path / "suite").write_text(SUITE.format(python=sys.executable, suites=NAMES))
+    script = SUITE.format(python=sys.executable, suites=NAMES, log=str(tmp_path / "log"))
+    (tmp_path / "suite").write_text(script)
     for name in ("python", "suite"):
         (tmp_path / name).chmod(0o755)
-    return Runner(str(tmp_path / "command"), dict.fromkeys(NAMES, str(tmp_path / "suite")), 2, tmp_path / "output")
+    suites = dict.fromkeys(NAMES, str(tmp_path / "suite"))
+    return Runner(Runs(str(tmp_path / "command"), suites, tmp_path / "output"), 2, whole=True)
 
 
 def mutant(name: str, new: str, old: str = SOUND) -> Mutant:
@@ -88,19 +108,54 @@ def test_a_fault_s_own_words_are_kept(hunter: Runner, tmp_path: Path) -> None:
     assert (tmp_path / "output" / "noun.quiet.txt").read_text() == "nothing to say\n"
 
 
-def test_the_control_is_the_sound_package(hunter: Runner) -> None:
-    assert hunter.control([mutant("caught", "a/001 fail x\n")]) == {}
-    unknown = Mutant("noun/x", "it breaks", "200", "c/001", "says", SOUND, "")
-    green = mutant("caught", "a/001 fail x\n")
-    assert hunter.control([unknown, green]) == {("acceptance", "c/001"): "is not green"}
+def test_without_being_told_to_nobody_asks_the_whole_suite(hunter: Runner, tmp_path: Path) -> None:
+    hunter = Runner(hunter.runs, 2)
+    findings = found(
+        hunter,
+        mutant("caught elsewhere", "a/001 pass -\nb/001 fail during call: AssertionError: no line\n"),
+        mutant("swept", "a/001 pass -\nsweep fail a secret\n"),
+    )
+    assert findings["caught elsewhere"].verdict == SURVIVED
+    assert (findings["swept"].verdict, findings["swept"].by) == (ANOTHER, ("sweep",))
 
 
-def test_a_run_that_hangs_is_ended_and_proves_nothing(
+def test_a_check_that_is_red_on_the_sound_package_voids_its_own_mutants(hunter: Runner) -> None:
+    unknown = replace(mutant("of another", ""), caught_by="c/001")
+    findings = found(hunter, unknown, mutant("caught", "a/001 fail x\n"))
+    assert {name: (finding.verdict, finding.said) for name, finding in findings.items()} == {
+        "of another": (VOID, "control: c/001 is not green"),
+        "caught": (KILLED, "x"),
+    }
+
+
+def test_a_worker_takes_run_after_run_and_then_another_takes_its_place(
     hunter: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "suite").write_text("#!/bin/sh\nexec tail -f /dev/null\n")
-    monkeypatch.setattr(runner, "_WITHIN_S", 0.3)
-    assert found(hunter, mutant("hangs", "x"))["hangs"].verdict == VOID
+    monkeypatch.setattr(runs, "_RUNS_OF_A_WORKER", 3)
+    mutants = [mutant(f"{number}", "a/001 fail x\n") for number in range(5)]
+    assert {finding.verdict for finding in found(Runner(hunter.runs, 1), *mutants).values()} == {KILLED}
+    workers = [line.split()[0] for line in (tmp_path / "log").read_text().splitlines()]
+    assert [workers.count(worker) for worker in dict.fromkeys(workers)] == [3, 3], "the control, and five mutants"
+
+
+@pytest.mark.parametrize("how", ["hang", "die"])
+def test_a_run_that_does_not_end_well_proves_nothing_and_ends_its_worker_alone(
+    how: str, hunter: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_WITHIN_S", 2.0)
+    findings = found(Runner(hunter.runs, 1), mutant("first", how), mutant("second", "a/001 fail x\n"))
+    assert {name: finding.verdict for name, finding in findings.items()} == {"first": VOID, "second": KILLED}
+
+
+def test_what_takes_long_begins_first(tmp_path: Path) -> None:
+    (tmp_path / "test_a.py").write_text(
+        '@case("a/001", "x 200")\ndef test_it(): ...\n'
+        '@case("a/002", slow="waits (for a while)")\ndef test_other(): ...\n'
+    )
+    (tmp_path / "test_b.py").write_text("".join(f'@case("b/{n:03}")\n' for n in range(11)))
+    named = ["a/001", "a/002", *(f"b/{n:03}" for n in range(11)), "sweep"]
+    ten = [f"b/{n:03}" for n in range(10)]
+    assert groups(named, tmp_path) == [["a/002"], ["a/001"], ten, ["b/010"], ["sweep"]]
 
 
 @pytest.mark.parametrize(
