@@ -34,8 +34,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="GLOB", help="mutants by id, e.g. 'heartbeat/*'; repeatable")
     parser.add_argument("--sample", type=positive, metavar="N", help="N mutants drawn by --seed")
     parser.add_argument("--seed", help="what the sample is drawn by (default: the commit)")
-    # Twice the CPUs: half of a run is waiting, mostly for a log line or a counter that never comes.
-    jobs = 2 * (os.cpu_count() or 1)
+    # Thrice the CPUs: most of a run is waiting, for a log line or a counter that never comes.
+    jobs = 3 * (os.cpu_count() or 1)
     parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument(
         "--whole",

@@ -69,8 +69,8 @@ def cases(checks: Sequence[str]) -> list[str]:
     return ["-q", *_WITHOUT, *once, *where, *_each("--case", named)]
 
 
-def groups(checks: Sequence[str], folder: Path = CASES) -> list[list[str]]:
-    """These checks of acceptance as short runs: slow cases first, each alone; then others by file."""
+def groups(checks: Sequence[str], folder: Path = CASES) -> tuple[list[list[str]], list[list[str]]]:
+    """These checks of acceptance as short runs: the slow cases, each alone; the others by file, to share a system."""
     wanted, slow, others = set(checks), [], []
     for path in sorted(folder.rglob("test_*.py")):
         text = path.read_text(encoding="utf-8")
@@ -80,7 +80,7 @@ def groups(checks: Sequence[str], folder: Path = CASES) -> list[list[str]]:
         slow += [[case_id] for case_id in mine if case_id in waits]
         quick = [case_id for case_id in mine if case_id not in waits]
         others += [quick[at : at + _AT_ONCE] for at in range(0, len(quick), _AT_ONCE)]
-    return [*slow, *others, *([check] for check in sorted(wanted))]
+    return slow, [*others, *([check] for check in sorted(wanted))]
 
 
 def _each(option: str, values: Sequence[str]) -> list[str]:

@@ -147,7 +147,7 @@ def test_a_run_that_does_not_end_well_proves_nothing_and_ends_its_worker_alone(
     assert {name: finding.verdict for name, finding in findings.items()} == {"first": VOID, "second": KILLED}
 
 
-def test_what_takes_long_begins_first(tmp_path: Path) -> None:
+def test_slow_cases_are_asked_alone_and_others_by_file(tmp_path: Path) -> None:
     (tmp_path / "test_a.py").write_text(
         '@case("a/001", "x 200")\ndef test_it(): ...\n'
         '@case("a/002", slow="waits (for a while)")\ndef test_other(): ...\n'
@@ -155,7 +155,7 @@ def test_what_takes_long_begins_first(tmp_path: Path) -> None:
     (tmp_path / "test_b.py").write_text("".join(f'@case("b/{n:03}")\n' for n in range(11)))
     named = ["a/001", "a/002", *(f"b/{n:03}" for n in range(11)), "sweep"]
     ten = [f"b/{n:03}" for n in range(10)]
-    assert groups(named, tmp_path) == [["a/002"], ["a/001"], ten, ["b/010"], ["sweep"]]
+    assert groups(named, tmp_path) == ([["a/002"]], [["a/001"], ten, ["b/010"], ["sweep"]])
 
 
 @pytest.mark.parametrize(
