@@ -69,7 +69,7 @@ class Runner:
                 for run in [run for run in running if run.over()]:
                     running.remove(run)
                     finding, more = self._end(run)
-                    waiting += more
+                    waiting = [*waiting, *more] if run.ask.mutant else [*more, *waiting]
                     if finding is not None:
                         yield finding
         finally:

@@ -31,7 +31,7 @@ from mutants.worker import OVER
 _WITHIN_S: Final = 240.0
 _WHOLE_WITHIN_S: Final = 1800.0  # all of a suite, in one process
 _MORE_EACH_S: Final = 3.0  # for each further check that a run is asked for
-_RUNS_OF_A_WORKER: Final = 25  # then another takes its place: what runs leave behind in a process stays little
+_RUNS_OF_A_WORKER: Final = 60  # then another takes its place: what runs leave behind in a process stays little
 
 
 @dataclass(frozen=True)

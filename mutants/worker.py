@@ -22,6 +22,9 @@ from harness.mutation.warm_starts import Zygote, serve
 from harness.processes.child import bare_environment, python_module
 
 _FAKES: Final = ("harness.fcm.server", "harness.provider.server")
+# What is imported by functions, so that nothing but a run would show it.
+_FAKES_LATE: Final = ("aiohttp.web", "harness.fcm.app", "harness.provider.app")
+_BACKEND_LATE: Final = ("uvloop", "anyio.streams.tls", "h11", "httpcore", "httpcore._sync.http2")
 OVER: Final = "over"
 
 
@@ -36,12 +39,13 @@ def _is_fake(argv: Sequence[str]) -> bool:
 def main(backend_python: str) -> None:
     """Serve the requests on stdin until its end. backend_python: of the environment that the backends run in."""
     _, path = python_module("")
-    serve(
-        {
-            _is_backend: Zygote(backend_python, ["nexmdm"], bare_environment({})),
-            _is_fake: Zygote(sys.executable, _FAKES, bare_environment(path)),
-        }
-    )
+    if sys.platform == "linux":  # elsewhere nobody can be handed another's child, and each is executed
+        serve(
+            {
+                _is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({})),
+                _is_fake: Zygote(sys.executable, _FAKES, _FAKES_LATE, bare_environment(path)),
+            }
+        )
     with os.fdopen(os.dup(0), encoding="utf-8") as requests:
         for line in requests:
             asked = json.loads(line)

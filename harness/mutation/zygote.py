@@ -1,10 +1,10 @@
 """The zygote: a Python that has imported a program's libraries, and forks a process for each start it is asked for.
 
-It runs as a plain script in the environment of that program: it imports the standard library, and what the modules and
-packages NAME... of its command line import, but none of these themselves. The protocol is spoken by warm_starts.py:
-each message on the socket at descriptor 0 is JSON {argv, env, cwd, announce} with the three standard descriptors of
-the new process, and is answered with its process id. The process is a grandchild of the zygote. Its parent ends at
-once, and it becomes a child of the process that asked.
+It runs as a plain script in the environment of that program, `zygote.py NAME... -- MODULE...`: it imports what the
+modules and packages of these names import, but none of these themselves, and the libraries MODULE..., which they import
+late. The protocol is spoken by warm_starts.py: each message on the socket at descriptor 0 is JSON {argv, env, cwd,
+announce} with the three standard descriptors of the new process, and is answered with its process id. The process is a
+grandchild of the zygote. Its parent ends at once, and it becomes a child of the process that asked.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from typing import Any, Final
 _LONGEST_MESSAGE: Final = 200_000
 
 
-def main(names: Sequence[str]) -> None:
+def main(names: Sequence[str], late: Sequence[str]) -> None:
     """Serve until the other end of the socket is closed. In a forked process: run what was asked for, and return."""
     asked = socket.socket(fileno=os.dup(0))
-    _load(_libraries(names))
+    _load([*_libraries(names), *late])
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that the processes share
     while True:
@@ -116,4 +116,5 @@ def _run(asked: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    between = sys.argv.index("--")
+    main(sys.argv[1:between], sys.argv[between + 1 :])

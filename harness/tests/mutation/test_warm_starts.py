@@ -39,7 +39,7 @@ def zygote(tmp_path: Path) -> Iterator[Zygote]:
     (tmp_path / "command").write_text(PROGRAM.format(python=sys.executable))
     (tmp_path / "command").chmod(0o755)
     before = list(starters.STARTERS)
-    one = Zygote(sys.executable, ["program"], bare_environment({"PYTHONPATH": str(library)}))
+    one = Zygote(sys.executable, ["program"], [], bare_environment({"PYTHONPATH": str(library)}))
     serve({lambda argv: Path(argv[0]).name == "command": one})
     yield one
     starters.STARTERS[:] = before
