@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from harness.processes.announcing import AnnouncingChild
+from harness.processes.starters import Process
 from load.tests.fake_backend import ADMIN_KEY
 
 pytestmark = pytest.mark.slow  # whole runs, some of them frozen
@@ -86,7 +87,7 @@ def process(*command: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
         started.communicate()
 
 
-def run(directory: Path, disturb: Callable[[subprocess.Popen[Any], subprocess.Popen[Any]], None]) -> Ended:
+def run(directory: Path, disturb: Callable[[Process, Process], None]) -> Ended:
     """A simulation that is disturbed one second into its stream, by what is done to (backend, generator)."""
     with AnnouncingChild("load.tests.fake_backend_server", "the stand-in") as backend:
         backend.launch("0.2")
@@ -107,15 +108,15 @@ def run(directory: Path, disturb: Callable[[subprocess.Popen[Any], subprocess.Po
             return Ended(generator.returncode, directory, stopped, went_on)
 
 
-def pause(stopped: subprocess.Popen[Any]) -> None:
+def pause(stopped: Process) -> None:
     stopped.send_signal(signal.SIGSTOP)
     time.sleep(STALL_S)
     stopped.send_signal(signal.SIGCONT)
 
 
-DISTURBED: dict[str, Callable[[subprocess.Popen[Any], subprocess.Popen[Any]], None]] = {
+DISTURBED: dict[str, Callable[[Process, Process], None]] = {
     "backend stalls": lambda backend, _: pause(backend),
-    "backend dies": lambda backend, _: backend.kill(),
+    "backend dies": lambda backend, _: backend.send_signal(signal.SIGKILL),
     "generator stalls": lambda _, generator: pause(generator),
 }
 
