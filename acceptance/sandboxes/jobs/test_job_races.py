@@ -57,11 +57,12 @@ def test_syncs_race_with_allocations(listed: str, pool: Pool, provider: Provider
     provider.script("list", [{**listing(changed), "times": 0}])
     before = provider.calls("list")[-1]["seq"]
 
-    def once_listed(student: Student) -> Answer:
+    def after_the_list(number: int, student: Student) -> Answer:
         provider.calls("list", after=before, wait_s=10)
+        time.sleep(number * 0.03)  # some before the list is applied, some beside that, some later
         return student.allocate()
 
-    calls: list[Call] = [partial(once_listed, student) for student in pool.students(40)]
+    calls: list[Call] = [partial(after_the_list, *student) for student in enumerate(pool.students(40))]
     first, second, *answers = race(system, [pool.sync, pool.sync, *calls])
     assert Counter(answer.status for answer in answers) == {201: 40}
     assert len({answer.json()["sandbox_id"] for answer in answers}) == 40
