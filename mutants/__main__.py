@@ -34,8 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="GLOB", help="mutants by id, e.g. 'heartbeat/*'; repeatable")
     parser.add_argument("--sample", type=positive, metavar="N", help="N mutants drawn by --seed")
     parser.add_argument("--seed", help="what the sample is drawn by (default: the commit)")
-    # Thrice the CPUs: most of a run is waiting, for a log line or a counter that never comes.
-    jobs = 3 * (os.cpu_count() or 1)
+    # Most of a run is waiting, for a log line or a counter that never comes. More than 16 would need more connections
+    # than the database has.
+    jobs = min(16, 4 * (os.cpu_count() or 1))
     parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
     parser.add_argument(
         "--whole",
