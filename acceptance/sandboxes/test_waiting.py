@@ -259,6 +259,18 @@ def test_the_queue_is_full(setting: str, fresh_backend: FreshBackend) -> None:
         in_vain(ask(pool.student(), "wait=1"), 3, wait_s=1)
 
 
+@case("waiting/025", "allocateSandbox 409")
+def test_a_track_has_ten_places(system: System, pool: Pool, line: Queue) -> None:
+    """An eleventh request of a track is answered at once, and another track waits as before (api: waiting)."""
+    crowded, other = pool.students(2)
+    begun = line.park(*[crowded] * 10, wait_s=4)
+    eventually(lambda: system.metrics.total("nexmdm_sandboxes_waiters") == 10, within_s=3.0)
+    not_parked(ask(crowded, "wait=4"))
+    in_vain(ask(other, "wait=1"), 2, wait_s=1)
+    for one in begun:
+        in_vain(one.result(), 1, wait_s=4)
+
+
 @case("waiting/013", "allocateSandbox 201", slow="kills processes")
 def test_kill_9_of_who_holds_the_first(fresh_backend: FreshBackend) -> None:
     """A request whose process was killed is parked no longer; the next one is served by another (api: waiting)."""

@@ -24,6 +24,7 @@ from nexmdm.sandboxes.settings import SandboxSettings
 NEW_SANDBOXES: Final = "nexmdm_sandboxes"  # the channel on which a sync notifies
 
 _LOOK_EVERY_S: Final = 1.0
+_MOST_OF_A_TRACK: Final = 10  # requests in a process: one that asks in a loop leaves places to others
 _PAUSE_S: Final = 0.05  # between two looks, however often we are notified
 
 # It leaves `seen_at`, which is indexed: no request waits for nearly as long as a rank lives.
@@ -97,7 +98,7 @@ class WaitingQueue:
             Contended: as `Allocator.allocate` does, unless it is parked.
         """
         decision = await self._allocator.allocate(ask)
-        if decision.outcome != "exhausted" or not wait_s or not self._has_place():
+        if decision.outcome != "exhausted" or not wait_s or not self._has_place(ask.track_id):
             return Answer(decision)
         loop = asyncio.get_running_loop()
         started = loop.time()
@@ -112,8 +113,9 @@ class WaitingQueue:
         position = None if decision.given else await self._leave(ask.track_id)
         return Answer(decision, loop.time() - started, position)
 
-    def _has_place(self) -> bool:
-        return self._parked.total() < self._most and not self._stopping.is_set()
+    def _has_place(self, track_id: str) -> bool:
+        full = self._parked.total() >= self._most or self._parked[track_id] >= _MOST_OF_A_TRACK
+        return not full and not self._stopping.is_set()
 
     @contextmanager
     def _place(self, track_id: str) -> Iterator[None]:
