@@ -19,7 +19,7 @@ LEAST_SHARE: Final = 0.25  # of the CPUs: where others took that much, a miss bl
 
 
 class Strangers:
-    """Watches from its making on. The run's own: what descends from the process that started the backend, and we."""
+    """Watches from its making on. The run's own: what descends from the backend's starter or from this process."""
 
     def __init__(self, backend_pid: int | None) -> None:
         """backend_pid: None where the backend runs elsewhere: then nothing is known."""
@@ -49,8 +49,7 @@ class Strangers:
         backend = psutil.Process(self._backend_pid)
         launcher = backend.parent()
         root = backend if launcher is None or launcher.pid == 1 else launcher
-        known = {root.pid: root, os.getpid(): psutil.Process()}
-        known |= {child.pid: child for child in root.children(recursive=True)}
+        known = {one.pid: one for top in (root, psutil.Process()) for one in (top, *top.children(recursive=True))}
         yield from known.values()
 
 

@@ -1,4 +1,4 @@
-"""CPU time is laid at the right door: a child of the launcher is the run's own, anybody else's program is not."""
+"""CPU time is laid at the right door: a child of the launcher or of ours is the run's own, others are not."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ BURNT_S = 0.5
 IDLE = "import sys\nsys.stdin.read()\n"
 BURN = f"import time\nwhile time.process_time() < {BURNT_S}: pass\nprint('done', flush=True)\n{IDLE}"
 LAUNCH = f"import subprocess, sys\nprint(subprocess.Popen([sys.executable, '-c', {IDLE!r}]).pid, flush=True)\n{IDLE}"
+LOOK = """
+import sys
+from harness.verdict.cpu_contention import Strangers
+strangers = Strangers({})
+print("looking", flush=True)
+sys.stdin.readline()
+print(strangers.share(), flush=True)
+"""
 Start = Callable[[str], "subprocess.Popen[str]"]
 
 
@@ -49,14 +57,19 @@ def test_backend_that_is_gone_is_no_error(start: Start) -> None:
     assert strangers.share() is None
 
 
-def test_what_a_process_burns_is_strangers_unless_the_launcher_started_it(start: Start) -> None:
-    # This process is one launcher, with the burning child; another one has a child that idles.
-    ours, theirs = Strangers(start(IDLE).pid), Strangers(int(said(start(LAUNCH))))
+def test_what_a_process_burns_is_strangers_unless_the_launcher_or_we_started_it(start: Start) -> None:
+    # This process is one launcher, and it has the burning child; another one has a child that idles.
+    elsewhere = int(said(start(LAUNCH)))
+    ours, theirs, looker = Strangers(start(IDLE).pid), Strangers(elsewhere), start(LOOK.format(elsewhere))
+    said(looker)
     began = time.monotonic()
     said(start(BURN))
-    own, foreign = ours.share(), theirs.share()
+    assert looker.stdin is not None
+    print(file=looker.stdin, flush=True)
+    own, own_too, foreign = ours.share(), theirs.share(), float(said(looker))
     capacity_s = (time.monotonic() - began) * (os.cpu_count() or 1)
     assert own is not None
-    assert foreign is not None
-    # Both saw the same machine; what lies between them is the burnt time.
+    assert own_too is not None
+    # All saw the same machine; what lies between them is the burnt time.
     assert (foreign - own) * capacity_s > BURNT_S * 0.6
+    assert (foreign - own_too) * capacity_s > BURNT_S * 0.6
