@@ -89,6 +89,7 @@ class Conductor:
                 self._observations = self._subject.observe(run)
         except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
             run.doubt(error)
+        self.crew.stop()  # where the greenlet is killed, `end` does so, once it knows what was counted
 
     def _prepare(self) -> bool:
         """Seed and warm up. What goes wrong is kept in `run.preparation`."""
@@ -117,7 +118,7 @@ class Conductor:
             seed=run.seed,
             run=run.tag,
             origin=run.started_at,
-            skew_s=run.clock.now() - time.time(),
+            ahead_s=run.clock.now() - time.monotonic(),
             uncertainty_s=run.clock.uncertainty_s,
             interval_s=scenario.interval_s,
             timeout_s=scenario.request_timeout_s,

@@ -49,7 +49,7 @@ def climb(tally: Tally, leg: Leg, origin: float, capacity: Capacity) -> Climbed:
     trouble = _own_trouble(tally, p99 or 0.0, capacity)
     note = "; ".join(broken + (["the generator: " + ", ".join(trouble)] if trouble else []))
     from_s = leg.start - origin
-    stage = Stage(leg.per_s, achieved, from_s, from_s + leg.duration_s, times, not broken, note)
+    stage = Stage(leg.per_s, achieved, from_s, from_s + leg.duration_s, times, not broken, note, tally.cpu_us)
     end: End | None = None
     if broken:
         end = End.GENERATOR if trouble else End.KNEE

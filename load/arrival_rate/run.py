@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Stage, Timings
 from load.measurements.process_stats import Watch
 from load.measurements.run import Run
@@ -38,6 +39,14 @@ class ArrivalRateRun(Run):
     @property
     def tallies(self) -> list[Tally]:
         return [tally for tally in (self.warm_up, self.measured) if tally is not None]
+
+    @property
+    def generator_cost(self) -> GeneratorCost | None:
+        """Over the time for which requests were due."""
+        if self.measured is None:
+            return None
+        wall_s = sum(stage.to_s - stage.from_s for stage in self.steps) or self.scenario.duration_s
+        return GeneratorCost(self.measured.sent, self.measured.cpu_s, wall_s)
 
     def timings(self) -> Timings:
         """Of all legs together."""

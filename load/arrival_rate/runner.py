@@ -1,4 +1,4 @@
-"""A run at an arrival rate in this one process. Locust distributes it over several: load/locust_runner."""
+"""A run at an arrival rate from one sending process. Locust distributes it over several: load/locust_runner."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from rich.console import Console
 
-from harness.processes.child import allow_descriptors
 from harness.settings import Target
 from load.arrival_rate.conductor import Conductor
 from load.arrival_rate.target import SeededFleet
@@ -18,5 +17,4 @@ from load.workloads.arrival_rate import ArrivalRate
 
 def run(scenario: ArrivalRate, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run it and write its artifacts. Returns the document of result.json. SettingsError: there is no database."""
-    allow_descriptors()  # a server that stalls makes the generator open thousands of connections
     return follow(Conductor(scenario, target, Alone(), SeededFleet(target), seed), directory, console)

@@ -125,6 +125,7 @@ def _told_knee(run: ArrivalRateRun) -> str:
 def _told(stage: Stage) -> str:
     p99 = stage.times.percentile_ms(0.99)
     told = [f"p99 {p99:.1f} ms" if p99 is not None else "p99 -", f"{stage.achieved_per_s:.0f}/s"]
+    told += [f"generator {stage.generator_us:.0f} us a request"] if stage.generator_us is not None else []
     return ", ".join([*told, "held" if stage.held else "not held"]) + (f": {stage.note}" if stage.note else "")
 
 

@@ -1,20 +1,18 @@
-"""Who sends the beats of a leg: the protocol, and this process alone. It plans nothing.
+"""Who sends the beats of a leg: the protocol, and one sending process. It plans nothing.
 
-Several processes: locust_crew.py.
+Several processes: load/locust_runner/workers.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from load.arrival_rate.generator import Generator, Outfit
+from load.arrival_rate.generator import Outfit
+from load.arrival_rate.process import Sender
 from load.arrival_rate.schedule import Leg
 from load.measurements.tally import Tally
-
-
-class CrewLost(Exception):
-    """A process that had to send is gone, or does not report. The message is for people."""
 
 
 @dataclass
@@ -34,7 +32,7 @@ class Crew(Protocol):
         ...
 
     def run(self, leg: Leg) -> Tally:
-        """Send a leg and return what all processes together have counted. CrewLost."""
+        """Send a leg and return what all processes together have counted. SenderLost."""
         ...
 
     def progress(self) -> Progress: ...
@@ -46,30 +44,34 @@ class Crew(Protocol):
     def stop(self) -> None: ...
 
 
-def progress_of(tally: Tally) -> Progress:
-    """What a leg has come to."""
-    return Progress(tally.sent, tally.answered, tally.failed)
-
-
 class Alone:
-    """This process."""
+    """One sending process, of this one."""
 
     def __init__(self) -> None:
-        self._generator: Generator | None = None
+        self._sender: Sender | None = None
+        self._progress = Progress()
 
     def equip(self, outfit: Outfit) -> None:
-        self._generator = Generator(outfit)
+        self._sender = Sender(outfit)
 
     def run(self, leg: Leg) -> Tally:
-        assert self._generator is not None, "equip comes first"
-        return self._generator.run(leg)
+        assert self._sender is not None, "equip comes first"
+        self._progress = Progress()
+        tally = Tally.from_dict(self._sender.run(leg, self._on_progress))
+        self._progress = Progress(tally.sent, tally.answered, tally.failed)
+        return tally
 
     def progress(self) -> Progress:
-        return progress_of(self._generator.tally) if self._generator else Progress()
+        return self._progress
 
     def partial(self) -> Tally | None:
-        return self._generator.tally if self._generator else None
+        counted = self._sender.cut_short() if self._sender else None
+        return None if counted is None else Tally.from_dict(counted)
 
     def stop(self) -> None:
-        if self._generator is not None:
-            self._generator.stop()
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.stop()
+
+    def _on_progress(self, counted: Mapping[str, int]) -> None:
+        self._progress = Progress(**counted)

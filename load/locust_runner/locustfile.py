@@ -60,6 +60,7 @@ class _File:
     def __init__(self, scenario: Scenario, subject: Callable[[Target], Subject]) -> None:
         self._scenario, self._subject = scenario, subject
         self._workers: Workers | None = None
+        self._worker: Worker | None = None
         self.conducted: Conducted | None = None
         self.document: dict[str, Any] | None = None
         self.trouble = ""
@@ -75,7 +76,7 @@ class _File:
         if isinstance(self._scenario, Simulated) and not isinstance(runner, LocalRunner):
             self._refuse("it runs in one process: no --master, --worker or --processes")
         if isinstance(runner, WorkerRunner):
-            Worker(runner)
+            self._worker = Worker(runner)
             return
         if isinstance(runner, MasterRunner):
             self._workers = Workers(runner)
@@ -147,6 +148,8 @@ class _File:
         if self.conducted is not None and self.document is None:
             self.conducted.end("interrupted")
             self._conclude()
+        if self._worker is not None:
+            self._worker.stop()
         if self.document is not None:
             environment.process_exit_code = int(self.document["exit_code"])
         elif not isinstance(environment.runner, WorkerRunner):

@@ -7,8 +7,8 @@ written anywhere. Workers must share the master's clock, hence in effect its mac
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gevent
@@ -16,14 +16,14 @@ from gevent.event import AsyncResult
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from load.arrival_rate.generator import Generator, Outfit
+from load.arrival_rate.generator import Outfit
+from load.arrival_rate.process import Sender, SenderLost
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workers import CrewLost, Progress, progress_of
+from load.arrival_rate.workers import Progress
 from load.measurements.tally import Tally
 
 OUTFIT, LEG, TALLY, PROGRESS = "load.outfit", "load.leg", "load.tally", "load.progress"
 _REPORT_WITHIN_S = 30.0  # after the last time-out: merging and sending a tally takes a second or so
-_PROGRESS_EVERY_S = 1.0
 _LOOK_EVERY_S = 0.2
 
 
@@ -43,7 +43,7 @@ class Workers:
         self._ids = sorted(client.id for client in self._runner.clients.all)
         self._timeout_s = outfit.timeout_s
         if not self._ids:
-            raise CrewLost("no worker is connected")
+            raise SenderLost("no worker is connected")
         for index, client_id in enumerate(self._ids):
             own = outfit.tokens[index :: len(self._ids)]
             part = replace(outfit, tokens=own, index=index, processes=len(self._ids))
@@ -60,7 +60,7 @@ class Workers:
         while silent := {client_id for client_id, result in self._awaited.items() if not result.ready()}:
             lost = silent & {client.id for client in self._runner.clients.missing}
             if lost or time.monotonic() > deadline:
-                raise CrewLost(f"{len(lost or silent)} of {len(self._ids)} workers did not report")
+                raise SenderLost(f"{len(lost or silent)} of {len(self._ids)} workers did not report")
             gevent.sleep(_LOOK_EVERY_S)
         tallies = [Tally.from_dict(result.get() or {}) for result in self._awaited.values()]
         for other in tallies[1:]:
@@ -86,29 +86,26 @@ class Workers:
 
 
 class Worker:
-    """The worker's side: does what the master says."""
+    """The worker's side: does what the master says, by a sending process of its own."""
 
     def __init__(self, runner: WorkerRunner) -> None:
         self._runner = runner
-        self._generator: Generator | None = None
+        self._sender: Sender | None = None
         runner.register_message(OUTFIT, self._on_outfit)
         runner.register_message(LEG, self._on_leg, concurrent=True)
 
+    def stop(self) -> None:
+        sender, self._sender = self._sender, None
+        if sender is not None:
+            sender.stop()
+
     def _on_outfit(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
-        self._generator = Generator(Outfit.from_dict(msg.data))
+        self.stop()  # that of the run before, on Locust's page
+        self._sender = Sender(Outfit.from_dict(msg.data))
 
     def _on_leg(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
-        assert self._generator is not None, "an outfit comes first"
-        reporter = gevent.spawn(self._report)
-        try:
-            tally = self._generator.run(Leg.from_dict(msg.data))
-        finally:
-            reporter.kill()
-        self._runner.send_message(TALLY, tally.to_dict())
+        assert self._sender is not None, "an outfit comes first"
+        self._runner.send_message(TALLY, self._sender.run(Leg.from_dict(msg.data), self._on_progress))
 
-    def _report(self) -> None:
-        while True:
-            gevent.sleep(_PROGRESS_EVERY_S)
-            assert self._generator is not None
-            now = progress_of(self._generator.tally)
-            self._runner.send_message(PROGRESS, asdict(now))
+    def _on_progress(self, counted: Mapping[str, int]) -> None:
+        self._runner.send_message(PROGRESS, dict(counted))

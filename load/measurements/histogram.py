@@ -86,7 +86,11 @@ class Timings:
         part.errors += not ok
 
     def _part(self, kind: str, intended_s: float) -> Histogram:
-        return self.course.setdefault(kind, {}).setdefault(math.floor(intended_s / self.interval_s), Histogram())
+        number = math.floor(intended_s / self.interval_s)
+        try:
+            return self.course[kind][number]
+        except KeyError:
+            return self.course.setdefault(kind, {}).setdefault(number, Histogram())
 
     def whole(self, kind: str) -> Histogram:
         """All intervals together."""
@@ -129,7 +133,10 @@ class Timings:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run with a load of its own. Times are seconds since the beginning of the run."""
+    """A part of a run with a load of its own. Times are seconds since the beginning of the run.
+
+    generator_us: CPU time of the generator for one request.
+    """
 
     offered_per_s: float
     achieved_per_s: float
@@ -138,6 +145,7 @@ class Stage:
     times: Histogram
     held: bool
     note: str = ""
+    generator_us: float | None = None
 
     def document(self) -> dict[str, Any]:
         percentiles = {f"p{q * 100:g}_ms": _ms(self.times.percentile_ms(q)) for q in (0.5, 0.95, 0.99)}

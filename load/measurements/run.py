@@ -11,6 +11,7 @@ from typing import Any, Self
 from harness.settings import Target
 from harness.verdict.cpu_contention import LEAST_SHARE
 from harness.verdict.thresholds import Check, Status
+from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Stage, Timings
 from load.measurements.server_clock import ServerClock, this_machine
 
@@ -104,6 +105,11 @@ class Run(ABC):
     def stages(self) -> list[Stage]:
         """The parts of the run with a load of their own, where it has some."""
         return []
+
+    @property
+    @abstractmethod
+    def generator_cost(self) -> GeneratorCost | None:
+        """Of the requests that are judged; None: none was sent yet."""
 
     @abstractmethod
     def timings(self) -> Timings:

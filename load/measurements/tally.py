@@ -71,7 +71,8 @@ class Tally:
     """One leg as one process, or all of them, saw it.
 
     lag: started - intended, of the generator itself. in_time: answered well before the leg ended (and a grace).
-    cpu: the CPU time of the busiest process, as a share of one core. busiest: connections of one process.
+    cpu: the CPU time of the busiest process while it sent, as a share of one core; cpu_s: of all processes, until the
+    last answer. busiest: connections of one process.
     """
 
     timings: Timings
@@ -84,7 +85,13 @@ class Tally:
     others: Counter[str] = field(default_factory=Counter)  # what was answered instead of 200, or went wrong
     rows: Rows = field(default_factory=Rows)
     cpu: float = 0.0
+    cpu_s: float = 0.0
     busiest: int = 0
+
+    @property
+    def cpu_us(self) -> float | None:
+        """Microseconds of CPU time of a request; None: nothing was sent."""
+        return self.cpu_s / self.sent * 1e6 if self.sent else None
 
     @property
     def failed(self) -> int:
@@ -101,11 +108,12 @@ class Tally:
         self.others.update(other.others)
         self.rows.merge(other.rows)
         self.cpu = max(self.cpu, other.cpu)
+        self.cpu_s += other.cpu_s
         self.busiest = max(self.busiest, other.busiest)
 
     def to_dict(self) -> dict[str, Any]:
         """For a message between processes."""
-        names = ("planned", "sent", "answered", "unanswered", "in_time", "cpu", "busiest")
+        names = ("planned", "sent", "answered", "unanswered", "in_time", "cpu", "cpu_s", "busiest")
         counts = {name: getattr(self, name) for name in names}
         return counts | {
             "timings": self.timings.to_dict(),

@@ -12,6 +12,7 @@ from harness.devices.device import Device
 from harness.http.client import Transport, TransportError
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
+from load.measurements.generator_cost import Meter
 from load.measurements.run import in_short
 from load.measurements.samples import Sample
 from load.simulation import setup
@@ -100,7 +101,7 @@ class ControlLoop(Engine):
         registered = [device for device in run.devices if device.registered]
         delivery = Delivery(self.target.fcm_url) if self.target.fcm_url else None
         commands = Commands(run, registered, self.client, delivery, self.greenlets, self.timed)
-        others = Strangers(self.target.backend_pid)
+        others, meter = Strangers(self.target.backend_pid), Meter(len(run.samples.all))
         scraper = self.greenlets.spawn(self._scrape, start)
         middle = start + profile.duration_s * profile.command_after
         commanding = self.greenlets.spawn(self.at, middle, lambda: self._command(commands))
@@ -111,7 +112,7 @@ class ControlLoop(Engine):
             greenlet.join(timeout=profile.message_within_s)
         if not commands.wait(profile.message_within_s):
             run.refused("not every device had its message and reported its result in time")
-        run.other_cpu = others.share()
+        run.other_cpu, run.generator_cost = others.share(), meter.read(len(run.samples.all))
         run.enter("looking at what it left behind")
 
     def _command(self, commands: Commands) -> None:

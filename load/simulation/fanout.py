@@ -16,6 +16,7 @@ from harness.http.client import Transport
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
+from load.measurements.generator_cost import Meter
 from load.measurements.run import in_short
 from load.simulation.commands import Commands
 from load.simulation.engine import SETTING_UP_WITHIN_S, Engine
@@ -82,11 +83,11 @@ class FanoutSimulation(Engine):
                 f"{run.scenario.devices - known} devices were not known to the backend before the command"
             )
         delivery = Delivery(self.target.fcm_url)
-        others = Strangers(self.target.backend_pid)
+        others, meter = Strangers(self.target.backend_pid), Meter(len(run.samples.all))
         for number in range(1, self.rounds + 1):
             run.enter(f"round {number}")
             self._round(number, delivery)
-        run.other_cpu = others.share()
+        run.other_cpu, run.generator_cost = others.share(), meter.read(len(run.samples.all))
         run.enter("looking at what it left behind")
         self._over.set()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.devices.device import Device
+from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Timings
 from load.measurements.run import Run
 from load.measurements.samples import Sample, Samples
@@ -51,6 +52,7 @@ class SimulationRun(Run):
     apk: bytes = b""
     buckets_known: bool = True
     stream_started_at: float | None = None
+    generator_cost: GeneratorCost | None = None
 
     @property
     def planned(self) -> list[Heartbeat]:

@@ -71,6 +71,7 @@ def write_verdict(
 
 
 def _facts(run: Run) -> Facts:
+    cost = run.generator_cost
     return {
         "target": run.target,
         "run": run.id,
@@ -78,6 +79,7 @@ def _facts(run: Run) -> Facts:
         "devices": run.scenario.devices,
         "server's clock": f"{run.clock.source}, +-{run.clock.uncertainty_s * 1000:.1f} ms",
         "CPU taken by other programs": None if run.other_cpu is None else f"{run.other_cpu:.0%}",
+        **(cost.facts if cost is not None else {}),
     }
 
 

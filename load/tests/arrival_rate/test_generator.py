@@ -6,23 +6,19 @@ import contextlib
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-import gevent
 import pytest
-from gevent.server import StreamServer
 
+from harness.open_loop.exchange import Exchange
 from harness.processes.announcing import AnnouncingChild
-from harness.tests.fronts import listening, make_authority, nexmdm
 from load.arrival_rate.generator import Generator, Outfit
-from load.arrival_rate.http_client import Connections, NoAnswer
+from load.arrival_rate.heartbeats import Heartbeats
 from load.arrival_rate.schedule import HEARTBEAT, Leg
-from load.measurements.tally import Tally
+from load.measurements.tally import Rows, Tally
 
-ROOT = Path(__file__).parents[3]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 Start = Callable[..., tuple[AnnouncingChild, str]]
 
 
@@ -39,15 +35,19 @@ def start() -> Iterator[Start]:
 
 
 def outfit(url: str, timeout_s: float = 10.0) -> Outfit:
-    return Outfit(url, ["nxd_token"] * 100, 100, 1, "run", time.time(), timeout_s=timeout_s)
+    ahead_s = time.time() - time.monotonic()
+    return Outfit(url, ["nxd_token"] * 100, 100, 1, "run", time.time(), ahead_s, timeout_s=timeout_s)
 
 
-def fire(url: str, per_s: float, beats: int, timeout_s: float = 10.0, at_once: int = 0) -> Tally:
-    generator = Generator(outfit(url, timeout_s))
+def fire(
+    url: str, per_s: float, beats: int, timeout_s: float = 10.0, at_once: int = 0, start_in_s: float = 0.05
+) -> Tally:
+    given = outfit(url, timeout_s)
+    generator = Generator(given, Heartbeats(given))
     try:
-        return generator.run(Leg(HEARTBEAT, generator.now() + 0.05, per_s, beats, at_once=at_once))
+        return generator.run(Leg(HEARTBEAT, time.time() + start_in_s, per_s, beats, at_once=at_once))
     finally:
-        generator.stop()
+        generator.close()
 
 
 def test_every_beat_of_the_plan_is_sent_and_answered(start: Start) -> None:
@@ -62,8 +62,8 @@ def test_a_server_that_stalls_does_not_hide_it(start: Start) -> None:
     """2 s of 4 s without an answer: half of all beats fall into it, and all of them wait for its end."""
     server, url = start()
     rate, duration_s, stall_s = 100, 4.0, 2.0
-    gevent.spawn_later(1.0, os.kill, server.pid, signal.SIGSTOP)
-    gevent.spawn_later(1.0 + stall_s, os.kill, server.pid, signal.SIGCONT)
+    threading.Timer(1.0, os.kill, (server.pid, signal.SIGSTOP)).start()
+    threading.Timer(1.0 + stall_s, os.kill, (server.pid, signal.SIGCONT)).start()
     tally = fire(url, rate, int(rate * duration_s))
     times = tally.timings.whole(HEARTBEAT)
     assert tally.answered == tally.planned
@@ -75,11 +75,7 @@ def test_a_server_that_stalls_does_not_hide_it(start: Start) -> None:
 
 
 def test_a_generator_that_is_late_neither_hides_it_nor_thins_out_the_load(start: Start) -> None:
-    generator = Generator(outfit(start()[1]))
-    try:
-        tally = generator.run(Leg(HEARTBEAT, generator.now() - 1.0, 100, 50))
-    finally:
-        generator.stop()
+    tally = fire(start()[1], 100, 50, start_in_s=-1.0)
     assert tally.answered == 50
     for late in (tally.lag, tally.timings.whole(HEARTBEAT)):
         assert (late.percentile_ms(0.01) or 0) >= 500
@@ -112,62 +108,48 @@ def test_a_warm_up_waits_for_answers(start: Start) -> None:
     assert 1 <= tally.busiest <= 4
 
 
-@pytest.fixture
-def raw() -> Iterator[Callable[..., Connections]]:
-    servers: list[StreamServer] = []
-    clients: list[Connections] = []
+class Mixed:
+    """Another workload: two kinds of requests, of which one is answered with what was not wanted."""
 
-    def run(*pieces: bytes) -> Connections:
-        def answer(sock: socket.socket, _: object) -> None:
-            with sock:
-                while sock.recv(65536):
-                    for piece in pieces:
-                        sock.sendall(piece)
-                        gevent.sleep(0.01)
-                    if b"".join(pieces) != OK:
-                        return
+    def requests(self, leg: Leg) -> Iterator[Exchange]:
+        due = time.monotonic()
+        for number in range(leg.beats):
+            kind, line = (("read", b"GET /metrics"), ("write", b"POST /x"))[number % 2]
+            yield Exchange(due + number / leg.per_s, line + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n", kind, number)
 
-        servers.append(StreamServer(("127.0.0.1", 0), answer))
-        servers[-1].start()
-        clients.append(Connections(f"http://127.0.0.1:{servers[-1].server_port}"))
-        return clients[-1]
-
-    yield run
-    for client in clients:
-        client.close()
-    for server in servers:
-        server.stop()
+    def accept(self, exchange: Exchange, rows: Rows) -> bool:
+        rows.record(exchange.subject, 1, 1, exchange.status)
+        return b"ingested" in exchange.body
 
 
-@pytest.mark.parametrize("cut", [4, 20, len(OK) - 2, len(OK) - 1])
-def test_an_answer_may_come_in_pieces(raw: Callable[..., Connections], cut: int) -> None:
-    connections = raw(OK[:cut], OK[cut:])
-    assert [connections.ask(b"x") for _ in range(2)] == [200, 200]
+def test_any_workload_is_sent_and_judges_its_answers_by_their_bodies(start: Start) -> None:
+    generator = Generator(outfit(start()[1]), Mixed())
+    try:
+        tally = generator.run(Leg(HEARTBEAT, time.time(), 200, 40))
+    finally:
+        generator.close()
+    assert {kind: (h.n, h.errors) for kind in ("read", "write") for h in (tally.timings.whole(kind),)} == {
+        "read": (20, 0),
+        "write": (20, 20),
+    }
+    assert tally.others == {"status 200": 20}
+    assert len(tally.rows.sure) == 40
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        OK[:-1],
-        OK[:20],
-        b"HTTP/1.1 200 OK\r\n\r\n",
-        b"HTTP/1.1 100 Continue\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
-        OK + b"and more",
-        b"nonsense\r\n\r\n",
-    ],
-)
-def test_what_is_no_whole_answer_is_none(raw: Callable[..., Connections], wrong: bytes) -> None:
-    connections = raw(wrong)
-    with pytest.raises(NoAnswer):
-        connections.ask(b"x")
+def test_what_a_leg_costs_is_counted(start: Start) -> None:
+    tally = fire(start()[1], 400, 200)
+    assert 0 < tally.cpu < 1
+    assert tally.cpu_us is not None
+    assert 1 < tally.cpu_us < 10_000
+    assert tally.cpu_s == pytest.approx(tally.cpu_us * 200 / 1e6)
 
 
-def test_https_is_trusted_by_the_file_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ca_file, context = make_authority(tmp_path)
-    asked = b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n"
-    with listening(nexmdm, context) as port:
-        with pytest.raises(NoAnswer, match="CERTIFICATE_VERIFY_FAILED"):
-            Connections(f"https://127.0.0.1:{port}").ask(asked)
-        monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
-        assert Connections(f"https://127.0.0.1:{port}").ask(asked) == 200
+def test_a_leg_that_is_ended_early_has_what_was_counted(start: Start) -> None:
+    given = outfit(start()[1])
+    generator = Generator(given, Heartbeats(given))
+    threading.Timer(0.5, generator.stop).start()
+    began = time.monotonic()
+    tally = generator.run(Leg(HEARTBEAT, time.time(), 100, 1000))
+    generator.close()
+    assert time.monotonic() - began < 2
+    assert 10 < tally.answered <= tally.sent < 1000

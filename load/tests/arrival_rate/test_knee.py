@@ -29,6 +29,7 @@ def stage(
 def test_a_stage_within_all_limits_is_held_and_the_load_rises() -> None:
     climbed = stage()
     assert (climbed.stage.held, climbed.end, climbed.stage.note) == (True, None, "")
+    assert stage(cpu_s=0.02).stage.generator_us == pytest.approx(20)
     assert (climbed.stage.from_s, climbed.stage.to_s) == (10.0, 11.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +124,15 @@ def test_capacity_passes_when_its_end_was_reached(
     steps = [stage(100.0 * (n + 1), held=one) for n, one in enumerate(held)]
     document = concluded(finished(CAPACITY, steps=steps, end=end, measured=tally()), tmp_path)
     assert (document["verdict"], document["facts"]["knee"]) == (verdict, knee)
+
+
+def test_what_the_generator_costs_is_told_of_the_run_and_of_each_stage(tmp_path: Path) -> None:
+    stages = [replace(stage(100.0, held=True), generator_us=23.4), replace(stage(200.0, held=False), generator_us=19.0)]
+    facts = concluded(finished(CAPACITY, steps=stages, measured=tally(cpu_s=0.05)), tmp_path)["facts"]
+    assert facts["generator CPU per request, us"] == 50.0
+    assert facts["generator CPU, of the machine"] == f"{0.05 / 20 / (os.cpu_count() or 1):.1%}"
+    assert "generator 23 us a request" in facts["stage 100/s"]
+    assert "generator 19 us a request" in facts["stage 200/s"]
 
 
 def test_a_soak_without_processes_to_look_at_is_inconclusive(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def test_good_backend_passes(simulated: Simulated) -> None:
     outcome = simulated[""]
     assert (outcome.document["verdict"], outcome.document["reasons"]) == ("pass", [])
     assert outcome.document["exit_code"] == 0
+    assert outcome.document["facts"]["generator CPU per request, us"] > 1
 
 
 def test_what_could_not_be_looked_at_is_disabled_and_not_passed(simulated: Simulated) -> None:
