@@ -1,34 +1,27 @@
-"""An open loop on raw sockets, in a process of its own: tens of thousands of heartbeats a second from one core.
-
-Every beat has its intended time, whatever became of those before it; one that finds no free connection waits for one,
-and its wait counts. It reads no more of an answer than its status, its Retry-After and its length.
-"""
+"""Heartbeats past the knee, by the open loop (harness/open_loop) in a process of its own: what became of each stage."""
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
 import random
-import select
-import socket
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from bench.wrk import BODY
+from harness.open_loop.exchange import Exchange
+from harness.open_loop.loop import OpenLoop
 from harness.processes.child import allow_descriptors, bare_environment, python_module, run_to_end, workspace
 from harness.settings import HarnessError
 from harness.verdict.thresholds import percentile
 
 SHED: Final = (429, 503)
-_SWEEP_S = 0.25
-_LONGEST_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,7 +46,8 @@ class Outcome:
 
     `statuses`: answers by status; `mute`: sheds without a Retry-After; `lost`: no answer in time, or a connection cut;
     `gave_up`: never sent, since no connection came free in time; `bad_until_s`: after the beginning of the stage, the
-    intended time of the last beat that was shed, lost or slow; `heard_s`: when the last 200 came.
+    intended time of the last beat that was shed, lost or slow; `heard_s`: when the last 200 came;
+    `connections`: in use at once; `cpu`: CPUs that the flood kept busy; `cpu_us`: its CPU time for one planned beat.
     """
 
     planned: int = 0
@@ -72,6 +66,7 @@ class Outcome:
     connections: int = 0
     lag_p99_ms: float = 0.0
     cpu: float = 0.0
+    cpu_us: float | None = None
 
     @property
     def answered(self) -> int:
@@ -115,44 +110,23 @@ def flood(order: Order) -> list[Outcome]:
     return [Outcome(**one) for one in json.loads((folder / "outcomes.json").read_text(encoding="utf-8"))]
 
 
-@dataclass(slots=True)
-class _Beat:
-    intended: float
-    device: int
-    sent: float = 0.0
-
-
-class _Connection:
-    __slots__ = ("beat", "ready", "received", "sock")
-
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.sock = socket.socket()
-        self.sock.setblocking(False)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.connect_ex(address)
-        self.ready = False
-        self.beat: _Beat | None = None
-        self.received = b""
+_PLANNED, _AGAIN = "planned", "again"
 
 
 class _Flood:
-    """The loop. Lives for all stages; connections stay open from one to the next."""
+    """Lives for all stages; connections stay open from one to the next."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
         parts = urlsplit(order.url)
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
-        self._head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer ".encode()
+        self._loop = OpenLoop(
+            f"{parts.scheme}://{parts.netloc}", connections=order.connections, timeout_s=order.timeout_s
+        )
+        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAuthorization: Bearer "
         tail = f"\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}"
-        self._tail = tail.encode()
-        self._tokens = [token.encode() for token in Path(order.tokens).read_text(encoding="utf-8").split()]
+        tokens = Path(order.tokens).read_text(encoding="utf-8").split()
+        self._requests = [f"{head}{token}{tail}".encode() for token in tokens]
         self._device = 0
-        self._poll = select.epoll()
-        self._open: dict[int, _Connection] = {}
-        self._idle: list[_Connection] = []
-        self._waiting: deque[_Beat] = deque()
-        self._later: list[tuple[float, int]] = []
-        self._parked: list[tuple[float, int, _Connection]] = []
         self._random = random.Random(0)  # noqa: S311 - a crowd's jitter is no secret
 
     def run(self, stage: Stage) -> Outcome:
@@ -161,164 +135,71 @@ class _Flood:
         self._services: list[float] = []
         self._sheds: list[float] = []
         self._statuses: Counter[str] = Counter()
-        lags: list[float] = []
-        begun, cpu = time.monotonic() + 0.01, time.process_time()
-        self._begun = begun
-        released, swept = 0, begun
-        while True:
-            now = time.monotonic()
-            while released < self._outcome.planned and begun + released / stage.per_s <= now:
-                intended = begun + released / stage.per_s
-                lags.append((now - intended) * 1000)
-                self._send(_Beat(intended, self._device))
-                self._device = (self._device + 1) % len(self._tokens)
-                released += 1
-            while self._later and self._later[0][0] <= now:
-                intended, device = heapq.heappop(self._later)
-                self._send(_Beat(intended, device))
-            while self._parked and self._parked[0][0] <= now:
-                _, _, connection = heapq.heappop(self._parked)
-                if connection.sock.fileno() >= 0:
-                    self._free(connection)
-            if now - swept > _SWEEP_S:
-                swept = now
-                self._sweep(now)
-            if released >= self._outcome.planned and self._over(now):
-                break
-            due = begun + released / stage.per_s if released < self._outcome.planned else now + _LONGEST_POLL_S
-            for number, _ in self._poll.poll(min(max(due - now, 0.0), _LONGEST_POLL_S), 512):
-                self._serve(self._open[number])
-        return self._concluded(lags, time.process_time() - cpu)
+        self._lags: list[float] = []
+        self._begun, cpu = time.monotonic() + 0.01, time.process_time()
+        self._loop.busiest = 0
+        until = self._begun + stage.duration_s if stage.until == "time" else None
+        # What is under way when the time is up belongs to nobody.
+        unsent = self._loop.run(self._plan(), self, until=until)
+        self._outcome.gave_up += unsent
+        return self._concluded(time.process_time() - cpu)
 
-    def _over(self, now: float) -> bool:
-        """What is under way when the time is up belongs to nobody."""
-        if self._stage.until == "time":
-            return now >= self._begun + self._stage.duration_s
-        return not (self._later or self._waiting) and all(one.beat is None for one in self._open.values())
+    def released(self, exchange: Exchange) -> None:
+        """Of the loop."""
+        if exchange.kind == _PLANNED:
+            self._lags.append((exchange.released - exchange.due) * 1000)
 
-    def _send(self, beat: _Beat) -> None:
-        if self._idle:
-            connection = self._idle.pop()
-            connection.beat = beat
-            self._write(connection)
-        elif len(self._open) < self._order.connections:
-            connection = _Connection(self._address)
-            connection.beat = beat
-            self._open[connection.sock.fileno()] = connection
-            self._poll.register(connection.sock, select.EPOLLOUT)
-            self._outcome.connections = max(self._outcome.connections, len(self._open))
-        else:
-            self._waiting.append(beat)
+    def ended(self, exchange: Exchange) -> float:
+        """Of the loop: for how many seconds the connection must rest, since the answer asks for it."""
+        at = exchange.head.find(b"\r\nretry-after:") if exchange.status in SHED else -1
+        after_s = float(exchange.head[at + 14 :].partition(b"\r")[0]) if at >= 0 else 0.0
+        if exchange.due >= self._begun:  # else it is of the stage before
+            self._count(exchange, after_s if at >= 0 else None)
+        return after_s if self._order.patient else 0.0
 
-    def _write(self, connection: _Connection) -> None:
-        assert connection.beat is not None
-        connection.beat.sent = time.monotonic()
-        try:
-            connection.sock.send(self._head + self._tokens[connection.beat.device] + self._tail)
-        except OSError:
-            self._lose(connection)
+    def _plan(self) -> Iterator[Exchange]:
+        for number in range(self._outcome.planned):
+            due, device = self._begun + number / self._stage.per_s, self._device
+            self._device = (device + 1) % len(self._requests)
+            yield Exchange(due, self._requests[device], _PLANNED, device)
 
-    def _serve(self, connection: _Connection) -> None:
-        if not connection.ready:
-            if connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                self._lose(connection)
-                return
-            connection.ready = True
-            self._poll.modify(connection.sock, select.EPOLLIN)
-            self._write(connection)
-            return
-        try:
-            received = connection.sock.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            received = b""
-        if not received:
-            self._lose(connection)
-            return
-        answer = connection.received + received if connection.received else received
-        end = answer.find(b"\r\n\r\n")
-        at = answer.find(b"content-length: ", 0, end)
-        if end < 0 or len(answer) < end + 4 + int(answer[at + 16 : answer.index(b"\r", at)]):
-            connection.received = answer
-            return
-        connection.received = b""
-        after_s = self._answered(connection, int(answer[9:12]), answer[:end])
-        if b"connection: close" in answer[:end]:
-            self._close(connection)
-        elif after_s and self._order.patient:
-            heapq.heappush(self._parked, (time.monotonic() + after_s, connection.sock.fileno(), connection))
-        else:
-            self._free(connection)
+    def _again(self, exchange: Exchange, in_s: float) -> None:
+        """Where every beat must be heard, it is sent again."""
+        if self._stage.until == "heard":
+            due = exchange.ended + in_s
+            self._loop.later(Exchange(due, exchange.data, _AGAIN, exchange.subject))
 
-    def _free(self, connection: _Connection) -> None:
-        """For the one who has waited longest, or for whoever comes next."""
-        if self._waiting:
-            connection.beat = self._waiting.popleft()
-            self._write(connection)
-        else:
-            self._idle.append(connection)
-
-    def _answered(self, connection: _Connection, status: int, head: bytes) -> float:
-        """For how many seconds the answer asks to wait."""
-        beat, connection.beat = connection.beat, None
-        at = head.find(b"retry-after: ") if status in SHED else -1
-        after_s = float(head[at + 13 :].partition(b"\r")[0]) if at >= 0 else 0.0
-        if beat is None or beat.intended < self._begun:
-            return after_s  # of the stage before
-        now = time.monotonic()
-        took_ms = (now - beat.intended) * 1000
-        self._statuses[str(status)] += 1
+    def _count(self, exchange: Exchange, after_s: float | None) -> None:
+        """after_s: the Retry-After of a shed; None: there was none."""
+        status, outcome = exchange.status, self._outcome
+        took_ms, service_ms = ((exchange.ended - since) * 1000 for since in (exchange.due, exchange.sent))
+        if status:
+            self._statuses[str(status)] += 1
         if status == 200:
             self._latencies.append(took_ms)
-            self._services.append((now - beat.sent) * 1000)
-            self._outcome.heard_s = now - self._begun
+            self._services.append(service_ms)
+            outcome.heard_s = exchange.ended - self._begun
         elif status in SHED:
-            self._sheds.append((now - beat.sent) * 1000)
-            if at < 0:
-                self._outcome.mute += 1
-            elif self._stage.until == "heard":
+            self._sheds.append(service_ms)
+            if after_s is None:
+                outcome.mute += 1
+            else:
                 # A second's fraction of its own, as the clocks of devices have it.
-                heapq.heappush(self._later, (now + after_s + self._random.random(), beat.device))
-        if status != 200 or took_ms > self._order.slow_ms:
-            self._outcome.bad_until_s = max(self._outcome.bad_until_s, beat.intended - self._begun)
-        return after_s
-
-    def _lose(self, connection: _Connection) -> None:
-        beat, connection.beat = connection.beat, None
-        self._close(connection)
-        if beat is None or beat.intended < self._begun:
+                self._again(exchange, after_s + self._random.random())
+        elif not status and exchange.sent:
+            outcome.lost += 1
+            self._again(exchange, 1 + self._random.random())
+        elif not status and self._stage.until == "heard":
+            self._again(exchange, 0.0)
             return
-        self._outcome.lost += 1
-        self._outcome.bad_until_s = max(self._outcome.bad_until_s, beat.intended - self._begun)
-        if self._stage.until == "heard":
-            heapq.heappush(self._later, (time.monotonic() + 1 + self._random.random(), beat.device))
+        elif not status:
+            outcome.gave_up += 1
+        if status != 200 or took_ms > self._order.slow_ms:
+            outcome.bad_until_s = max(outcome.bad_until_s, exchange.due - self._begun)
 
-    def _close(self, connection: _Connection) -> None:
-        if connection in self._idle:
-            self._idle.remove(connection)
-        del self._open[connection.sock.fileno()]
-        connection.sock.close()
-
-    def _sweep(self, now: float) -> None:
-        """Who has waited for too long gives up."""
-        oldest = now - self._order.timeout_s
-        for connection in [c for c in self._open.values() if c.beat is not None and c.beat.intended < oldest]:
-            self._lose(connection)
-        while self._waiting and self._waiting[0].intended < oldest:
-            beat = self._waiting.popleft()
-            if self._stage.until == "heard":
-                self._send(_Beat(now, beat.device))
-                continue
-            self._outcome.gave_up += 1
-            self._outcome.bad_until_s = max(self._outcome.bad_until_s, beat.intended - self._begun)
-
-    def _concluded(self, lags: list[float], cpu_s: float) -> Outcome:
+    def _concluded(self, cpu_s: float) -> Outcome:
         outcome, took_s = self._outcome, time.monotonic() - self._begun
-        outcome.gave_up += len(self._waiting)
-        self._waiting.clear()
-        self._later.clear()
-        outcome.connections = max(outcome.connections, len(self._open))
+        outcome.connections = self._loop.busiest
         outcome.statuses = dict(self._statuses)
         outcome.per_s = round(outcome.answered / took_s, 1)
         if self._latencies:
@@ -327,8 +208,9 @@ class _Flood:
             outcome.service_p99_ms = round(percentile(self._services, 0.99), 2)
         if self._sheds:
             outcome.shed_p99_ms = round(percentile(self._sheds, 0.99), 2)
-        outcome.lag_p99_ms = round(percentile(lags, 0.99), 2) if lags else 0.0
+        outcome.lag_p99_ms = round(percentile(self._lags, 0.99), 2) if self._lags else 0.0
         outcome.cpu = round(cpu_s / took_s, 2)
+        outcome.cpu_us = round(cpu_s / len(self._lags) * 1e6, 1) if self._lags else None
         return outcome
 
 

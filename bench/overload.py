@@ -109,7 +109,7 @@ def told(outcome: Outcome) -> str:
         f" {outcome.gave_up} found no connection; p50 {outcome.p50_ms}, p99 {outcome.p99_ms}, slowest"
         f" {outcome.slowest_ms} ms after they were due; p99 {outcome.service_p99_ms} ms after they were sent,"
         f" {outcome.shed_p99_ms} ms if shed; {outcome.connections} connections;"
-        f" generator lag p99 {outcome.lag_p99_ms} ms, {outcome.cpu} CPUs"
+        f" generator lag p99 {outcome.lag_p99_ms} ms, {outcome.cpu} CPUs, {outcome.cpu_us} us a heartbeat"
     )
 
 

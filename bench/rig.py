@@ -15,7 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
-import aiohttp
 import psycopg
 
 from bench.cpu import Meter
@@ -58,7 +57,7 @@ def refused(what: str, status: int, body: bytes) -> Refused:
 
 
 # What can break on the way to a figure, and says nothing about the others; that which no busy machine can cause.
-TROUBLE: Final = (HarnessError, WaitTimeout, TransportError, psycopg.Error, aiohttp.ClientError, OSError)
+TROUBLE: Final = (HarnessError, WaitTimeout, TransportError, psycopg.Error, OSError)
 LASTING: Final = (Unsupported, psycopg.ProgrammingError)
 
 

@@ -5,14 +5,14 @@ Latency is answered - intended, so a stall shows in every beat that it delayed. 
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import aiohttp
+from urllib.parse import urlsplit
 
 from bench.wrk import BODY
+from harness.open_loop.exchange import Exchange
+from harness.open_loop.loop import OpenLoop
 from harness.verdict.thresholds import percentile
 
 _TIMEOUT_S = 10.0
@@ -55,40 +55,32 @@ def trouble(beats: Sequence[Beat], lag_limit_ms: float = LAG_LIMIT_MS) -> str:
 
 def send(url: str, tokens: Sequence[str], rate: float, duration_s: float, warm_s: float = 1.0) -> list[Beat]:
     """Beats of these devices in turn, `rate` a second; those of the first `warm_s` seconds are not returned."""
-    return asyncio.run(_send(url, tokens, rate, duration_s, warm_s))
+    parts, beats = urlsplit(url), _Beats(time.time() - time.monotonic())
+    loop = OpenLoop(f"{parts.scheme}://{parts.netloc}", connections=_CONNECTIONS, timeout_s=_TIMEOUT_S)
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    requests = [
+        f"{head}Authorization: Bearer {token}\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode() for token in tokens
+    ]
+    begun, total = time.monotonic() + 0.05, int(rate * (warm_s + duration_s))
+    loop.run((Exchange(begun + n / rate, requests[n % len(requests)]) for n in range(total)), beats)
+    loop.close()
+    first = begun + beats.to_epoch_s + warm_s
+    return [one for one in beats.ended_ if one.intended >= first]
 
 
-async def _send(url: str, tokens: Sequence[str], rate: float, duration_s: float, warm_s: float) -> list[Beat]:
-    loop = asyncio.get_running_loop()
-    beats: list[Beat] = []
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
-    async with (
-        aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=False) as session,
-        asyncio.TaskGroup() as group,
-    ):
+class _Beats:
+    """Hears of the loop's exchanges."""
 
-        async def beat(token: str, intended: float) -> None:
-            sent = time.time()
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            try:
-                async with session.post(url, data=BODY, headers=headers) as answer:
-                    await answer.read()
-                    status = answer.status
-            except (aiohttp.ClientError, TimeoutError):
-                status = 0
-            beats.append(Beat(intended, sent, time.time(), status))
+    def __init__(self, to_epoch_s: float) -> None:
+        """to_epoch_s: time.time() - time.monotonic()."""
+        self.to_epoch_s = to_epoch_s
+        self.ended_: list[Beat] = []
 
-        def start(token: str, intended: float) -> None:
-            group.create_task(beat(token, intended))
+    def released(self, exchange: Exchange) -> None:
+        """Nothing: a beat is counted at its end."""
 
-        clock = time.time() - loop.time()
-        begun = loop.time() + 0.05
-        total = int(rate * (warm_s + duration_s))
-        over = asyncio.Event()
-        for number in range(total):
-            loop.call_at(begun + number / rate, start, tokens[number % len(tokens)], begun + number / rate + clock)
-        loop.call_at(begun + total / rate, over.set)
-        await over.wait()
-    first = begun + clock + warm_s
-    return [one for one in beats if one.intended >= first]
+    def ended(self, exchange: Exchange) -> float:
+        ahead_s = self.to_epoch_s
+        intended, sent, answered = exchange.due + ahead_s, exchange.released + ahead_s, exchange.ended + ahead_s
+        self.ended_.append(Beat(intended, sent, answered, exchange.status))
+        return 0.0
