@@ -23,6 +23,7 @@ WRONG = {
 }
 
 
+@pytest.mark.slow
 def test_each_loss_is_found(tmp_path: Path) -> None:  # in one run, which takes seconds
     text = OPENAPI.read_text(encoding="utf-8")
     for old, new, _ in WRONG.values():

@@ -126,6 +126,7 @@ def test_fuzzer_trusts_whom_the_harness_trusts_and_asks_no_proxy(
     assert tally.unanswered == 0
 
 
+@pytest.mark.slow
 def test_fuzzer_that_cannot_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runner, "CONFIG", tmp_path / "nothing.toml")
     monkeypatch.setattr(runner, "PARTS", {"fuzz": ("--phases", "fuzzing")})

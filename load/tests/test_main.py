@@ -63,6 +63,7 @@ def test_dead_backend_is_inconclusive_and_leaves_artifacts(tmp_path: Path, comma
     assert ADMIN_KEY not in done.stdout + done.stderr + (tmp_path / "sim20" / "summary.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario,more", [("fleet100", ["--compress", "10"]), ("fanout", ["--rounds", "2"])])
 def test_other_scenarios_run_as_locust_files_too(tmp_path: Path, scenario: str, more: list[str]) -> None:
     done = run(*LOCUST[:-1], f"load/scenarios/{scenario}.py", *more, artifacts=tmp_path, **target(dead_url()))
