@@ -6,7 +6,6 @@ measured. A greenlet leads through them; `end` stops it at any time, and what is
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import gevent
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
-from load.arrival_rate.generator import Outfit
+from load.arrival_rate.generator import Assignment
 from load.arrival_rate.knee import climb
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import HEARTBEAT, WARM_UP, Leg, beats_in
@@ -89,7 +88,6 @@ class Conductor:
                 self._observations = self._subject.observe(run)
         except Exception as error:  # noqa: BLE001  # whatever broke in the harness, the run proves nothing
             run.doubt(error)
-        self.crew.stop()  # where the greenlet is killed, `end` does so, once it knows what was counted
 
     def _prepare(self) -> bool:
         """Seed and warm up. What goes wrong is kept in `run.preparation`."""
@@ -99,7 +97,8 @@ class Conductor:
             run.clock = self._subject.clock()
             run.started_at = run.clock.now()
             self._subject.begin(run)
-            self.crew.equip(self._outfit(self._subject.seed(scenario.devices)))
+            self._subject.seed(self._whole())
+            self.crew.equip(self._whole())
         except Exception as error:  # noqa: BLE001  # whatever broke, the run proves nothing and must say so
             run.prepared(Status.INCONCLUSIVE, in_short(error))
             return False
@@ -109,17 +108,14 @@ class Conductor:
         run.prepared(*_warmed_up(tally))
         return run.is_ready
 
-    def _outfit(self, tokens: list[str]) -> Outfit:
+    def _whole(self) -> Assignment:
+        """All of the run."""
         run, scenario = self.run, self.run.scenario
-        return Outfit(
-            base_url=self._target.base_url,
-            tokens=tokens,
+        return Assignment(
             devices=scenario.devices,
             seed=run.seed,
             run=run.tag,
             origin=run.started_at,
-            ahead_s=run.clock.now() - time.monotonic(),
-            uncertainty_s=run.clock.uncertainty_s,
             interval_s=scenario.interval_s,
             timeout_s=scenario.request_timeout_s,
             bucket_s=scenario.bucket_s,

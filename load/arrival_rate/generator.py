@@ -22,35 +22,50 @@ GRACE_S = 0.1  # an answer this long after the end of a leg still belongs to its
 _REPORT_EVERY_S = 1.0
 
 
-@dataclass(frozen=True)
-class Outfit:
-    """What a process needs to send: where to, as whom, and by which clock.
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """A process's part of a run. It holds no secret and no clock, so that it can go to another machine.
 
-    tokens: of its own devices, of which it has every `processes`-th from `index` on. ahead_s: server time - this
-    machine's monotonic clock; uncertainty_s: how well that is known. origin: the beginning of the run, server time.
+    A process has every `processes`-th device from `index` on. run: its tag, from which the devices are derived; origin:
+    its beginning, server time.
     """
 
-    base_url: str
-    tokens: Sequence[str] = field(repr=False)
     devices: int
     seed: int
     run: str
     origin: float
-    ahead_s: float
-    uncertainty_s: float = 0.0
     index: int = 0
     processes: int = 1
     interval_s: float = 1.0
     timeout_s: float = 10.0
     bucket_s: float = 10.0
 
+    @property
+    def own(self) -> range:
+        """The numbers of its devices."""
+        return range(self.index, self.devices, self.processes)
+
     def to_dict(self) -> dict[str, Any]:
-        """For a message between processes of one machine."""
+        """For a message between processes."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
         return cls(**document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outfit(Assignment):
+    """What a process needs to send: where to, as whom, and by which clock.
+
+    tokens: of its own devices. ahead_s: server time - this machine's monotonic clock; uncertainty_s: how well that is
+    known.
+    """
+
+    base_url: str
+    tokens: Sequence[str] = field(repr=False)
+    ahead_s: float
+    uncertainty_s: float = 0.0
 
 
 class Workload(Protocol):

@@ -10,6 +10,7 @@ from harness.devices import seeded_fleet
 from harness.http.client import Client
 from harness.settings import SettingsError, Target
 from harness.verdict.thresholds import Status
+from load.arrival_rate.generator import Assignment
 from load.arrival_rate.run import ArrivalRateRun
 from load.measurements.observations import Absent, Before, LogErrors, Metrics, Part, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
@@ -47,8 +48,12 @@ class Subject(Protocol):
         """Note what is there already."""
         ...
 
-    def seed(self, count: int) -> list[str]:
-        """Make this many devices; returns their tokens."""
+    def seed(self, whole: Assignment) -> None:
+        """Make the devices of the run."""
+        ...
+
+    def tokens(self, part: Assignment) -> list[str]:
+        """Those of the devices of this part, as every process can derive them."""
         ...
 
     def observe(self, run: ArrivalRateRun) -> Observations:
@@ -75,11 +80,18 @@ class SeededFleet:
         """TransportError, ValueError: the target does not tell its counters."""
         self._before.note(f"{run.tag}-before")
 
-    def seed(self, count: int) -> list[str]:
+    def seed(self, whole: Assignment) -> None:
         """Put them into the database. psycopg.Error."""
-        devices = seeded_fleet.seed(self._url, count)
+        devices = self._fleet(whole).insert(self._url, whole.devices)
         self._numbers = {device.device_id: number for number, device in enumerate(devices)}
-        return [device.token for device in devices]
+
+    def tokens(self, part: Assignment) -> list[str]:
+        """psycopg.Error: the key that they are derived from cannot be read."""
+        fleet = self._fleet(part)
+        return [fleet.token(number) for number in part.own]
+
+    def _fleet(self, part: Assignment) -> seeded_fleet.Fleet:
+        return seeded_fleet.Fleet(seeded_fleet.read_key(self._url), part.run, int(part.origin * 1000))
 
     def observe(self, run: ArrivalRateRun) -> Observations:
         return Observations(

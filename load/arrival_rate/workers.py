@@ -5,13 +5,15 @@ Several processes: load/locust_runner/workers.py.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from load.arrival_rate.generator import Outfit
+from load.arrival_rate.generator import Assignment, Outfit
 from load.arrival_rate.process import Sender
 from load.arrival_rate.schedule import Leg
+from load.arrival_rate.target import Subject
 from load.measurements.tally import Tally
 
 
@@ -27,8 +29,8 @@ class Progress:
 class Crew(Protocol):
     """One or more processes that send the beats of a leg."""
 
-    def equip(self, outfit: Outfit) -> None:
-        """Give every process what it needs; the outfit holds the tokens of all devices."""
+    def equip(self, assignment: Assignment) -> None:
+        """Give every process its part of the whole. SenderLost; what its source raises."""
         ...
 
     def run(self, leg: Leg) -> Tally:
@@ -44,15 +46,35 @@ class Crew(Protocol):
     def stop(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a process on this machine sends by: all that an assignment does not say comes from its environment."""
+
+    base_url: str
+    subject: Subject
+
+    def outfit(self, assignment: Assignment) -> Outfit:
+        """psycopg.Error: the subject is not to be reached."""
+        clock = self.subject.clock()
+        return Outfit(
+            base_url=self.base_url,
+            tokens=self.subject.tokens(assignment),
+            ahead_s=clock.now() - time.monotonic(),
+            uncertainty_s=clock.uncertainty_s,
+            **assignment.to_dict(),
+        )
+
+
 class Alone:
     """One sending process, of this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: Source) -> None:
+        self._source = source
         self._sender: Sender | None = None
         self._progress = Progress()
 
-    def equip(self, outfit: Outfit) -> None:
-        self._sender = Sender(outfit)
+    def equip(self, assignment: Assignment) -> None:
+        self._sender = Sender(self._source.outfit(assignment))
 
     def run(self, leg: Leg) -> Tally:
         assert self._sender is not None, "equip comes first"

@@ -22,11 +22,10 @@ from locust.runners import LocalRunner, MasterRunner, Runner, WorkerRunner
 from rich.console import Console
 
 from harness import preflight
-from harness.processes.child import allow_descriptors
 from harness.settings import SettingsError, Target, artifacts
 from load.arrival_rate.conductor import Conductor
 from load.arrival_rate.target import SeededFleet, Subject
-from load.arrival_rate.workers import Alone
+from load.arrival_rate.workers import Alone, Source
 from load.locust_runner.driver import Driver
 from load.locust_runner.users import Idle, SimulatedUser
 from load.locust_runner.verdict_page import VerdictPage
@@ -72,11 +71,10 @@ class _File:
         options: Namespace | None = environment.parsed_options
         if options is None:
             return  # our own runner does this itself
-        allow_descriptors()
         if isinstance(self._scenario, Simulated) and not isinstance(runner, LocalRunner):
             self._refuse("it runs in one process: no --master, --worker or --processes")
         if isinstance(runner, WorkerRunner):
-            self._worker = Worker(runner)
+            self._worker = Worker(runner, lambda: self._source(environment))
             return
         if isinstance(runner, MasterRunner):
             self._workers = Workers(runner)
@@ -122,10 +120,16 @@ class _File:
         drawn = environment.parsed_options.seed in (None, "")  # the latter: an empty field on Locust's page
         seed = None if drawn else int(environment.parsed_options.seed)
         if isinstance(wanted, ArrivalRate):
-            return Conductor(wanted, target, self._workers or Alone(), self._subject(target), seed)
+            subject = self._subject(target)
+            return Conductor(wanted, target, self._workers or Alone(Source(target.base_url, subject)), subject, seed)
         assert isinstance(wanted, Simulated)
         driver = SimulatedUser.driver = Driver(environment, wanted, target, seed)
         return driver
+
+    def _source(self, environment: Environment) -> Source:
+        """What a worker sends by. SettingsError: its own environment does not say."""
+        target = preflight.given_target(_environ(environment.host))
+        return Source(target.base_url, self._subject(target))
 
     def _follow(self, environment: Environment, conducted: Conducted) -> None:
         greenlet = conducted.begin()
@@ -133,31 +137,29 @@ class _File:
             while not greenlet.ready():
                 greenlet.join(timeout=0.5)
                 live.update(conducted.now())
-        if conducted is self.conducted:
-            self._conclude()
+        if conducted is not self.conducted:
+            return  # it was stopped, and another has begun
+        self._conclude("")
         if environment.runner is not None:
             environment.runner.stop() if environment.web_ui is not None else environment.runner.quit()
 
     def stop(self, **_: Any) -> None:
         """Locust's button, or the end of a run."""
-        if self.conducted is not None and self.document is None:
-            self.conducted.end("stopped")
-            self._conclude()
+        self._conclude("stopped")
 
     def quit(self, environment: Environment, **_: Any) -> None:
-        if self.conducted is not None and self.document is None:
-            self.conducted.end("interrupted")
-            self._conclude()
         if self._worker is not None:
             self._worker.stop()
-        if self.document is not None:
-            environment.process_exit_code = int(self.document["exit_code"])
-        elif not isinstance(environment.runner, WorkerRunner):
-            environment.process_exit_code = 2  # there was no run
+            return
+        self._conclude("interrupted")
+        # 2: there was no run.
+        environment.process_exit_code = 2 if self.document is None else int(self.document["exit_code"])
 
-    def _conclude(self) -> None:
+    def _conclude(self, why: str) -> None:
+        """why: it ends, if it is not over."""
         if self.conducted is None or self.document is not None:
             return
+        self.conducted.end(why)
         directory = artifacts(self._scenario.name)
         self.document = self.conducted.conclude(directory)
         show(self.document, directory, Console(stderr=True, highlight=False))

@@ -1,13 +1,13 @@
 """The workers of a Locust master as a crew: the master's side and the worker's. It plans nothing.
 
-Messages go from the master to each worker (outfit, leg) and back (tally); device tokens travel in them and are never
-written anywhere. Workers must share the master's clock, hence in effect its machine.
+Messages go from the master to each worker (its part, the legs) and back (that it is ready, its tally). No secret and no
+clock is in them: a worker may be on another machine, and derives both from its own environment.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +16,15 @@ from gevent.event import AsyncResult
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from load.arrival_rate.generator import Outfit
+from load.arrival_rate.generator import Assignment
 from load.arrival_rate.process import Sender, SenderLost
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workers import Progress
+from load.arrival_rate.workers import Progress, Source
+from load.measurements.run import in_short
 from load.measurements.tally import Tally
 
-OUTFIT, LEG, TALLY, PROGRESS = "load.outfit", "load.leg", "load.tally", "load.progress"
+PART, READY, LEG, TALLY, PROGRESS = "load.part", "load.ready", "load.leg", "load.tally", "load.progress"
+_READY_WITHIN_S = 60.0
 _REPORT_WITHIN_S = 30.0  # after the last time-out: merging and sending a tally takes a second or so
 _LOOK_EVERY_S = 0.2
 
@@ -34,38 +36,44 @@ class Workers:
         self._runner = runner
         self._ids: Sequence[str] = ()
         self._timeout_s = 0.0
-        self._awaited: dict[str, AsyncResult[dict[str, Any]]] = {}
+        self._awaited: dict[str, AsyncResult[Any]] = {}
         self._progress: dict[str, Progress] = {}
-        runner.register_message(TALLY, self._on_tally)
+        runner.register_message(READY, self._on_answer)
+        runner.register_message(TALLY, self._on_answer)
         runner.register_message(PROGRESS, self._on_progress)
 
-    def equip(self, outfit: Outfit) -> None:
-        self._ids = sorted(client.id for client in self._runner.clients.all)
-        self._timeout_s = outfit.timeout_s
+    def equip(self, assignment: Assignment) -> None:
+        missing = {client.id for client in self._runner.clients.missing}
+        self._ids = sorted({client.id for client in self._runner.clients.all} - missing)
+        self._timeout_s = assignment.timeout_s
         if not self._ids:
             raise SenderLost("no worker is connected")
-        for index, client_id in enumerate(self._ids):
-            own = outfit.tokens[index :: len(self._ids)]
-            part = replace(outfit, tokens=own, index=index, processes=len(self._ids))
-            self._runner.send_message(OUTFIT, part.to_dict(), client_id)
+        parts = [replace(assignment, index=index, processes=len(self._ids)) for index in range(len(self._ids))]
+        for answer in self._ask(PART, [part.to_dict() for part in parts], _READY_WITHIN_S):
+            if answer["trouble"]:
+                raise SenderLost(f"a worker cannot send: {answer['trouble']}")
 
     def run(self, leg: Leg) -> Tally:
-        self._awaited = {client_id: AsyncResult() for client_id in self._ids}
         self._progress = {}
-        for client_id in self._ids:
-            self._runner.send_message(LEG, leg.to_dict(), client_id)
         # A warm-up that is held back ends when it ends, as long as its workers live.
         longest_s = leg.duration_s * (10 if leg.at_once else 1) + self._timeout_s + _REPORT_WITHIN_S
-        deadline = time.monotonic() + longest_s
+        first, *others = map(Tally.from_dict, self._ask(LEG, [leg.to_dict()] * len(self._ids), longest_s))
+        for other in others:
+            first.merge(other)
+        return first
+
+    def _ask(self, what: str, messages: Sequence[dict[str, Any]], within_s: float) -> list[Any]:
+        """Send each worker its message and wait for all answers. SenderLost."""
+        self._awaited = {client_id: AsyncResult() for client_id in self._ids}
+        for client_id, message in zip(self._ids, messages, strict=True):
+            self._runner.send_message(what, message, client_id)
+        deadline = time.monotonic() + within_s
         while silent := {client_id for client_id, result in self._awaited.items() if not result.ready()}:
             lost = silent & {client.id for client in self._runner.clients.missing}
             if lost or time.monotonic() > deadline:
                 raise SenderLost(f"{len(lost or silent)} of {len(self._ids)} workers did not report")
             gevent.sleep(_LOOK_EVERY_S)
-        tallies = [Tally.from_dict(result.get() or {}) for result in self._awaited.values()]
-        for other in tallies[1:]:
-            tallies[0].merge(other)
-        return tallies[0]
+        return [result.get() for result in self._awaited.values()]
 
     def progress(self) -> Progress:
         parts = list(self._progress.values())
@@ -77,7 +85,7 @@ class Workers:
     def stop(self) -> None:
         """Nothing: they end with the master, which tells them to quit."""
 
-    def _on_tally(self, msg: Any, **_: Any) -> None:
+    def _on_answer(self, msg: Any, **_: Any) -> None:
         if msg.node_id in self._awaited:
             self._awaited[msg.node_id].set(msg.data)
 
@@ -88,10 +96,11 @@ class Workers:
 class Worker:
     """The worker's side: does what the master says, by a sending process of its own."""
 
-    def __init__(self, runner: WorkerRunner) -> None:
-        self._runner = runner
+    def __init__(self, runner: WorkerRunner, source: Callable[[], Source]) -> None:
+        """source: raises what it is that its environment lacks."""
+        self._runner, self._source = runner, source
         self._sender: Sender | None = None
-        runner.register_message(OUTFIT, self._on_outfit)
+        runner.register_message(PART, self._on_part)
         runner.register_message(LEG, self._on_leg, concurrent=True)
 
     def stop(self) -> None:
@@ -99,12 +108,17 @@ class Worker:
         if sender is not None:
             sender.stop()
 
-    def _on_outfit(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
+    def _on_part(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
         self.stop()  # that of the run before, on Locust's page
-        self._sender = Sender(Outfit.from_dict(msg.data))
+        trouble = ""
+        try:
+            self._sender = Sender(self._source().outfit(Assignment.from_dict(msg.data)))
+        except Exception as error:  # noqa: BLE001  # whatever it was, the master must hear of it
+            trouble = in_short(error)
+        self._runner.send_message(READY, {"trouble": trouble})
 
     def _on_leg(self, environment: Environment, msg: Any) -> None:  # noqa: ARG002  # named by Locust
-        assert self._sender is not None, "an outfit comes first"
+        assert self._sender is not None, "its part comes first"
         self._runner.send_message(TALLY, self._sender.run(Leg.from_dict(msg.data), self._on_progress))
 
     def _on_progress(self, counted: Mapping[str, int]) -> None:

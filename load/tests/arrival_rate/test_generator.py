@@ -36,7 +36,16 @@ def start() -> Iterator[Start]:
 
 def outfit(url: str, timeout_s: float = 10.0) -> Outfit:
     ahead_s = time.time() - time.monotonic()
-    return Outfit(url, ["nxd_token"] * 100, 100, 1, "run", time.time(), ahead_s, timeout_s=timeout_s)
+    return Outfit(
+        base_url=url,
+        tokens=["nxd_token"] * 100,
+        devices=100,
+        seed=1,
+        run="run",
+        origin=time.time(),
+        ahead_s=ahead_s,
+        timeout_s=timeout_s,
+    )
 
 
 def fire(

@@ -6,15 +6,23 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import gevent
 import pytest
 
 from harness.processes.announcing import AnnouncingChild
-from load.arrival_rate.generator import Outfit
+from load.arrival_rate.generator import Assignment, Outfit
 from load.arrival_rate.process import Sender, SenderLost
 from load.arrival_rate.schedule import HEARTBEAT, Leg
-from load.arrival_rate.workers import Alone
+from load.arrival_rate.workers import Alone, Source
+
+
+def outfit(url: str, devices: int) -> Outfit:
+    ahead_s = time.time() - time.monotonic()
+    tokens = ["nxd_token"] * devices
+    return Outfit(base_url=url, tokens=tokens, devices=devices, seed=1, run="run", origin=time.time(), ahead_s=ahead_s)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +34,8 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def alone(url: str) -> Iterator[Alone]:
-    alone = Alone()
-    alone.equip(Outfit(url, ["nxd_token"] * 100, 100, 1, "run", time.time(), time.time() - time.monotonic()))
+    alone = Alone(cast(Source, SimpleNamespace(outfit=lambda part: outfit(url, part.devices))))
+    alone.equip(Assignment(devices=100, seed=1, run="run", origin=time.time()))
     yield alone
     alone.stop()
 
@@ -66,7 +74,7 @@ def test_progress_is_told_while_a_leg_runs_and_one_that_is_cut_short_has_a_tally
 
 
 def test_a_process_that_is_killed_is_lost(url: str) -> None:
-    sender = Sender(Outfit(url, ["nxd_token"], 1, 1, "run", time.time(), time.time() - time.monotonic()))
+    sender = Sender(outfit(url, 1))
     gevent.spawn_later(0.3, os.kill, sender._child.pid, signal.SIGKILL)
     with pytest.raises(SenderLost, match="gone"):
         sender.run(leg(1000), lambda _: None)
@@ -76,4 +84,4 @@ def test_a_process_that_is_killed_is_lost(url: str) -> None:
 
 def test_a_process_that_cannot_begin_is_lost() -> None:
     with pytest.raises(SenderLost):
-        Sender(Outfit("http://no.such.host.invalid", ["nxd_token"], 1, 1, "run", 0.0, 0.0))
+        Sender(outfit("http://no.such.host.invalid", 1))

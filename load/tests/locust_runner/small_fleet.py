@@ -3,8 +3,10 @@ server's own count with what was answered."""
 
 from dataclasses import replace
 
+from harness.devices.seeded_fleet import Fleet
 from harness.http.client import Client
 from harness.settings import Target
+from load.arrival_rate.generator import Assignment
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.target import Checks, Observations
 from load.locust_runner.locustfile import locust_file
@@ -24,6 +26,7 @@ class SmallFleet:
 
     def __init__(self, target: Target) -> None:
         self._before = Before(target, Client(target.base_url))
+        self._key = target.hmac_secret.encode()
 
     def clock(self) -> ServerClock:
         return this_machine()
@@ -31,8 +34,12 @@ class SmallFleet:
     def begin(self, run: ArrivalRateRun) -> None:
         self._before.note(run.tag)
 
-    def seed(self, count: int) -> list[str]:
-        return [f"nxd_{number:08x}" for number in range(count)]
+    def seed(self, whole: Assignment) -> None:
+        """The server derives them, too."""
+
+    def tokens(self, part: Assignment) -> list[str]:
+        fleet = Fleet(self._key, part.run, int(part.origin * 1000))
+        return [fleet.token(number) for number in part.own]
 
     def observe(self, run: ArrivalRateRun) -> Observations:
         return Observations(metrics=observed(lambda: self._before.metrics(run.tag), run))
