@@ -6,6 +6,7 @@ measured. A greenlet leads through them; `end` stops it at any time, and what is
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,12 @@ import gevent
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
-from load.arrival_rate.generator import Assignment
 from load.arrival_rate.knee import climb
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.schedule import HEARTBEAT, WARM_UP, Leg, beats_in
-from load.arrival_rate.target import Observations, Subject
+from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg, requests_in
 from load.arrival_rate.thresholds import criteria
 from load.arrival_rate.workers import Crew
+from load.arrival_rate.workload import Assignment, Observations, Subject
 from load.measurements.process_stats import Watch
 from load.measurements.run import OVER, in_short
 from load.measurements.tally import Tally
@@ -42,6 +42,7 @@ class Conductor:
         self._target, self._subject = target, subject
         self.run = ArrivalRateRun.of(scenario, target, seed)
         self._leg_now: Leg | None = None
+        self._next_device = 0
         self._observations: Observations | None = None
         self._conductor: gevent.Greenlet[[], None] | None = None
 
@@ -63,7 +64,7 @@ class Conductor:
             self._conductor.kill(timeout=2.0)
             self.run.interrupted = True
             self.run.doubts.append(why)
-            if self.run.phase == _MEASURING:
+            if self.run.phase == _MEASURING and self.run.measured is None:
                 self.run.measured = self.crew.partial()
         self.crew.stop()
         if self.run.watch is not None:
@@ -72,10 +73,10 @@ class Conductor:
     def now(self) -> Now:
         """Where the run is, for people."""
         run, sent = self.run, self.crew.progress()
-        beats = self._leg_now.beats if self._leg_now else None
-        figures = f"{sent.sent}/{beats or '?'} sent · {sent.answered} answered"
+        total = self._leg_now.requests if self._leg_now else None
+        figures = f"{sent.sent}/{total or '?'} sent · {sent.answered} answered"
         figures += f" · {sent.failed} failed" if sent.failed else ""
-        return Now(run.phase, figures, sent.sent, beats, f" · {figures}" if self._leg_now else "")
+        return Now(run.phase, figures, sent.sent, total, f" · {figures}" if self._leg_now else "")
 
     def _conduct(self) -> None:
         run = self.run
@@ -103,7 +104,8 @@ class Conductor:
             run.prepared(Status.INCONCLUSIVE, in_short(error))
             return False
         run.enter("warming up")
-        tally = self._leg(WARM_UP, scenario.warm_up_per_s, scenario.devices, at_once=scenario.warm_up_at_once)
+        at_once = scenario.warm_up_at_once
+        tally = self._send(Leg(WARM_UP, self._start(), scenario.warm_up_per_s, scenario.devices, at_once=at_once))
         run.warm_up = tally
         run.prepared(*_warmed_up(tally))
         return run.is_ready
@@ -116,6 +118,7 @@ class Conductor:
             seed=run.seed,
             run=run.tag,
             origin=run.started_at,
+            workload=scenario.workload,
             interval_s=scenario.interval_s,
             timeout_s=scenario.request_timeout_s,
             bucket_s=scenario.bucket_s,
@@ -132,30 +135,39 @@ class Conductor:
             run.watch = Watch(
                 self._target.backend_pid, scenario.sample_every_s, lambda: run.clock.now() - run.started_at
             )
-        run.measured = self._leg(HEARTBEAT, scenario.per_s, beats_in(scenario.duration_s, scenario.per_s))
+        for per_s, duration_s in scenario.legs:
+            self._measured_leg(per_s, duration_s)
         if run.watch is not None:
             run.watch.stop()
 
     def _climb(self, capacity: Capacity) -> None:
-        run, per_s, first = self.run, capacity.per_s, 0
+        run, per_s = self.run, capacity.per_s
         while run.end is None:
             run.enter(f"stage of {per_s:g}/s")
-            tally = self._leg(HEARTBEAT, per_s, beats_in(capacity.duration_s, per_s), first)
-            assert self._leg_now is not None
-            climbed = climb(tally, self._leg_now, run.started_at, capacity)
+            leg, tally = self._measured_leg(per_s, capacity.duration_s)
+            climbed = climb(tally, leg, run.started_at, capacity)
             run.steps.append(climbed.stage)
             run.end = climbed.end
-            if run.measured is None:
-                run.measured = tally
-            else:
-                run.measured.merge(tally)
-            first = (first + self._leg_now.beats) % capacity.devices
             per_s = capacity.next_rate(per_s)
             gevent.sleep(capacity.pause_s)
 
-    def _leg(self, kind: str, per_s: float, beats: int, first: int = 0, at_once: int = 0) -> Tally:
-        self._leg_now = Leg(kind, self.run.clock.now() + _LEAD_S, per_s, beats, first, at_once)
-        return self.crew.run(self._leg_now)
+    def _measured_leg(self, per_s: float, duration_s: float) -> tuple[Leg, Tally]:
+        """The next leg, which goes on with the device after the last one, and what it counted."""
+        leg = Leg(MEASURED, self._start(), per_s, requests_in(duration_s, per_s), self._next_device)
+        self._next_device = (leg.first + leg.requests) % self.run.scenario.devices
+        tally = self._send(leg)
+        if self.run.measured is None:
+            self.run.measured = deepcopy(tally)
+        else:
+            self.run.measured.merge(tally)
+        return leg, tally
+
+    def _start(self) -> float:
+        return self.run.clock.now() + _LEAD_S
+
+    def _send(self, leg: Leg) -> Tally:
+        self._leg_now = leg
+        return self.crew.run(leg)
 
 
 def _warmed_up(tally: Tally) -> tuple[Status, str]:

@@ -8,84 +8,31 @@ its time a request was taken up. It belongs into a process of its own (process.p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self
+from collections.abc import Callable
 
 from harness.open_loop.exchange import Exchange
 from harness.open_loop.loop import OpenLoop
 from load.arrival_rate.schedule import Leg
+from load.arrival_rate.workload import Outfit, Requests
 from load.measurements.histogram import Timings
-from load.measurements.tally import Rows, Tally
+from load.measurements.tally import Ledger, Tally
 
 GRACE_S = 0.1  # an answer this long after the end of a leg still belongs to its rate
 _REPORT_EVERY_S = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """A process's part of a run. It holds no secret and no clock, so that it can go to another machine.
-
-    A process has every `processes`-th device from `index` on. run: its tag, from which the devices are derived; origin:
-    its beginning, server time.
-    """
-
-    devices: int
-    seed: int
-    run: str
-    origin: float
-    index: int = 0
-    processes: int = 1
-    interval_s: float = 1.0
-    timeout_s: float = 10.0
-    bucket_s: float = 10.0
-
-    @property
-    def own(self) -> range:
-        """The numbers of its devices."""
-        return range(self.index, self.devices, self.processes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """For a message between processes."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        return cls(**document)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outfit(Assignment):
-    """What a process needs to send: where to, as whom, and by which clock.
-
-    tokens: of its own devices. ahead_s: server time - this machine's monotonic clock; uncertainty_s: how well that is
-    known.
-    """
-
-    base_url: str
-    tokens: Sequence[str] = field(repr=False)
-    ahead_s: float
-    uncertainty_s: float = 0.0
-
-
-class Workload(Protocol):
-    """What is sent. load.arrival_rate.heartbeats.Heartbeats is one."""
-
-    def requests(self, leg: Leg) -> Iterator[Exchange]:
-        """In order of time; due times are of time.monotonic()."""
-        ...
-
-    def accept(self, exchange: Exchange, rows: Rows) -> bool:
-        """Whether the answer is the wanted one; notes what it must have left in the target."""
-        ...
-
-
 class Generator:
     """One process's part of the load. `tally` is that of the present leg, or of the last one."""
 
-    def __init__(self, outfit: Outfit, workload: Workload, report: Callable[[Tally], None] | None = None) -> None:
-        """report: is called about every second while a leg is sent."""
-        self._outfit, self._workload, self._report = outfit, workload, report
+    def __init__(
+        self,
+        outfit: Outfit,
+        requests: Requests,
+        ledger: Callable[[], Ledger],
+        report: Callable[[Tally], None] | None = None,
+    ) -> None:
+        """ledger: a new one; report: is called about every second while a leg is sent."""
+        self._outfit, self._requests, self._ledger, self._report = outfit, requests, ledger, report
         self._loop = OpenLoop(outfit.base_url, timeout_s=outfit.timeout_s)
         self.tally = self._blank()
 
@@ -97,7 +44,7 @@ class Generator:
         self._loop.busiest, self._report_at = 0, time.monotonic() + _REPORT_EVERY_S
         self._began = max(time.monotonic(), leg.start - outfit.ahead_s)
         self._cpu_began = time.process_time()
-        self._loop.run(self._workload.requests(leg), self, window=leg.at_once)
+        self._loop.run(self._requests.of(leg), self, window=leg.at_once)
         tally.cpu_s = time.process_time() - self._cpu_began
         tally.busiest = self._loop.busiest
         return tally
@@ -124,7 +71,7 @@ class Generator:
     def ended(self, exchange: Exchange) -> float:
         """Of the loop: a request was answered or given up."""
         outfit, tally, leg, status = self._outfit, self.tally, self._leg, exchange.status
-        ok = self._workload.accept(exchange, tally.rows)
+        ok = self._requests.accept(exchange, tally.ledger)
         tally.answered += ok
         tally.unanswered += status == 0 or status >= 500
         tally.in_time += ok and exchange.ended + outfit.ahead_s <= leg.end + GRACE_S
@@ -136,4 +83,4 @@ class Generator:
         return 0.0
 
     def _blank(self) -> Tally:
-        return Tally(Timings(self._outfit.interval_s, self._outfit.timeout_s))
+        return Tally(Timings(self._outfit.interval_s, self._outfit.timeout_s), ledger=self._ledger())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from load.arrival_rate.run import End
-from load.arrival_rate.schedule import HEARTBEAT, Leg
+from load.arrival_rate.schedule import Leg
 from load.measurements.histogram import Stage
 from load.measurements.tally import Tally
 from load.workloads.arrival_rate import ArrivalRate, Capacity
@@ -35,8 +35,8 @@ def _own_trouble(tally: Tally, p99_ms: float, scenario: ArrivalRate) -> list[str
 
 
 def climb(tally: Tally, leg: Leg, origin: float, capacity: Capacity) -> Climbed:
-    """Judge one stage; `origin`: the beginning of the run. A stage without a single beat is not held."""
-    times = tally.timings.whole(HEARTBEAT)
+    """Judge one stage; `origin`: the beginning of the run. A stage without a single request is not held."""
+    times = tally.timings.all()
     p99 = times.percentile_ms(0.99)
     achieved = tally.in_time / leg.duration_s
     broken = []

@@ -9,9 +9,9 @@ from typing import Any
 from gevent import Timeout, socket
 
 from harness.processes.child import Child, bare_environment, python_module
-from load.arrival_rate.generator import Outfit
 from load.arrival_rate.schedule import Leg
 from load.arrival_rate.sender import LEG, OUTFIT, PROGRESS, TALLY, Channel, OtherSideGoneError
+from load.arrival_rate.workload import Outfit
 
 _ENDS_WITHIN_S = 2.0
 _GONE = "the sending process is gone; what ended it stands on stderr"

@@ -9,7 +9,7 @@ from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Stage, Timings
 from load.measurements.process_stats import Watch
 from load.measurements.run import Run
-from load.measurements.tally import Rows, Tally
+from load.measurements.tally import Tally
 from load.workloads.arrival_rate import ArrivalRate
 
 
@@ -64,10 +64,3 @@ class ArrivalRateRun(Run):
     def unanswered(self) -> int:
         """Requests of which it is not known what became of them."""
         return sum(tally.unanswered for tally in self.tallies)
-
-    def rows(self) -> Rows:
-        """Which rows all legs together must have left behind."""
-        rows = Rows()
-        for tally in self.tallies:
-            rows.merge(tally.rows)
-        return rows

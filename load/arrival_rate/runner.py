@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from harness.settings import Target
+from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.conductor import Conductor
-from load.arrival_rate.target import SeededFleet
 from load.arrival_rate.workers import Alone, Source
 from load.progress import follow
 from load.workloads.arrival_rate import ArrivalRate
@@ -17,6 +17,6 @@ from load.workloads.arrival_rate import ArrivalRate
 
 def run(scenario: ArrivalRate, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run it and write its artifacts. Returns the document of result.json. SettingsError: there is no database."""
-    fleet = SeededFleet(target)
-    crew = Alone(Source(target.base_url, fleet))
-    return follow(Conductor(scenario, target, crew, fleet, seed), directory, console)
+    subject = WORKLOADS[scenario.workload].subject(target)
+    crew = Alone(Source(target.base_url, subject))
+    return follow(Conductor(scenario, target, crew, subject, seed), directory, console)

@@ -1,6 +1,6 @@
-"""When which device of a fleet sends, decided before the first beat. Pure; it never waits.
+"""When which device of a fleet sends, decided before the first request. Pure; it never waits.
 
-Beats come at a constant rate, device after device: device i of N, at a cadence of N / rate, is intended at
+Requests come at a constant rate, device after device: device i of N, at a cadence of N / rate, is intended at
 start + (i + jitter of i) / N * cadence + k * cadence. A process of several takes the devices i with
 i % processes == index, so that all of them together send exactly the plan of one.
 """
@@ -13,11 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
-HEARTBEAT, WARM_UP = "heartbeat", "warm-up"
+MEASURED, WARM_UP = "measured", "warm-up"
 
 
-class Beat(NamedTuple):
-    """One heartbeat: its number in the leg, its device's number, and when (server time, seconds since the epoch)."""
+class Arrival(NamedTuple):
+    """One request: its number in the leg, its device's number, and when (server time, seconds since the epoch)."""
 
     number: int
     device: int
@@ -32,7 +32,7 @@ def jitters(devices: int, seed: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Leg:
-    """A stretch of one load: `beats` heartbeats at `per_s`, beginning with the device `first`.
+    """A stretch of one load: `requests` at `per_s`, beginning with the device `first`.
 
     start: server time, seconds since the epoch. at_once: so many may be unanswered, then the leg waits; 0: it never
     waits. Only a warm-up may wait: its lateness is of no interest.
@@ -41,29 +41,29 @@ class Leg:
     kind: str
     start: float
     per_s: float
-    beats: int
+    requests: int
     first: int = 0
     at_once: int = 0
 
     @property
     def duration_s(self) -> float:
-        return self.beats / self.per_s
+        return self.requests / self.per_s
 
     @property
     def end(self) -> float:
         return self.start + self.duration_s
 
-    def plan(self, jitter: Sequence[float], index: int = 0, processes: int = 1) -> Iterator[Beat]:
-        """The beats of one process of several, in order of time; one jitter for each device of the fleet."""
+    def plan(self, jitter: Sequence[float], index: int = 0, processes: int = 1) -> Iterator[Arrival]:
+        """The requests of one process of several, in order of time; one jitter for each device of the fleet."""
         devices = len(jitter)
-        for number in range(self.beats):
+        for number in range(self.requests):
             device = (self.first + number) % devices
             if device % processes == index:
-                yield Beat(number, device, self.start + (number + jitter[device]) / self.per_s)
+                yield Arrival(number, device, self.start + (number + jitter[device]) / self.per_s)
 
     def share(self, devices: int, index: int, processes: int) -> int:
-        """How many beats of the plan are this process's."""
-        whole, rest = divmod(self.beats, devices)
+        """How many requests of the plan are this process's."""
+        whole, rest = divmod(self.requests, devices)
         own = len(range(index, devices, processes))
         return whole * own + sum((self.first + number) % devices % processes == index for number in range(rest))
 
@@ -76,6 +76,6 @@ class Leg:
         return cls(**document)
 
 
-def beats_in(duration_s: float, per_s: float) -> int:
-    """How many beats at this rate a duration has."""
+def requests_in(duration_s: float, per_s: float) -> int:
+    """How many requests at this rate a duration has."""
     return math.floor(duration_s * per_s + 1e-9)

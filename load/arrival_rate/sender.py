@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import msgpack  # type: ignore[import-untyped]  # it ships no types
 
 from harness.processes.child import allow_descriptors
-from load.arrival_rate.generator import Generator, Outfit
-from load.arrival_rate.heartbeats import Heartbeats
+from load.arrival_rate.catalogue import WORKLOADS
+from load.arrival_rate.generator import Generator
 from load.arrival_rate.schedule import Leg
+from load.arrival_rate.workload import Outfit
 from load.measurements.tally import Tally
 
 OUTFIT, LEG, READY, PROGRESS, TALLY = "outfit", "leg", "ready", "progress", "tally"
@@ -74,7 +75,8 @@ def main() -> None:
 
     _, data = channel.receive()
     outfit = Outfit.from_dict(data)
-    generator = Generator(outfit, Heartbeats(outfit), report)
+    workload = WORKLOADS[outfit.workload]
+    generator = Generator(outfit, workload.requests(outfit), workload.ledger, report)
     signal.signal(signal.SIGTERM, lambda _number, _frame: generator.stop())
     gc.freeze()  # a collection that looks at every token would be lag
     channel.send(READY, None)

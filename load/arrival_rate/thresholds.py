@@ -14,16 +14,15 @@ from harness.verdict.thresholds import Check, Judgement, Limit, Status, minimum_
 from load.arrival_rate import growth
 from load.arrival_rate.knee import knee
 from load.arrival_rate.run import ArrivalRateRun, End
-from load.arrival_rate.schedule import HEARTBEAT
-from load.arrival_rate.target import Checks, Observations
+from load.arrival_rate.workload import Checks, Observations
 from load.measurements import process_stats
-from load.measurements.histogram import Stage, Timings
+from load.measurements.histogram import Histogram, Stage, Timings
 from load.measurements.tally import Tally
 from load.verdict.check import Finding, RunCheck, Undecided
 from load.verdict.guards import CLIENT, LEAST_SAMPLES, ON_TIME_S, lag_limit, sent_limit, voided_by
 from load.verdict.verdict import Criteria, Facts
 from load.workloads import catalogue
-from load.workloads.arrival_rate import ArrivalRate, Capacity, Soak
+from load.workloads.arrival_rate import ArrivalRate, Capacity, Percentile, Soak
 
 _NO_PROCESS: Final = "needs NEXMDM_BACKEND_PID"
 
@@ -40,13 +39,11 @@ def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judge
     if isinstance(scenario, Capacity):
         return []
     tally = run.measured or Tally(Timings(scenario.interval_s, scenario.request_timeout_s))
-    times = tally.timings.whole(HEARTBEAT)
     on_time = tally.lag.share_within(ON_TIME_S) * tally.lag.n / tally.planned if tally.planned else None
-    errors = Limit("heartbeat error rate", "", "==", 0, LEAST_SAMPLES, source="client: not 200, or no answer")
-    failed = errors.judge_value(times.errors / times.n if times.n else None, times.n)
     sent = sent_limit().judge_value(on_time, tally.planned)
+    failed = [_errors(kind, tally.timings.whole(kind)) for kind in scenario.kinds]
     if isinstance(scenario, Soak):
-        return [*_growth(run, scenario), failed, sent]
+        return [*_growth(run, scenario), *failed, sent]
     source = "generator: CPU time of its busiest process"
     cpu = Limit("generator CPU", "of a core", "<", scenario.cpu_share, LEAST_SAMPLES, None, Status.INCONCLUSIVE, source)
     guards = [
@@ -54,13 +51,19 @@ def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judge
         lag_limit(scenario).judge_value(tally.lag.percentile_ms(0.99), tally.lag.n),
         cpu.judge_value(tally.cpu, tally.sent),
     ]
-    timed = [
-        Limit(f"heartbeat p{q * 100:g}", "ms", "<", 50, minimum_samples(q), source=CLIENT).judge_value(
-            times.percentile_ms(q), times.n
-        )
-        for q in (0.95, 0.99)
-    ]
-    return [*voided_by(run, timed, guards), failed, *guards]
+    timed = [_latency(one, tally.timings.whole(one.kind)) for one in scenario.latency]
+    return [*voided_by(run, timed, guards), *failed, *guards]
+
+
+def _errors(kind: str, times: Histogram) -> Judgement:
+    limit = Limit(f"{kind} error rate", "", "==", 0, LEAST_SAMPLES, source="client: not 200, or no answer")
+    return limit.judge_value(times.errors / times.n if times.n else None, times.n)
+
+
+def _latency(wanted: Percentile, times: Histogram) -> Judgement:
+    name, least = f"{wanted.kind} p{wanted.q * 100:g}", minimum_samples(wanted.q)
+    limit = Limit(name, "ms", "<", wanted.below_ms, least, source=CLIENT)
+    return limit.judge_value(times.percentile_ms(wanted.q), times.n)
 
 
 def _growth(run: ArrivalRateRun, soak: Soak) -> list[Judgement]:
@@ -92,11 +95,10 @@ def _facts(run: ArrivalRateRun) -> Facts:
     facts: Facts = {"warm-up, not judged": _counts(run.warm_up) if run.warm_up else "none"}
     tally = run.measured
     if tally is not None:
-        times = tally.timings.whole(HEARTBEAT)
-        shown = " / ".join(f"{times.percentile_ms(q) or 0:.1f}" for q in (0.5, 0.95, 0.99, 1.0)) if times.n else None
+        facts[run.scenario.workload] = _counts(tally)
+        for kind in run.scenario.kinds:
+            facts[f"{kind} p50 / p95 / p99 / slowest, ms"] = _quantiles(tally.timings.whole(kind))
         facts |= {
-            "heartbeats": _counts(tally),
-            "heartbeat p50 / p95 / p99 / slowest, ms": shown,
             "generator CPU, of one core": f"{tally.cpu:.0%}",
             "generator lag p99, ms": tally.lag.percentile_ms(0.99),
             "connections in use at once, one process": tally.busiest,
@@ -107,6 +109,10 @@ def _facts(run: ArrivalRateRun) -> Facts:
         slope = growth.slope_mib_per_h(run.watch.samples)
         facts["memory slope after the first quarter, MiB/h"] = None if slope is None else round(slope, 1)
     return facts
+
+
+def _quantiles(times: Histogram) -> str | None:
+    return " / ".join(f"{times.percentile_ms(q) or 0:.1f}" for q in (0.5, 0.95, 0.99, 1.0)) if times.n else None
 
 
 def _counts(tally: Tally) -> str:

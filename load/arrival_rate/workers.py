@@ -6,14 +6,14 @@ Several processes: load/locust_runner/workers.py.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from load.arrival_rate.generator import Assignment, Outfit
+from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.process import Sender
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.target import Subject
+from load.arrival_rate.workload import Assignment, Outfit, Subject
 from load.measurements.tally import Tally
 
 
@@ -46,6 +46,12 @@ class Crew(Protocol):
     def stop(self) -> None: ...
 
 
+def reader(assignment: Assignment) -> Callable[[Mapping[str, Any]], Tally]:
+    """Reads the tallies of its processes."""
+    read_ledger = WORKLOADS[assignment.workload].read_ledger
+    return lambda document: Tally.from_dict(document, read_ledger)
+
+
 @dataclass(frozen=True)
 class Source:
     """What a process on this machine sends by: all that an assignment does not say comes from its environment."""
@@ -74,12 +80,13 @@ class Alone:
         self._progress = Progress()
 
     def equip(self, assignment: Assignment) -> None:
+        self._read = reader(assignment)
         self._sender = Sender(self._source.outfit(assignment))
 
     def run(self, leg: Leg) -> Tally:
         assert self._sender is not None, "equip comes first"
         self._progress = Progress()
-        tally = Tally.from_dict(self._sender.run(leg, self._on_progress))
+        tally = self._read(self._sender.run(leg, self._on_progress))
         self._progress = Progress(tally.sent, tally.answered, tally.failed)
         return tally
 
@@ -88,7 +95,7 @@ class Alone:
 
     def partial(self) -> Tally | None:
         counted = self._sender.cut_short() if self._sender else None
-        return None if counted is None else Tally.from_dict(counted)
+        return None if counted is None else self._read(counted)
 
     def stop(self) -> None:
         sender, self._sender = self._sender, None

@@ -23,9 +23,10 @@ from rich.console import Console
 
 from harness import preflight
 from harness.settings import SettingsError, Target, artifacts
+from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.conductor import Conductor
-from load.arrival_rate.target import SeededFleet, Subject
 from load.arrival_rate.workers import Alone, Source
+from load.arrival_rate.workload import Subject
 from load.locust_runner.driver import Driver
 from load.locust_runner.users import Idle, SimulatedUser
 from load.locust_runner.verdict_page import VerdictPage
@@ -37,9 +38,10 @@ from load.workloads.options import add_options, chosen
 from load.workloads.simulation import Fanout, Simulated
 
 
-def locust_file(scenario: Scenario, subject: Callable[[Target], Subject] = SeededFleet) -> type[User]:
+def locust_file(scenario: Scenario, subject: Callable[[Target], Subject] | None = None) -> type[User]:
     """Make the calling module the Locust file of this scenario. It must keep the class that is returned in a variable:
-    Locust looks for users among a file's names. subject: whom an arrival rate is for."""
+    Locust looks for users among a file's names. subject: instead of
+    the one of the scenario's workload."""
     file = _File(scenario, subject)
     listeners: tuple[tuple[EventHook, Callable[..., None]], ...] = (
         (events.init_command_line_parser, file.add_arguments),
@@ -56,8 +58,10 @@ def locust_file(scenario: Scenario, subject: Callable[[Target], Subject] = Seede
 class _File:
     """conducted: the present run, or the last one. document: its result.json, once it is over."""
 
-    def __init__(self, scenario: Scenario, subject: Callable[[Target], Subject]) -> None:
-        self._scenario, self._subject = scenario, subject
+    def __init__(self, scenario: Scenario, subject: Callable[[Target], Subject] | None) -> None:
+        self._scenario = scenario
+        if isinstance(scenario, ArrivalRate):
+            self._subject = subject or WORKLOADS[scenario.workload].subject
         self._workers: Workers | None = None
         self._worker: Worker | None = None
         self.conducted: Conducted | None = None

@@ -16,10 +16,10 @@ from gevent.event import AsyncResult
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from load.arrival_rate.generator import Assignment
 from load.arrival_rate.process import Sender, SenderLost
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workers import Progress, Source
+from load.arrival_rate.workers import Progress, Source, reader
+from load.arrival_rate.workload import Assignment
 from load.measurements.run import in_short
 from load.measurements.tally import Tally
 
@@ -45,7 +45,7 @@ class Workers:
     def equip(self, assignment: Assignment) -> None:
         missing = {client.id for client in self._runner.clients.missing}
         self._ids = sorted({client.id for client in self._runner.clients.all} - missing)
-        self._timeout_s = assignment.timeout_s
+        self._timeout_s, self._read = assignment.timeout_s, reader(assignment)
         if not self._ids:
             raise SenderLost("no worker is connected")
         parts = [replace(assignment, index=index, processes=len(self._ids)) for index in range(len(self._ids))]
@@ -57,7 +57,7 @@ class Workers:
         self._progress = {}
         # A warm-up that is held back ends when it ends, as long as its workers live.
         longest_s = leg.duration_s * (10 if leg.at_once else 1) + self._timeout_s + _REPORT_WITHIN_S
-        first, *others = map(Tally.from_dict, self._ask(LEG, [leg.to_dict()] * len(self._ids), longest_s))
+        first, *others = map(self._read, self._ask(LEG, [leg.to_dict()] * len(self._ids), longest_s))
         for other in others:
             first.merge(other)
         return first

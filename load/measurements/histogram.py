@@ -99,6 +99,13 @@ class Timings:
             whole.merge(part)
         return whole
 
+    def all(self) -> Histogram:
+        """All kinds together."""
+        whole = Histogram()
+        for kind in self.course:
+            whole.merge(self.whole(kind))
+        return whole
+
     def merge(self, other: Timings) -> None:
         """Add what another process, or another part of the run, has counted. ValueError: it counted otherwise."""
         if (self.interval_s, self.timeout_s) != (other.interval_s, other.timeout_s):

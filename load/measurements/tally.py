@@ -2,68 +2,22 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from load.measurements.histogram import Histogram, Timings
 
-_BUCKET_BITS = 32  # of a pair: a bucket's number, then the device's
 
+class Ledger(Protocol):
+    """What requests must have left behind in the target, kept so that several processes' parts can be added."""
 
-def pair(device: int, bucket: int) -> int:
-    """A device and a bucket as one number: a million of them are eight megabytes on the way to the master."""
-    return device << _BUCKET_BITS | bucket
+    def merge(self, other: Any) -> None: ...
 
-
-@dataclass
-class Rows:
-    """Which rows heartbeats must have left behind: one per device and bucket.
-
-    `sure`: pairs that must exist. `spans`: (device, first bucket, last bucket, whether it was answered well) of
-    heartbeats that were on their way while one bucket ended and the next began, or that had no clear answer.
-    """
-
-    sure: set[int] = field(default_factory=set)
-    spans: list[tuple[int, int, int, bool]] = field(default_factory=list)
-
-    def record(self, device: int, first: int, last: int, status: int) -> None:
-        """Count one heartbeat, sent in the bucket `first` and answered in `last`. status 0: there was no answer."""
-        if status == 200 and first == last:
-            self.sure.add(pair(device, first))
-        elif status in {200, 0} or status >= 500:  # a refusal (4xx) stores nothing
-            self.spans.append((device, first, last, status == 200))
-
-    def merge(self, other: Rows) -> None:
-        self.sure |= other.sure
-        self.spans += other.spans
-
-    def compare(self, found: Iterable[int]) -> tuple[list[str], str]:
-        """The faults of the pairs that the table holds, one per row, and a word on what was seen."""
-        held: set[int] = set()
-        twice = 0
-        for one in found:
-            twice += one in held
-            held.add(one)
-        missing = self.sure - held
-        allowed = {pair(device, n) for device, first, last, _ in self.spans for n in range(first, last + 1)}
-        unexpected = held - self.sure - allowed
-        lost = [span for span in self.spans if span[3] and not self._any(span, held)]
-        faults = []
-        if missing or lost:
-            faults.append(f"{len(missing) + len(lost)} heartbeats were answered with 200 and have no row")
-        if unexpected:
-            faults.append(f"{len(unexpected)} rows that no heartbeat was sent for")
-        if twice:
-            faults.append(f"{twice} rows beside another of the same device and bucket")
-        return faults, f"{len(held)} rows for {len(self.sure)} pairs, and {len(self.spans)} heartbeats that are unsure"
-
-    @staticmethod
-    def _any(span: tuple[int, int, int, bool], held: set[int]) -> bool:
-        device, first, last, _ = span
-        return any(pair(device, number) in held for number in range(first, last + 1))
+    def to_dict(self) -> dict[str, Any]:
+        """For a message between processes."""
+        ...
 
 
 @dataclass
@@ -83,7 +37,7 @@ class Tally:
     in_time: int = 0
     lag: Histogram = field(default_factory=Histogram)
     others: Counter[str] = field(default_factory=Counter)  # what was answered instead of 200, or went wrong
-    rows: Rows = field(default_factory=Rows)
+    ledger: Ledger | None = None
     cpu: float = 0.0
     cpu_s: float = 0.0
     busiest: int = 0
@@ -106,7 +60,8 @@ class Tally:
         self.unanswered += other.unanswered
         self.in_time += other.in_time
         self.others.update(other.others)
-        self.rows.merge(other.rows)
+        if self.ledger is not None:
+            self.ledger.merge(other.ledger)
         self.cpu = max(self.cpu, other.cpu)
         self.cpu_s += other.cpu_s
         self.busiest = max(self.busiest, other.busiest)
@@ -119,15 +74,13 @@ class Tally:
             "timings": self.timings.to_dict(),
             "lag": self.lag.to_dict(),
             "others": dict(self.others),
-            "sure": array("Q", sorted(self.rows.sure)).tobytes(),
-            "spans": self.rows.spans,
+            "ledger": None if self.ledger is None else self.ledger.to_dict(),
         }
 
     @classmethod
-    def from_dict(cls, document: Mapping[str, Any]) -> Self:
+    def from_dict(cls, document: Mapping[str, Any], read_ledger: Callable[[Mapping[str, Any]], Ledger]) -> Self:
         fields = dict(document)
-        sure = array("Q")
-        sure.frombytes(fields.pop("sure"))
-        rows = Rows(set(sure), [tuple(span) for span in fields.pop("spans")])
         timings, lag = Timings.from_dict(fields.pop("timings")), Histogram.from_dict(fields.pop("lag"))
-        return cls(timings, lag=lag, others=Counter(fields.pop("others")), rows=rows, **fields)
+        kept = fields.pop("ledger")
+        ledger = None if kept is None else read_ledger(kept)
+        return cls(timings, lag=lag, others=Counter(fields.pop("others")), ledger=ledger, **fields)

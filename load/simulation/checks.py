@@ -6,12 +6,12 @@ from collections import Counter
 
 from harness.verdict.thresholds import Status
 from load.measurements.observations import Absent, needs
-from load.measurements.tally import pair
 from load.simulation.log_checks import LOG_CHECKS
 from load.simulation.observer import Observations
 from load.simulation.run import DUPLICATE, SimulationRun
 from load.verdict.check import Finding, RunCheck, Undecided
 from load.verdict.counters import exactly, grown
+from load.workloads.heartbeat_rows import pair
 from load.workloads.schedule import bucket_of
 
 

@@ -10,7 +10,7 @@ from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Timings
 from load.measurements.run import Run
 from load.measurements.samples import Sample, Samples
-from load.measurements.tally import Rows
+from load.workloads.heartbeat_rows import HeartbeatRows
 from load.workloads.schedule import Heartbeat, bucket_of
 from load.workloads.simulation import Simulated
 
@@ -77,9 +77,9 @@ class SimulationRun(Run):
         timeout_s = self.scenario.request_timeout_s
         return Timings.of_samples(self.samples.all, self.started_at, timeout_s, interval_s)
 
-    def rows(self) -> Rows:
+    def rows(self) -> HeartbeatRows:
         """Which rows the heartbeats must have made, as far as the server's clock is known."""
-        rows, bucket_s, uncertainty_s = Rows(), self.scenario.bucket_s, self.clock.uncertainty_s
+        rows, bucket_s, uncertainty_s = HeartbeatRows(), self.scenario.bucket_s, self.clock.uncertainty_s
         numbers = {device.alias: number for number, device in enumerate(self.devices)}
         for sample in self.heartbeats:
             first = bucket_of(sample.sent - uncertainty_s, bucket_s)

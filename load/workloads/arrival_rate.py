@@ -5,16 +5,31 @@ Sources: performance targets (100,000 devices at 120 s); seed 000 for the bucket
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from load.measurements.run import Scenario
 
 
 @dataclass(frozen=True)
+class Percentile:
+    """The latency that one kind of request has to keep."""
+
+    kind: str
+    q: float
+    below_ms: float
+
+
+@dataclass(frozen=True)
 class ArrivalRate(Scenario):
-    """What all of them have. cpu_share: of one core, from which on the generator itself may be what is slow."""
+    """What all of them have. cpu_share: of one core, from which on the generator itself may be what is slow.
+
+    workload: what is sent, by its name in load/arrival_rate/catalogue.py.
+    """
 
     per_s: float = 0.0
+    workload: str = "heartbeats"
+    latency: tuple[Percentile, ...] = (Percentile("heartbeat", 0.95, 50), Percentile("heartbeat", 0.99, 50))
     warm_up_per_s: float = 1500.0
     warm_up_at_once: int = 64  # unanswered first heartbeats: each costs the server a bcrypt, and more would only queue
     pause_s: float = 2.0  # between two legs
@@ -31,13 +46,23 @@ class ArrivalRate(Scenario):
             raise ValueError("duration: more than 0")
 
     @property
+    def legs(self) -> Sequence[tuple[float, float]]:
+        """What is measured: the rates, one after the other, and how long each lasts, in seconds."""
+        return ((self.per_s, self.duration_s),)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Those that are judged."""
+        return list(dict.fromkeys(one.kind for one in self.latency))
+
+    @property
     def interval_s(self) -> float:
         """Of a point of the course over time: a second, or ten in a run of more than ten minutes."""
         return 1.0 if self.duration_s <= 600 else 10.0
 
     @property
     def plan(self) -> str:
-        return f"{self.devices} devices, {self.per_s:.0f} heartbeats/s for {self.duration_s:g} s"
+        return f"{self.devices} devices, {self.per_s:.0f} {self.workload}/s for {self.duration_s:g} s"
 
 
 @dataclass(frozen=True)
@@ -51,7 +76,9 @@ class Capacity(ArrivalRate):
 
     @property
     def plan(self) -> str:
-        return f"{self.devices} devices, stages of {self.duration_s:g} s from {self.per_s:g} heartbeats/s to the knee"
+        return (
+            f"{self.devices} devices, stages of {self.duration_s:g} s from {self.per_s:g} {self.workload}/s to the knee"
+        )
 
     def next_rate(self, per_s: float) -> float:
         """100, 500, 1,000, then 500 more, and from 2,000 on a quarter more, in steps of 100."""

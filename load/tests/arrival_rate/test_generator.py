@@ -14,10 +14,12 @@ import pytest
 
 from harness.open_loop.exchange import Exchange
 from harness.processes.announcing import AnnouncingChild
-from load.arrival_rate.generator import Generator, Outfit
-from load.arrival_rate.heartbeats import Heartbeats
-from load.arrival_rate.schedule import HEARTBEAT, Leg
-from load.measurements.tally import Rows, Tally
+from load.arrival_rate.generator import Generator
+from load.arrival_rate.heartbeats import HEARTBEAT, HEARTBEATS
+from load.arrival_rate.schedule import MEASURED, Leg
+from load.arrival_rate.workload import Outfit
+from load.measurements.tally import Tally
+from load.workloads.heartbeat_rows import HeartbeatRows
 
 Start = Callable[..., tuple[AnnouncingChild, str]]
 
@@ -43,6 +45,7 @@ def outfit(url: str, timeout_s: float = 10.0) -> Outfit:
         seed=1,
         run="run",
         origin=time.time(),
+        workload="heartbeats",
         ahead_s=ahead_s,
         timeout_s=timeout_s,
     )
@@ -52,9 +55,9 @@ def fire(
     url: str, per_s: float, beats: int, timeout_s: float = 10.0, at_once: int = 0, start_in_s: float = 0.05
 ) -> Tally:
     given = outfit(url, timeout_s)
-    generator = Generator(given, Heartbeats(given))
+    generator = Generator(given, HEARTBEATS.requests(given), HEARTBEATS.ledger)
     try:
-        return generator.run(Leg(HEARTBEAT, time.time() + start_in_s, per_s, beats, at_once=at_once))
+        return generator.run(Leg(MEASURED, time.time() + start_in_s, per_s, beats, at_once=at_once))
     finally:
         generator.close()
 
@@ -120,21 +123,21 @@ def test_a_warm_up_waits_for_answers(start: Start) -> None:
 class Mixed:
     """Another workload: two kinds of requests, of which one is answered with what was not wanted."""
 
-    def requests(self, leg: Leg) -> Iterator[Exchange]:
+    def of(self, leg: Leg) -> Iterator[Exchange]:
         due = time.monotonic()
-        for number in range(leg.beats):
+        for number in range(leg.requests):
             kind, line = (("read", b"GET /metrics"), ("write", b"POST /x"))[number % 2]
             yield Exchange(due + number / leg.per_s, line + b" HTTP/1.1\r\nContent-Length: 0\r\n\r\n", kind, number)
 
-    def accept(self, exchange: Exchange, rows: Rows) -> bool:
-        rows.record(exchange.subject, 1, 1, exchange.status)
+    def accept(self, exchange: Exchange, ledger: HeartbeatRows) -> bool:
+        ledger.record(exchange.subject, 1, 1, exchange.status)
         return b"ingested" in exchange.body
 
 
 def test_any_workload_is_sent_and_judges_its_answers_by_their_bodies(start: Start) -> None:
-    generator = Generator(outfit(start()[1]), Mixed())
+    generator = Generator(outfit(start()[1]), Mixed(), HeartbeatRows)
     try:
-        tally = generator.run(Leg(HEARTBEAT, time.time(), 200, 40))
+        tally = generator.run(Leg(MEASURED, time.time(), 200, 40))
     finally:
         generator.close()
     assert {kind: (h.n, h.errors) for kind in ("read", "write") for h in (tally.timings.whole(kind),)} == {
@@ -142,7 +145,8 @@ def test_any_workload_is_sent_and_judges_its_answers_by_their_bodies(start: Star
         "write": (20, 20),
     }
     assert tally.others == {"status 200": 20}
-    assert len(tally.rows.sure) == 40
+    assert isinstance(tally.ledger, HeartbeatRows)
+    assert len(tally.ledger.sure) == 40
 
 
 def test_what_a_leg_costs_is_counted(start: Start) -> None:
@@ -155,10 +159,10 @@ def test_what_a_leg_costs_is_counted(start: Start) -> None:
 
 def test_a_leg_that_is_ended_early_has_what_was_counted(start: Start) -> None:
     given = outfit(start()[1])
-    generator = Generator(given, Heartbeats(given))
+    generator = Generator(given, HEARTBEATS.requests(given), HEARTBEATS.ledger)
     threading.Timer(0.5, generator.stop).start()
     began = time.monotonic()
-    tally = generator.run(Leg(HEARTBEAT, time.time(), 100, 1000))
+    tally = generator.run(Leg(MEASURED, time.time(), 100, 1000))
     generator.close()
     assert time.monotonic() - began < 2
     assert 10 < tally.answered <= tally.sent < 1000

@@ -9,7 +9,7 @@ import pytest
 
 from load.arrival_rate.knee import Climbed, climb, knee
 from load.arrival_rate.run import End
-from load.arrival_rate.schedule import HEARTBEAT, Leg
+from load.arrival_rate.schedule import MEASURED, Leg
 from load.measurements.histogram import Timings
 from load.measurements.tally import Tally
 from load.workloads.arrival_rate import CAPACITY
@@ -21,9 +21,9 @@ def stage(
     """A stage of 1,000 beats: `failed` of them without a good answer, `late` answered after its end."""
     tally = Tally(Timings(1.0, 10.0), planned=1000, sent=1000, in_time=1000 - failed - late, **seen)
     for n in range(1000):
-        tally.timings.record(HEARTBEAT, n / 1000, n / 1000 + took_s, ok=n >= failed)
+        tally.timings.record("heartbeat", n / 1000, n / 1000 + took_s, ok=n >= failed)
         tally.lag.record(lag_s)
-    return climb(tally, Leg(HEARTBEAT, 1010.0, per_s, int(per_s)), 1000.0, CAPACITY)
+    return climb(tally, Leg(MEASURED, 1010.0, per_s, int(per_s)), 1000.0, CAPACITY)
 
 
 def test_a_stage_within_all_limits_is_held_and_the_load_rises() -> None:
@@ -68,7 +68,7 @@ def test_the_last_rate_ends_it() -> None:
 
 
 def test_a_stage_without_samples_is_not_held() -> None:
-    climbed = climb(Tally(Timings(1.0, 10.0)), Leg(HEARTBEAT, 0.0, 100.0, 100), 0.0, CAPACITY)
+    climbed = climb(Tally(Timings(1.0, 10.0)), Leg(MEASURED, 0.0, 100.0, 100), 0.0, CAPACITY)
     assert (climbed.stage.held, climbed.stage.note) == (False, "no sample")
 
 

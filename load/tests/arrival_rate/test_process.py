@@ -13,16 +13,25 @@ import gevent
 import pytest
 
 from harness.processes.announcing import AnnouncingChild
-from load.arrival_rate.generator import Assignment, Outfit
 from load.arrival_rate.process import Sender, SenderLost
-from load.arrival_rate.schedule import HEARTBEAT, Leg
+from load.arrival_rate.schedule import MEASURED, Leg
 from load.arrival_rate.workers import Alone, Source
+from load.arrival_rate.workload import Assignment, Outfit
 
 
 def outfit(url: str, devices: int) -> Outfit:
     ahead_s = time.time() - time.monotonic()
     tokens = ["nxd_token"] * devices
-    return Outfit(base_url=url, tokens=tokens, devices=devices, seed=1, run="run", origin=time.time(), ahead_s=ahead_s)
+    return Outfit(
+        base_url=url,
+        tokens=tokens,
+        devices=devices,
+        seed=1,
+        run="run",
+        origin=time.time(),
+        workload="heartbeats",
+        ahead_s=ahead_s,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +44,13 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def alone(url: str) -> Iterator[Alone]:
     alone = Alone(cast(Source, SimpleNamespace(outfit=lambda part: outfit(url, part.devices))))
-    alone.equip(Assignment(devices=100, seed=1, run="run", origin=time.time()))
+    alone.equip(Assignment(devices=100, seed=1, run="run", origin=time.time(), workload="heartbeats"))
     yield alone
     alone.stop()
 
 
 def leg(beats: int, per_s: float = 200) -> Leg:
-    return Leg(HEARTBEAT, time.time() + 0.05, per_s, beats)
+    return Leg(MEASURED, time.time() + 0.05, per_s, beats)
 
 
 def test_legs_are_sent_one_after_the_other_and_other_greenlets_go_on(alone: Alone) -> None:
@@ -56,7 +65,7 @@ def test_legs_are_sent_one_after_the_other_and_other_greenlets_go_on(alone: Alon
     other = gevent.spawn(turn)
     for beats in (60, 30):
         tally = alone.run(leg(beats))
-        assert (tally.planned, tally.sent, tally.answered, tally.timings.whole(HEARTBEAT).n) == (beats,) * 4
+        assert (tally.planned, tally.sent, tally.answered, tally.timings.whole("heartbeat").n) == (beats,) * 4
         assert alone.progress().answered == beats
     other.kill()
     assert turns >= 4

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.arrival_rate.schedule import HEARTBEAT, Leg, beats_in, jitters
+from load.arrival_rate.schedule import MEASURED, Leg, jitters, requests_in
 from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE
 
-LEGS = st.builds(Leg, st.just(HEARTBEAT), st.just(1000.0), st.floats(1, 500), st.integers(0, 200), st.integers(0, 30))
+LEGS = st.builds(Leg, st.just(MEASURED), st.just(1000.0), st.floats(1, 500), st.integers(0, 200), st.integers(0, 30))
 
 
 @given(LEGS, st.integers(1, 40), st.integers(1, 5))
@@ -35,7 +35,7 @@ def test_beats_come_in_order_and_within_the_leg(leg: Leg, devices: int) -> None:
 def test_each_device_keeps_its_cadence() -> None:
     devices, cadence_s = 50, 10.0
     beats: dict[int, list[float]] = defaultdict(list)
-    for beat in Leg(HEARTBEAT, 0.0, devices / cadence_s, 3 * devices).plan(jitters(devices, seed=3)):
+    for beat in Leg(MEASURED, 0.0, devices / cadence_s, 3 * devices).plan(jitters(devices, seed=3)):
         beats[beat.device].append(beat.at)
     for device, (first, second, third) in beats.items():
         assert device / devices * cadence_s <= first <= (device + 1) / devices * cadence_s
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_jitter() -> None:
 
 def test_the_fleet_is_100_000_devices_at_120_seconds() -> None:
     assert FLEET_SCALE.per_s == pytest.approx(833.3, abs=0.1)
-    assert beats_in(FLEET_SCALE.duration_s, FLEET_SCALE.per_s) == 150_000
+    assert requests_in(FLEET_SCALE.duration_s, FLEET_SCALE.per_s) == 150_000
 
 
 def test_stages_rise_without_end() -> None:

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from harness.verdict.thresholds import Check, Status
+from load.arrival_rate.heartbeats import HEARTBEAT
 from load.arrival_rate.run import ArrivalRateRun, End
-from load.arrival_rate.schedule import HEARTBEAT
-from load.arrival_rate.target import Observations
 from load.arrival_rate.thresholds import criteria
+from load.arrival_rate.workload import Observations
 from load.measurements.histogram import Histogram, Stage, Timings
 from load.measurements.tally import Tally
 from load.verdict.check import Finding, RunCheck
 from load.verdict.verdict import write_verdict
-from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK, ArrivalRate
+from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK, ArrivalRate, Percentile
 
 PREPARED = Check("preparation", "ready", Status.PASS, "")
 BROKEN_ROWS = RunCheck[ArrivalRateRun, Observations](
@@ -140,3 +140,19 @@ def test_a_soak_without_processes_to_look_at_is_inconclusive(tmp_path: Path) -> 
     assert verdict == "inconclusive"
     assert limits["memory growth"] == limits["more descriptors"] == "disabled"
     assert any("NEXMDM_BACKEND_PID" in reason for reason in reasons)
+
+
+def test_each_kind_of_request_has_limits_of_its_own(tmp_path: Path) -> None:
+    latency = (Percentile("read", 0.95, 50), Percentile("write", 0.95, 100))
+    scenario, counted = replace(FLEET_SCALE, latency=latency), Tally(Timings(1.0, 10.0), planned=1000, sent=1000)
+    for k in range(1000):
+        kind, took_s = (("read", 0.06), ("write", 0.06))[k % 2]
+        counted.timings.record(kind, k / 100, k / 100 + took_s, ok=kind == "read" or k != 1)
+        counted.lag.record(0.001)
+    _, limits, _ = told(finished(scenario, measured=counted), tmp_path)
+    assert {name: status for name, status in limits.items() if name.startswith(("read", "write"))} == {
+        "read p95": "fail",
+        "write p95": "pass",
+        "read error rate": "pass",
+        "write error rate": "fail",
+    }

@@ -6,9 +6,8 @@ from dataclasses import replace
 from harness.devices.seeded_fleet import Fleet
 from harness.http.client import Client
 from harness.settings import Target
-from load.arrival_rate.generator import Assignment
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.target import Checks, Observations
+from load.arrival_rate.workload import Assignment, Checks, Observations
 from load.locust_runner.locustfile import locust_file
 from load.measurements.observations import Before, observed
 from load.measurements.server_clock import ServerClock, this_machine

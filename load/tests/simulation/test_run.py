@@ -6,8 +6,8 @@ import pytest
 
 from load.measurements.samples import Sample
 from load.measurements.server_clock import ServerClock
-from load.measurements.tally import Rows, pair
 from load.simulation.run import DUPLICATE, HEARTBEAT, SimulatedDevice, SimulationRun
+from load.workloads.heartbeat_rows import HeartbeatRows, pair
 from load.workloads.simulation import SIM20
 
 
@@ -15,7 +15,7 @@ def beat(at: float, took: float = 0.01, device: str = "D01", status: int = 200, 
     return Sample(kind, device, at, at, at + took, status)
 
 
-def rows(*samples: Sample, uncertainty_s: float = 0.0) -> Rows:
+def rows(*samples: Sample, uncertainty_s: float = 0.0) -> HeartbeatRows:
     run = SimulationRun(SIM20, "x", 1, frozenset(), 0.0, clock=ServerClock(0.0, uncertainty_s, "database"))
     run.devices = [SimulatedDevice("D01", ""), SimulatedDevice("D02", "")]
     run.samples.all = list(samples)

@@ -11,13 +11,14 @@ import pytest
 
 from harness.settings import SettingsError, Target
 from harness.verdict.thresholds import Check
+from load.arrival_rate.heartbeats import CHECKS, SeededFleet
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.target import CHECKS, SeededFleet
 from load.measurements.histogram import Timings
 from load.measurements.observations import Before
 from load.measurements.tally import Tally
 from load.verdict.check import run_checks
 from load.workloads.arrival_rate import FLEET_SCALE
+from load.workloads.heartbeat_rows import HeartbeatRows
 
 NUMBERS = ("nexmdm_heartbeats_total", frozenset({("result", "ingested")}))
 OLD = '{"level": "ERROR", "event": "internal.error"}\n'
@@ -38,7 +39,7 @@ def look(
     fleet.begin(run)
     with path.open("a") as file:
         file.write(log)
-    run.measured = replace(Tally(Timings(1.0, 10.0), answered=5), **left)  # type: ignore[arg-type]  # parametrised
+    run.measured = replace(Tally(Timings(1.0, 10.0), answered=5, ledger=HeartbeatRows()), **left)  # type: ignore[arg-type]  # parametrised
     return {check.id: check for check in run_checks(run, fleet.observe(run), CHECKS)}
 
 

@@ -1,0 +1,10 @@
+"""The workloads of an arrival rate, by the name that a scenario gives."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from load.arrival_rate.heartbeats import HEARTBEATS
+from load.arrival_rate.workload import Workload
+
+WORKLOADS: Final[dict[str, Workload]] = {"heartbeats": HEARTBEATS}
