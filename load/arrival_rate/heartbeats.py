@@ -20,8 +20,7 @@ from load.measurements.observations import Before, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
 from load.verdict.check import Finding, RunCheck, Undecided
 from load.verdict.counters import Growth, grown
-from load.workloads.heartbeat_rows import HeartbeatRows, pair
-from load.workloads.schedule import bucket_of
+from load.workloads.heartbeat_rows import HeartbeatRows, bucket_of, pair
 
 HEARTBEAT: Final = "heartbeat"
 _ROWS = (

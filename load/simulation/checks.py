@@ -11,8 +11,7 @@ from load.simulation.observer import Observations
 from load.simulation.run import DUPLICATE, SimulationRun
 from load.verdict.check import Finding, RunCheck, Undecided
 from load.verdict.counters import exactly, grown
-from load.workloads.heartbeat_rows import pair
-from load.workloads.schedule import bucket_of
+from load.workloads.heartbeat_rows import bucket_of, pair
 
 
 def _listed(run: SimulationRun, seen: Observations) -> Finding:

@@ -21,8 +21,8 @@ from load.simulation.engine import SETTING_UP_WITHIN_S, Engine
 from load.simulation.fcm_delivery import Delivery
 from load.simulation.observer import Observer
 from load.simulation.run import DUPLICATE, HEARTBEAT, SimulatedDevice
+from load.simulation.schedule import Heartbeat, plan
 from load.simulation.thresholds import CRITERIA
-from load.workloads.schedule import Heartbeat, plan
 from load.workloads.simulation import Profile
 
 

@@ -10,8 +10,8 @@ from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Timings
 from load.measurements.run import Run
 from load.measurements.samples import Sample, Samples
-from load.workloads.heartbeat_rows import HeartbeatRows
-from load.workloads.schedule import Heartbeat, bucket_of
+from load.simulation.schedule import Heartbeat
+from load.workloads.heartbeat_rows import HeartbeatRows, bucket_of
 from load.workloads.simulation import Simulated
 
 HEARTBEAT, DUPLICATE, COMMAND, RESULT = "heartbeat", "duplicate", "command", "result"

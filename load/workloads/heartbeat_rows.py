@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 _BUCKET_BITS = 32  # of a pair: a bucket's number, then the device's
+
+
+def bucket_of(at: float, bucket_s: float) -> int:
+    """The number of the bucket that the server puts this instant into."""
+    return math.floor(at / bucket_s)
 
 
 def pair(device: int, bucket: int) -> int:

@@ -13,9 +13,9 @@ from load.measurements.observations import Part
 from load.measurements.samples import Sample
 from load.simulation.observer import Observations
 from load.simulation.run import HEARTBEAT, SimulatedDevice, SimulationRun
+from load.simulation.schedule import Heartbeat
 from load.simulation.thresholds import CRITERIA, judgements
 from load.verdict.verdict import write_verdict
-from load.workloads.schedule import Heartbeat
 from load.workloads.simulation import FLEET100, SIM20, Profile
 
 START = 1_000_000.0

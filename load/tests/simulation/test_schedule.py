@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from load.simulation.schedule import Heartbeat, plan
 from load.workloads.catalogue import notes
-from load.workloads.schedule import Heartbeat, bucket_of, plan
+from load.workloads.heartbeat_rows import bucket_of
 from load.workloads.simulation import FLEET100, SIM20, Profile
 
 STARTS = st.floats(1_700_000_000, 1_900_000_000)

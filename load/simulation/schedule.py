@@ -6,10 +6,10 @@ can move them, so a slow answer cannot thin out the load that would have shown i
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 
+from load.workloads.heartbeat_rows import bucket_of
 from load.workloads.simulation import Profile
 
 
@@ -19,11 +19,6 @@ class Heartbeat:
 
     at: float
     duplicate: bool = False
-
-
-def bucket_of(at: float, bucket_s: float) -> int:
-    """The number of the bucket that the server puts this instant into."""
-    return math.floor(at / bucket_s)
 
 
 def plan(profile: Profile, start: float, rng: random.Random, clear_s: float | None = None) -> list[Heartbeat]:
