@@ -19,7 +19,7 @@ from load.arrival_rate.knee import climb
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg, requests_in
 from load.arrival_rate.thresholds import criteria
-from load.arrival_rate.workers import Crew
+from load.arrival_rate.workers import Workers
 from load.arrival_rate.workload import Assignment, Observations, Subject
 from load.measurements.process_stats import Watch
 from load.measurements.run import OVER, in_short
@@ -36,9 +36,9 @@ class Conductor:
     """Conducts one run."""
 
     def __init__(
-        self, scenario: ArrivalRate, target: Target, crew: Crew, subject: Subject, seed: int | None = None
+        self, scenario: ArrivalRate, target: Target, workers: Workers, subject: Subject, seed: int | None = None
     ) -> None:
-        self.crew = crew
+        self.workers = workers
         self._target, self._subject = target, subject
         self.run = ArrivalRateRun.of(scenario, target, seed)
         self._leg_now: Leg | None = None
@@ -65,14 +65,14 @@ class Conductor:
             self.run.interrupted = True
             self.run.doubts.append(why)
             if self.run.phase == _MEASURING and self.run.measured is None:
-                self.run.measured = self.crew.partial()
-        self.crew.stop()
+                self.run.measured = self.workers.partial()
+        self.workers.stop()
         if self.run.watch is not None:
             self.run.watch.stop()
 
     def now(self) -> Now:
         """Where the run is, for people."""
-        run, sent = self.run, self.crew.progress()
+        run, sent = self.run, self.workers.progress()
         total = self._leg_now.requests if self._leg_now else None
         figures = f"{sent.sent}/{total or '?'} sent · {sent.answered} answered"
         figures += f" · {sent.failed} failed" if sent.failed else ""
@@ -99,7 +99,7 @@ class Conductor:
             run.started_at = run.clock.now()
             self._subject.begin(run)
             self._subject.seed(self._whole())
-            self.crew.equip(self._whole())
+            self.workers.configure(self._whole())
         except Exception as error:  # noqa: BLE001  # whatever broke, the run proves nothing and must say so
             run.prepared(Status.INCONCLUSIVE, in_short(error))
             return False
@@ -167,7 +167,7 @@ class Conductor:
 
     def _send(self, leg: Leg) -> Tally:
         self._leg_now = leg
-        return self.crew.run(leg)
+        return self.workers.run(leg)
 
 
 def _warmed_up(tally: Tally) -> tuple[Status, str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from harness.open_loop.exchange import Exchange
 from harness.open_loop.loop import OpenLoop
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workload import Outfit, Requests
+from load.arrival_rate.workload import Requests, WorkerConfig
 from load.measurements.histogram import Timings
 from load.measurements.tally import Ledger, Tally
 
@@ -26,23 +26,23 @@ class Generator:
 
     def __init__(
         self,
-        outfit: Outfit,
+        config: WorkerConfig,
         requests: Requests,
         ledger: Callable[[], Ledger],
         report: Callable[[Tally], None] | None = None,
     ) -> None:
         """ledger: a new one; report: is called about every second while a leg is sent."""
-        self._outfit, self._requests, self._ledger, self._report = outfit, requests, ledger, report
-        self._loop = OpenLoop(outfit.base_url, timeout_s=outfit.timeout_s)
+        self._outfit, self._requests, self._ledger, self._report = config, requests, ledger, report
+        self._loop = OpenLoop(config.base_url, timeout_s=config.timeout_s)
         self.tally = self._blank()
 
     def run(self, leg: Leg) -> Tally:
         """Send the leg; returns when every request was answered or given up."""
-        outfit, tally = self._outfit, self._blank()
+        config, tally = self._outfit, self._blank()
         self.tally, self._leg = tally, leg
-        tally.planned = leg.share(outfit.devices, outfit.index, outfit.processes)
+        tally.planned = leg.share(config.devices, config.index, config.processes)
         self._loop.busiest, self._report_at = 0, time.monotonic() + _REPORT_EVERY_S
-        self._began = max(time.monotonic(), leg.start - outfit.ahead_s)
+        self._began = max(time.monotonic(), leg.start - config.ahead_s)
         self._cpu_began = time.process_time()
         self._loop.run(self._requests.of(leg), self, window=leg.at_once)
         tally.cpu_s = time.process_time() - self._cpu_began
@@ -70,15 +70,15 @@ class Generator:
 
     def ended(self, exchange: Exchange) -> float:
         """Of the loop: a request was answered or given up."""
-        outfit, tally, leg, status = self._outfit, self.tally, self._leg, exchange.status
+        config, tally, leg, status = self._outfit, self.tally, self._leg, exchange.status
         ok = self._requests.accept(exchange, tally.ledger)
         tally.answered += ok
         tally.unanswered += status == 0 or status >= 500
-        tally.in_time += ok and exchange.ended + outfit.ahead_s <= leg.end + GRACE_S
+        tally.in_time += ok and exchange.ended + config.ahead_s <= leg.end + GRACE_S
         if not ok:
             tally.others[f"status {status}" if status else exchange.trouble] += 1
         # A warm-up that was held back is judged by nothing: its times count from when it was really sent.
-        due, since = exchange.released if leg.at_once else exchange.due, outfit.ahead_s - outfit.origin
+        due, since = exchange.released if leg.at_once else exchange.due, config.ahead_s - config.origin
         tally.timings.record(exchange.kind, due + since, exchange.ended + since, ok=ok)
         return 0.0
 

@@ -15,7 +15,7 @@ from harness.open_loop.exchange import Exchange
 from harness.settings import SettingsError, Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
-from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, Outfit, Workload
+from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, WorkerConfig, Workload
 from load.measurements.observations import Before, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
 from load.verdict.check import Finding, RunCheck, Undecided
@@ -33,38 +33,38 @@ _LATE_BUCKETS = 6  # a beat that was given up may still be stored when the serve
 
 
 class HeartbeatRequests:
-    """The part of the fleet that the outfit names; every beat has a request id of its own."""
+    """The part of the fleet that the config names; every beat has a request id of its own."""
 
-    def __init__(self, outfit: Outfit) -> None:
-        self._outfit = outfit
-        self._jitter = jitters(outfit.devices, outfit.seed)
-        self._tokens = [token.encode() for token in outfit.tokens]
-        self._ends = _ends(outfit)
+    def __init__(self, config: WorkerConfig) -> None:
+        self._outfit = config
+        self._jitter = jitters(config.devices, config.seed)
+        self._tokens = [token.encode() for token in config.tokens]
+        self._ends = _ends(config)
 
     def of(self, leg: Leg) -> Iterator[Exchange]:
         """Those of a leg, in order of time."""
-        outfit, tokens, ends = self._outfit, self._tokens, self._ends
-        to_monotonic = -outfit.ahead_s
+        config, tokens, ends = self._outfit, self._tokens, self._ends
+        to_monotonic = -config.ahead_s
         kind = HEARTBEAT if leg.kind == MEASURED else leg.kind
-        request_id = f"\r\nX-Request-ID: {outfit.run}-{kind}-".encode()
-        for number, device, at in leg.plan(self._jitter, outfit.index, outfit.processes):
+        request_id = f"\r\nX-Request-ID: {config.run}-{kind}-".encode()
+        for number, device, at in leg.plan(self._jitter, config.index, config.processes):
             head, tail = ends[number % _BODIES]
-            request = b"%b%b%b%d%b" % (head, tokens[device // outfit.processes], request_id, number, tail)
+            request = b"%b%b%b%d%b" % (head, tokens[device // config.processes], request_id, number, tail)
             yield Exchange(at + to_monotonic, request, kind, device)
 
     def accept(self, exchange: Exchange, ledger: HeartbeatRows) -> bool:
         """Whether the answer is the wanted one; notes the row that it must have left."""
-        outfit, status = self._outfit, exchange.status
-        first = bucket_of(exchange.released + outfit.ahead_s - outfit.uncertainty_s, outfit.bucket_s)
-        last = bucket_of(exchange.ended + outfit.ahead_s + outfit.uncertainty_s, outfit.bucket_s)
+        config, status = self._outfit, exchange.status
+        first = bucket_of(exchange.released + config.ahead_s - config.uncertainty_s, config.bucket_s)
+        last = bucket_of(exchange.ended + config.ahead_s + config.uncertainty_s, config.bucket_s)
         ledger.record(exchange.subject, first, last if status else last + _LATE_BUCKETS, status)
         return status == 200
 
 
-def _ends(outfit: Outfit) -> list[tuple[bytes, bytes]]:
+def _ends(config: WorkerConfig) -> list[tuple[bytes, bytes]]:
     """Requests without what differs from beat to beat: up to the token, and from after the request id on."""
-    head = f"POST /v1/heartbeat HTTP/1.1\r\nHost: {urlsplit(outfit.base_url).netloc}\r\nAuthorization: Bearer "
-    device = Device(outfit.base_url, outfit.run, rng=random.Random(outfit.seed))
+    head = f"POST /v1/heartbeat HTTP/1.1\r\nHost: {urlsplit(config.base_url).netloc}\r\nAuthorization: Bearer "
+    device = Device(config.base_url, config.run, rng=random.Random(config.seed))
     bodies = [json.dumps(device.vitals(), separators=(",", ":")) for _ in range(_BODIES)]
     return [
         (head.encode(), f"\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())

@@ -10,8 +10,8 @@ from gevent import Timeout, socket
 
 from harness.processes.child import Child, bare_environment, python_module
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.sender import LEG, OUTFIT, PROGRESS, TALLY, Channel, OtherSideGoneError
-from load.arrival_rate.workload import Outfit
+from load.arrival_rate.sender import CONFIG, LEG, PROGRESS, TALLY, Channel, OtherSideGoneError
+from load.arrival_rate.workload import WorkerConfig
 
 _ENDS_WITHIN_S = 2.0
 _GONE = "the sending process is gone; what ended it stands on stderr"
@@ -24,7 +24,7 @@ class SenderLost(Exception):
 class Sender:
     """Waiting for it lets other greenlets run."""
 
-    def __init__(self, outfit: Outfit) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         """Start it; returns when it is ready. SenderLost."""
         self._sock, theirs = socket.socketpair()
         with theirs:
@@ -32,7 +32,7 @@ class Sender:
             self._child = Child(argv, env=bare_environment(env), stdin=theirs.fileno())
         self._channel = Channel(self._sock)
         try:
-            self._send(OUTFIT, outfit.to_dict())
+            self._send(CONFIG, config.to_dict())
             self._receive()
         except BaseException:
             self.stop()

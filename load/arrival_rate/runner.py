@@ -10,7 +10,7 @@ from rich.console import Console
 from harness.settings import Target
 from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.conductor import Conductor
-from load.arrival_rate.workers import Alone, Source
+from load.arrival_rate.workers import LocalWorker, Source
 from load.progress import follow
 from load.workloads.arrival_rate import ArrivalRate
 
@@ -18,5 +18,5 @@ from load.workloads.arrival_rate import ArrivalRate
 def run(scenario: ArrivalRate, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run it and write its artifacts. Returns the document of result.json. SettingsError: there is no database."""
     subject = WORKLOADS[scenario.workload].subject(target)
-    crew = Alone(Source(target.base_url, subject))
-    return follow(Conductor(scenario, target, crew, subject, seed), directory, console)
+    workers = LocalWorker(Source(target.base_url, subject))
+    return follow(Conductor(scenario, target, workers, subject, seed), directory, console)

@@ -1,6 +1,6 @@
 """The process that sends: `python -m load.arrival_rate.sender`, told over the socket that is its stdin.
 
-It is told an outfit, then legs; it says when it is ready, how far a leg is, and at its end the tally. SIGTERM ends a
+It is told its config, then legs; it says when it is ready, how far a leg is, and at its end the tally. SIGTERM ends a
 leg early, with its tally; it ends when the socket does.
 """
 
@@ -18,10 +18,10 @@ from harness.processes.child import allow_descriptors
 from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.generator import Generator
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workload import Outfit
+from load.arrival_rate.workload import WorkerConfig
 from load.measurements.tally import Tally
 
-OUTFIT, LEG, READY, PROGRESS, TALLY = "outfit", "leg", "ready", "progress", "tally"
+CONFIG, LEG, READY, PROGRESS, TALLY = "config", "leg", "ready", "progress", "tally"
 
 
 class OtherSideGoneError(Exception):
@@ -74,9 +74,9 @@ def main() -> None:
         channel.send(PROGRESS, {"sent": tally.sent, "answered": tally.answered, "failed": tally.failed})
 
     _, data = channel.receive()
-    outfit = Outfit.from_dict(data)
-    workload = WORKLOADS[outfit.workload]
-    generator = Generator(outfit, workload.requests(outfit), workload.ledger, report)
+    config = WorkerConfig.from_dict(data)
+    workload = WORKLOADS[config.workload]
+    generator = Generator(config, workload.requests(config), workload.ledger, report)
     signal.signal(signal.SIGTERM, lambda _number, _frame: generator.stop())
     gc.freeze()  # a collection that looks at every token would be lag
     channel.send(READY, None)

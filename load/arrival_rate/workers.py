@@ -1,4 +1,4 @@
-"""Who sends the beats of a leg: the protocol, and one sending process. It plans nothing.
+"""Who sends the requests of a leg: the protocol, and one sending process. It plans nothing.
 
 Several processes: load/locust_runner/workers.py.
 """
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.process import Sender
 from load.arrival_rate.schedule import Leg
-from load.arrival_rate.workload import Assignment, Outfit, Subject
+from load.arrival_rate.workload import Assignment, Subject, WorkerConfig
 from load.measurements.tally import Tally
 
 
@@ -26,10 +26,10 @@ class Progress:
     failed: int = 0
 
 
-class Crew(Protocol):
-    """One or more processes that send the beats of a leg."""
+class Workers(Protocol):
+    """One or more processes that send the requests of a leg."""
 
-    def equip(self, assignment: Assignment) -> None:
+    def configure(self, assignment: Assignment) -> None:
         """Give every process its part of the whole. SenderLost; what its source raises."""
         ...
 
@@ -59,10 +59,10 @@ class Source:
     base_url: str
     subject: Subject
 
-    def outfit(self, assignment: Assignment) -> Outfit:
+    def config(self, assignment: Assignment) -> WorkerConfig:
         """psycopg.Error: the subject is not to be reached."""
         clock = self.subject.clock()
-        return Outfit(
+        return WorkerConfig(
             base_url=self.base_url,
             tokens=self.subject.tokens(assignment),
             ahead_s=clock.now() - time.monotonic(),
@@ -71,7 +71,7 @@ class Source:
         )
 
 
-class Alone:
+class LocalWorker:
     """One sending process, of this one."""
 
     def __init__(self, source: Source) -> None:
@@ -79,12 +79,12 @@ class Alone:
         self._sender: Sender | None = None
         self._progress = Progress()
 
-    def equip(self, assignment: Assignment) -> None:
+    def configure(self, assignment: Assignment) -> None:
         self._read = reader(assignment)
-        self._sender = Sender(self._source.outfit(assignment))
+        self._sender = Sender(self._source.config(assignment))
 
     def run(self, leg: Leg) -> Tally:
-        assert self._sender is not None, "equip comes first"
+        assert self._sender is not None, "configure comes first"
         self._progress = Progress()
         tally = self._read(self._sender.run(leg, self._on_progress))
         self._progress = Progress(tally.sent, tally.answered, tally.failed)

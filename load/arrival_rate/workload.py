@@ -54,7 +54,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outfit(Assignment):
+class WorkerConfig(Assignment):
     """What a process needs to send: where to, as whom, and by which clock.
 
     tokens: of its own devices. ahead_s: server time - this machine's monotonic clock; uncertainty_s: how well that is
@@ -119,7 +119,7 @@ class Subject(Protocol):
 class Workload:
     """subject: SettingsError where the target cannot have one."""
 
-    requests: Callable[[Outfit], Requests]
+    requests: Callable[[WorkerConfig], Requests]
     ledger: Callable[[], Ledger]
     read_ledger: Callable[[Mapping[str, Any]], Ledger]
     subject: Callable[[Target], Subject]

@@ -25,12 +25,12 @@ from harness import preflight
 from harness.settings import SettingsError, Target, artifacts
 from load.arrival_rate.catalogue import WORKLOADS
 from load.arrival_rate.conductor import Conductor
-from load.arrival_rate.workers import Alone, Source
+from load.arrival_rate.workers import LocalWorker, Source
 from load.arrival_rate.workload import Subject
 from load.locust_runner.driver import Driver
 from load.locust_runner.users import Idle, SimulatedUser
 from load.locust_runner.verdict_page import VerdictPage
-from load.locust_runner.workers import Worker, Workers
+from load.locust_runner.workers import LocustWorker, LocustWorkers
 from load.measurements.run import Scenario
 from load.progress import Conducted, Live, show
 from load.workloads.arrival_rate import ArrivalRate
@@ -62,8 +62,8 @@ class _File:
         self._scenario = scenario
         if isinstance(scenario, ArrivalRate):
             self._subject = subject or WORKLOADS[scenario.workload].subject
-        self._workers: Workers | None = None
-        self._worker: Worker | None = None
+        self._workers: LocustWorkers | None = None
+        self._worker: LocustWorker | None = None
         self.conducted: Conducted | None = None
         self.document: dict[str, Any] | None = None
         self.trouble = ""
@@ -78,10 +78,10 @@ class _File:
         if isinstance(self._scenario, Simulated) and not isinstance(runner, LocalRunner):
             self._refuse("it runs in one process: no --master, --worker or --processes")
         if isinstance(runner, WorkerRunner):
-            self._worker = Worker(runner, lambda: self._source(environment))
+            self._worker = LocustWorker(runner, lambda: self._source(environment))
             return
         if isinstance(runner, MasterRunner):
-            self._workers = Workers(runner)
+            self._workers = LocustWorkers(runner)
         try:
             target, wanted = self._asked_for(environment)
             if isinstance(wanted, ArrivalRate):
@@ -125,7 +125,9 @@ class _File:
         seed = None if drawn else int(environment.parsed_options.seed)
         if isinstance(wanted, ArrivalRate):
             subject = self._subject(target)
-            return Conductor(wanted, target, self._workers or Alone(Source(target.base_url, subject)), subject, seed)
+            return Conductor(
+                wanted, target, self._workers or LocalWorker(Source(target.base_url, subject)), subject, seed
+            )
         assert isinstance(wanted, Simulated)
         driver = SimulatedUser.driver = Driver(environment, wanted, target, seed)
         return driver

@@ -1,4 +1,4 @@
-"""The workers of a Locust master as a crew: the master's side and the worker's. It plans nothing.
+"""Workers that Locust connects, as those of a run: the master's side and the worker's. It plans nothing.
 
 Messages go from the master to each worker (its part, the legs) and back (that it is ready, its tally). No secret and no
 clock is in them: a worker may be on another machine, and derives both from its own environment.
@@ -29,7 +29,7 @@ _REPORT_WITHIN_S = 30.0  # after the last time-out: merging and sending a tally 
 _LOOK_EVERY_S = 0.2
 
 
-class Workers:
+class LocustWorkers:
     """The master's side: all workers that are connected when the devices are handed out."""
 
     def __init__(self, runner: MasterRunner) -> None:
@@ -42,7 +42,7 @@ class Workers:
         runner.register_message(TALLY, self._on_answer)
         runner.register_message(PROGRESS, self._on_progress)
 
-    def equip(self, assignment: Assignment) -> None:
+    def configure(self, assignment: Assignment) -> None:
         missing = {client.id for client in self._runner.clients.missing}
         self._ids = sorted({client.id for client in self._runner.clients.all} - missing)
         self._timeout_s, self._read = assignment.timeout_s, reader(assignment)
@@ -80,7 +80,7 @@ class Workers:
         return Progress(sum(p.sent for p in parts), sum(p.answered for p in parts), sum(p.failed for p in parts))
 
     def partial(self) -> None:
-        """Workers tell numbers while a leg runs, and their times at its end."""
+        """LocustWorkers tell numbers while a leg runs, and their times at its end."""
 
     def stop(self) -> None:
         """Nothing: they end with the master, which tells them to quit."""
@@ -93,7 +93,7 @@ class Workers:
         self._progress[msg.node_id] = Progress(**msg.data)
 
 
-class Worker:
+class LocustWorker:
     """The worker's side: does what the master says, by a sending process of its own."""
 
     def __init__(self, runner: WorkerRunner, source: Callable[[], Source]) -> None:
@@ -112,7 +112,7 @@ class Worker:
         self.stop()  # that of the run before, on Locust's page
         trouble = ""
         try:
-            self._sender = Sender(self._source().outfit(Assignment.from_dict(msg.data)))
+            self._sender = Sender(self._source().config(Assignment.from_dict(msg.data)))
         except Exception as error:  # noqa: BLE001  # whatever it was, the master must hear of it
             trouble = in_short(error)
         self._runner.send_message(READY, {"trouble": trouble})

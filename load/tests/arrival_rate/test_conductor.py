@@ -47,12 +47,12 @@ class Nobody:
 
 
 class Recorded:
-    """A crew that answers at once, and keeps what it was told."""
+    """A workers that answers at once, and keeps what it was told."""
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
 
-    def equip(self, assignment: Assignment) -> None:
+    def configure(self, assignment: Assignment) -> None:
         self.assignment = assignment
 
     def run(self, leg: Leg) -> Tally:
@@ -71,13 +71,13 @@ class Recorded:
 
 
 def test_the_rates_follow_one_another_and_are_judged_together(tmp_path: Path) -> None:
-    crew, scenario = Recorded(), Rising("rising", devices=15, per_s=10.0, duration_s=3.0, pause_s=0.0)
-    conductor = Conductor(scenario, Target("http://127.0.0.1:1", "k" * 20, "s" * 20), crew, Nobody(), 7)
+    workers, scenario = Recorded(), Rising("rising", devices=15, per_s=10.0, duration_s=3.0, pause_s=0.0)
+    conductor = Conductor(scenario, Target("http://127.0.0.1:1", "k" * 20, "s" * 20), workers, Nobody(), 7)
     conductor.begin().join(timeout=5)
-    assert [(leg.kind, leg.per_s, leg.requests, leg.first) for leg in crew.legs] == [
+    assert [(leg.kind, leg.per_s, leg.requests, leg.first) for leg in workers.legs] == [
         (WARM_UP, 1500.0, 15, 0),
         (MEASURED, 10.0, 20, 0),
         (MEASURED, 50.0, 50, 5),
     ]
-    assert (crew.assignment.devices, crew.assignment.seed) == (15, 7)
+    assert (workers.assignment.devices, workers.assignment.seed) == (15, 7)
     assert conductor.conclude(tmp_path)["facts"]["heartbeats"] == "70 planned / 70 sent / 70 answered with 200"

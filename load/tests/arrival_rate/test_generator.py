@@ -17,7 +17,7 @@ from harness.processes.announcing import AnnouncingChild
 from load.arrival_rate.generator import Generator
 from load.arrival_rate.heartbeats import HEARTBEAT, HEARTBEATS
 from load.arrival_rate.schedule import MEASURED, Leg
-from load.arrival_rate.workload import Outfit
+from load.arrival_rate.workload import WorkerConfig
 from load.measurements.tally import Tally
 from load.workloads.heartbeat_rows import HeartbeatRows
 
@@ -36,9 +36,9 @@ def start() -> Iterator[Start]:
         yield run
 
 
-def outfit(url: str, timeout_s: float = 10.0) -> Outfit:
+def config(url: str, timeout_s: float = 10.0) -> WorkerConfig:
     ahead_s = time.time() - time.monotonic()
-    return Outfit(
+    return WorkerConfig(
         base_url=url,
         tokens=["nxd_token"] * 100,
         devices=100,
@@ -54,7 +54,7 @@ def outfit(url: str, timeout_s: float = 10.0) -> Outfit:
 def fire(
     url: str, per_s: float, beats: int, timeout_s: float = 10.0, at_once: int = 0, start_in_s: float = 0.05
 ) -> Tally:
-    given = outfit(url, timeout_s)
+    given = config(url, timeout_s)
     generator = Generator(given, HEARTBEATS.requests(given), HEARTBEATS.ledger)
     try:
         return generator.run(Leg(MEASURED, time.time() + start_in_s, per_s, beats, at_once=at_once))
@@ -135,7 +135,7 @@ class Mixed:
 
 
 def test_any_workload_is_sent_and_judges_its_answers_by_their_bodies(start: Start) -> None:
-    generator = Generator(outfit(start()[1]), Mixed(), HeartbeatRows)
+    generator = Generator(config(start()[1]), Mixed(), HeartbeatRows)
     try:
         tally = generator.run(Leg(MEASURED, time.time(), 200, 40))
     finally:
@@ -158,7 +158,7 @@ def test_what_a_leg_costs_is_counted(start: Start) -> None:
 
 
 def test_a_leg_that_is_ended_early_has_what_was_counted(start: Start) -> None:
-    given = outfit(start()[1])
+    given = config(start()[1])
     generator = Generator(given, HEARTBEATS.requests(given), HEARTBEATS.ledger)
     threading.Timer(0.5, generator.stop).start()
     began = time.monotonic()

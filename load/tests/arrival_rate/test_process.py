@@ -15,14 +15,14 @@ import pytest
 from harness.processes.announcing import AnnouncingChild
 from load.arrival_rate.process import Sender, SenderLost
 from load.arrival_rate.schedule import MEASURED, Leg
-from load.arrival_rate.workers import Alone, Source
-from load.arrival_rate.workload import Assignment, Outfit
+from load.arrival_rate.workers import LocalWorker, Source
+from load.arrival_rate.workload import Assignment, WorkerConfig
 
 
-def outfit(url: str, devices: int) -> Outfit:
+def config(url: str, devices: int) -> WorkerConfig:
     ahead_s = time.time() - time.monotonic()
     tokens = ["nxd_token"] * devices
-    return Outfit(
+    return WorkerConfig(
         base_url=url,
         tokens=tokens,
         devices=devices,
@@ -42,9 +42,9 @@ def url() -> Iterator[str]:
 
 
 @pytest.fixture
-def alone(url: str) -> Iterator[Alone]:
-    alone = Alone(cast(Source, SimpleNamespace(outfit=lambda part: outfit(url, part.devices))))
-    alone.equip(Assignment(devices=100, seed=1, run="run", origin=time.time(), workload="heartbeats"))
+def alone(url: str) -> Iterator[LocalWorker]:
+    alone = LocalWorker(cast(Source, SimpleNamespace(config=lambda part: config(url, part.devices))))
+    alone.configure(Assignment(devices=100, seed=1, run="run", origin=time.time(), workload="heartbeats"))
     yield alone
     alone.stop()
 
@@ -53,7 +53,7 @@ def leg(beats: int, per_s: float = 200) -> Leg:
     return Leg(MEASURED, time.time() + 0.05, per_s, beats)
 
 
-def test_legs_are_sent_one_after_the_other_and_other_greenlets_go_on(alone: Alone) -> None:
+def test_legs_are_sent_one_after_the_other_and_other_greenlets_go_on(alone: LocalWorker) -> None:
     turns = 0
 
     def turn() -> None:
@@ -72,7 +72,7 @@ def test_legs_are_sent_one_after_the_other_and_other_greenlets_go_on(alone: Alon
 
 
 @pytest.mark.slow
-def test_progress_is_told_while_a_leg_runs_and_one_that_is_cut_short_has_a_tally(alone: Alone) -> None:
+def test_progress_is_told_while_a_leg_runs_and_one_that_is_cut_short_has_a_tally(alone: LocalWorker) -> None:
     running = gevent.spawn(alone.run, leg(2000))
     running.join(timeout=2.5)
     assert 100 < alone.progress().answered < 2000
@@ -83,7 +83,7 @@ def test_progress_is_told_while_a_leg_runs_and_one_that_is_cut_short_has_a_tally
 
 
 def test_a_process_that_is_killed_is_lost(url: str) -> None:
-    sender = Sender(outfit(url, 1))
+    sender = Sender(config(url, 1))
     gevent.spawn_later(0.3, os.kill, sender._child.pid, signal.SIGKILL)
     with pytest.raises(SenderLost, match="gone"):
         sender.run(leg(1000), lambda _: None)
@@ -93,4 +93,4 @@ def test_a_process_that_is_killed_is_lost(url: str) -> None:
 
 def test_a_process_that_cannot_begin_is_lost() -> None:
     with pytest.raises(SenderLost):
-        Sender(outfit("http://no.such.host.invalid", 1))
+        Sender(config("http://no.such.host.invalid", 1))
