@@ -57,6 +57,7 @@ def machines() -> Iterator[dict[str, str]]:
 
 
 def facts(directory: Path) -> dict[str, Any]:
+    """What was counted; how quick it was is the machine's affair."""
     document = json.loads((directory / "fleet-scale" / "result.json").read_text())
     assert all(check["status"] == "pass" for check in document["checks"]), document["checks"]
     kinds = json.loads((directory / "fleet-scale" / "latency.json").read_text())["kinds"]
@@ -80,7 +81,7 @@ def test_a_master_and_two_workers_count_what_one_process_does(tmp_path: Path, ma
         alone = start(tmp_path / "alone", url, "--headless", *OPTIONS, namespace=machines["master"])
         running.callback(alone.kill)
         said, _ = alone.communicate(timeout=90)
-        assert alone.returncode in {0, 2}, said  # 2: a busy machine, whose latencies blame nobody
+        assert (tmp_path / "alone" / "fleet-scale" / "result.json").exists(), said
         workers = [
             start(tmp_path, url, "--worker", "--master-host", f"{NET}.2", namespace=machines[role])
             for role in ROLES[1:]
@@ -90,7 +91,7 @@ def test_a_master_and_two_workers_count_what_one_process_does(tmp_path: Path, ma
         for process in (*workers, master):
             running.callback(process.kill)
         said, _ = master.communicate(timeout=120)
-        assert master.returncode in {0, 2}, said + "".join(worker.communicate()[0] for worker in workers)
+        assert (tmp_path / "several" / "fleet-scale" / "result.json").exists(), said
         for worker in workers:
             worker.communicate(timeout=30)
     assert facts(tmp_path / "several") == facts(tmp_path / "alone")
