@@ -32,13 +32,13 @@ class Generator:
         report: Callable[[Tally], None] | None = None,
     ) -> None:
         """ledger: a new one; report: is called about every second while a leg is sent."""
-        self._outfit, self._requests, self._ledger, self._report = config, requests, ledger, report
+        self._config, self._requests, self._ledger, self._report = config, requests, ledger, report
         self._loop = OpenLoop(config.base_url, timeout_s=config.timeout_s)
         self.tally = self._blank()
 
     def run(self, leg: Leg) -> Tally:
         """Send the leg; returns when every request was answered or given up."""
-        config, tally = self._outfit, self._blank()
+        config, tally = self._config, self._blank()
         self.tally, self._leg = tally, leg
         tally.planned = leg.share(config.devices, config.index, config.processes)
         self._loop.busiest, self._report_at = 0, time.monotonic() + _REPORT_EVERY_S
@@ -70,7 +70,7 @@ class Generator:
 
     def ended(self, exchange: Exchange) -> float:
         """Of the loop: a request was answered or given up."""
-        config, tally, leg, status = self._outfit, self.tally, self._leg, exchange.status
+        config, tally, leg, status = self._config, self.tally, self._leg, exchange.status
         ok = self._requests.accept(exchange, tally.ledger)
         tally.answered += ok
         tally.unanswered += status == 0 or status >= 500
@@ -83,4 +83,4 @@ class Generator:
         return 0.0
 
     def _blank(self) -> Tally:
-        return Tally(Timings(self._outfit.interval_s, self._outfit.timeout_s), ledger=self._ledger())
+        return Tally(Timings(self._config.interval_s, self._config.timeout_s), ledger=self._ledger())

@@ -29,21 +29,21 @@ _ROWS = (
 )
 _BLOCK = 20_000
 _BODIES = 64
-_LATE_BUCKETS = 6  # a beat that was given up may still be stored when the server comes to itself
+_LATE_BUCKETS = 6  # a heartbeat that was given up may still be stored once the server has recovered
 
 
 class HeartbeatRequests:
-    """The part of the fleet that the config names; every beat has a request id of its own."""
+    """The part of the fleet that the config names; every heartbeat has a request id of its own."""
 
     def __init__(self, config: WorkerConfig) -> None:
-        self._outfit = config
+        self._config = config
         self._jitter = jitters(config.devices, config.seed)
         self._tokens = [token.encode() for token in config.tokens]
         self._ends = _ends(config)
 
     def of(self, leg: Leg) -> Iterator[Exchange]:
         """Those of a leg, in order of time."""
-        config, tokens, ends = self._outfit, self._tokens, self._ends
+        config, tokens, ends = self._config, self._tokens, self._ends
         to_monotonic = -config.ahead_s
         kind = HEARTBEAT if leg.kind == MEASURED else leg.kind
         request_id = f"\r\nX-Request-ID: {config.run}-{kind}-".encode()
@@ -54,7 +54,7 @@ class HeartbeatRequests:
 
     def accept(self, exchange: Exchange, ledger: HeartbeatRows) -> bool:
         """Whether the answer is the wanted one; notes the row that it must have left."""
-        config, status = self._outfit, exchange.status
+        config, status = self._config, exchange.status
         first = bucket_of(exchange.released + config.ahead_s - config.uncertainty_s, config.bucket_s)
         last = bucket_of(exchange.ended + config.ahead_s + config.uncertainty_s, config.bucket_s)
         ledger.record(exchange.subject, first, last if status else last + _LATE_BUCKETS, status)
@@ -62,7 +62,7 @@ class HeartbeatRequests:
 
 
 def _ends(config: WorkerConfig) -> list[tuple[bytes, bytes]]:
-    """Requests without what differs from beat to beat: up to the token, and from after the request id on."""
+    """Requests without what differs from heartbeat to heartbeat: up to the token, and from after the request id on."""
     head = f"POST /v1/heartbeat HTTP/1.1\r\nHost: {urlsplit(config.base_url).netloc}\r\nAuthorization: Bearer "
     device = Device(config.base_url, config.run, rng=random.Random(config.seed))
     bodies = [json.dumps(device.vitals(), separators=(",", ":")) for _ in range(_BODIES)]

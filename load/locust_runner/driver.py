@@ -25,7 +25,7 @@ from load.simulation.run import SimulationRun
 from load.verdict.verdict import write_verdict
 from load.workloads.simulation import Fanout, Profile, Simulated
 
-# Its default is one: scrapes would wait for the commands that are under way, and their latency be our own doing.
+# Its default is one: scrapes would wait for the commands that go on, and their latency be our own doing.
 _ADMIN_CONNECTIONS = 32
 
 

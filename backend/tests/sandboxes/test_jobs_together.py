@@ -89,6 +89,7 @@ class Crowd:
             then = random.choice([_RELEASE, _RELEASE, _EXTEND, None])
             if then is not None:
                 await commit(self.db, then, sandbox_id=sandbox_id, track_id=track_id)
+            await asyncio.sleep(0.05)  # all of them take less than is made: some are always free, and can be stale
 
     async def job(self, name: str, work: Callable[[], Awaitable[Report]]) -> None:
         while not self.over():
