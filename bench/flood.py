@@ -139,7 +139,7 @@ class _Flood:
         self._begun, cpu = time.monotonic() + 0.01, time.process_time()
         self._loop.busiest = 0
         until = self._begun + stage.duration_s if stage.until == "time" else None
-        # What is under way when the time is up belongs to nobody.
+        # A request without an answer when the time is up belongs to no stage.
         unsent = self._loop.run(self._plan(), self, until=until)
         self._outcome.gave_up += unsent
         return self._concluded(time.process_time() - cpu)

@@ -68,7 +68,7 @@ class _Worker:
 
     def ask(self, arguments: Sequence[str], env: dict[str, str], output: Path) -> None:
         self.left -= 1
-        with contextlib.suppress(BrokenPipeError):  # it has died: whoever waits for the run sees that
+        with contextlib.suppress(BrokenPipeError):  # it has died: the wait for the run sees that
             self._requests.write(json.dumps({"arguments": arguments, "env": env, "output": str(output)}) + "\n")
             self._requests.flush()
 

@@ -65,7 +65,7 @@ def cases(checks: Sequence[str]) -> list[str]:
     named = named or ([ANY_CASE] if checks else [])
     others = [f"--ignore=acceptance/{folder}" for folder in ("tests", "chaos")]
     where = [str(path) for path in _files(named)] or ["acceptance", *others]
-    once = ["-x"] if len(checks) == 1 else []  # one red test of the named case is all that is asked
+    once = ["-x"] if len(checks) == 1 else []  # one red test of the named case is enough
     return ["-q", *_WITHOUT, *once, *where, *_each("--case", named)]
 
 

@@ -1,4 +1,4 @@
-"""A worker of the runner: one pytest that judges many mutants, one after the other, with all that is slow done once.
+"""A worker of the runner: one pytest that judges many mutants, one after the other, with the slow parts done once.
 
 Pytest, the harness and the cases are imported once; backends and fakes are forked from zygotes. Each line on stdin
 asks for one run: {"arguments": those of pytest, "env": the whole environment, "output": a file}. When it has ended, a

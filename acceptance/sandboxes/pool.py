@@ -120,6 +120,12 @@ class Pool:
         """So many tracks that nobody knows yet."""
         return [self.student() for _ in range(count)]
 
+    def holder(self) -> tuple[Student, str]:
+        """A new track that has a sandbox, of a pool with one more; and the id of what it has."""
+        self.seed()
+        student = self.student()
+        return student, student.has()["sandbox_id"]
+
     def admin(self, method: str, path: str, **request: Any) -> Answer:
         """A request of the admin."""
         return self.system.api.bearer(self.admin_key, method, path, **request)

@@ -148,9 +148,7 @@ def test_an_expiry_looks_again(change: str, two_workers: System, pool: Pool) -> 
 @pytest.mark.parametrize("first", ["release", "extend"])
 def test_an_extension_and_a_release_race(first: str, two_workers: System, pool: Pool) -> None:
     """Of an extension and a release that race both are decided by one row: what was given back stays so (api)."""
-    pool.seed()
-    student = pool.student()
-    given = student.has()["sandbox_id"]
+    student, given = pool.holder()
     pool.age(given, HOUR)
     calls: dict[str, Callable[[], Answer]] = {
         "release": partial(student.release, given),
@@ -176,9 +174,7 @@ def test_an_extension_and_a_release_race(first: str, two_workers: System, pool: 
 @case("allocation-races/008", "releaseSandbox 200")
 def test_twenty_releases_are_one(two_workers: System, pool: Pool) -> None:
     """20 releases at once end one allocation once, and all are told the same moment (003: mark for deletion)."""
-    pool.seed()
-    student = pool.student()
-    given = student.has()["sandbox_id"]
+    student, given = pool.holder()
     moved = {f'nexmdm_sandboxes_releases_total{{outcome="{o}"}}': n for o, n in (("released", 1), ("replay", 19))}
     with two_workers.metrics.moves(moved), ThreadPoolExecutor(1) as threads:
         with unfinished(two_workers, ROW_LOCK, given) as wait_for:

@@ -50,9 +50,7 @@ def test_an_owner_gives_a_sandbox_back(system: System, pool: Pool) -> None:
 @pytest.mark.parametrize("by_now", ["pending_deletion", "deleting", "deletion_failed", "deleted"])
 def test_the_owner_s_repeat_is_the_same_answer(by_now: str, system: System, pool: Pool, unchanged: Unchanged) -> None:
     """Who gives back twice hears the same twice, also when the sandbox is deleted by now (003: mark for deletion)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     first = accepted(somebody.release(sandbox_id))
     pool.put(sandbox_id, by_now)
     with system.metrics.moves({RELEASES.format("replay"): 1}), unchanged():
@@ -120,9 +118,7 @@ def test_to_the_end_of_grace(system: System, pool: Pool, unchanged: Unchanged) -
 @pytest.mark.parametrize("how,code", [("expired", "allocation_expired"), ("revoked", "allocation_revoked")])
 def test_what_was_ended_by_others(how: str, code: str, pool: Pool, unchanged: Unchanged) -> None:
     """What expiry or an admin has ended can be neither given back nor extended: 403 with the reason (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.end(sandbox_id, how)
     with unchanged():
         refused(somebody.release(sandbox_id), 403, code)
@@ -133,9 +129,7 @@ def test_what_was_ended_by_others(how: str, code: str, pool: Pool, unchanged: Un
 @pytest.mark.parametrize("operation", ["mark-for-deletion", "extend"])
 def test_grace_ends_while_the_row_is_held(operation: str, system: System, pool: Pool) -> None:
     """A release or extension that waits for its row beyond the end of grace is 403 allocation_expired (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.age(sandbox_id, 4 * HOUR + 1_798)
     over = partial(system.db.value, OVER, sandbox_id)
     with ThreadPoolExecutor(1) as threads:
@@ -151,9 +145,7 @@ def test_grace_ends_while_the_row_is_held(operation: str, system: System, pool: 
 @case("extend/001", "extendSandbox 200")
 def test_an_extension_lasts_from_now(system: System, pool: Pool) -> None:
     """An extension lasts the duration from now on, once, and the grace moves with it (003: custom duration)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.age(sandbox_id, HOUR)
     before = pool.ledger(sandbox_id)
     answer = somebody.extend(sandbox_id)
@@ -174,9 +166,7 @@ def test_an_extension_lasts_from_now(system: System, pool: Pool) -> None:
 @case("extend/002", "extendSandbox 200", "extendSandbox 409")
 def test_no_extension_goes_beyond_the_deadline(pool: Pool, unchanged: Unchanged) -> None:
     """Eight hours after it began an allocation ends, and what has reached that is 409 extension_limit (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.age(sandbox_id, 4 * HOUR + 60)
     shown = accepted(somebody.extend(sandbox_id))
     assert shown["expires_at"] == shown["allocated_at"] + 8 * HOUR
@@ -190,9 +180,7 @@ def test_no_extension_goes_beyond_the_deadline(pool: Pool, unchanged: Unchanged)
 @case("extend/003", "extendSandbox 200")
 def test_an_extension_never_shortens(pool: Pool) -> None:
     """An extension never brings the end nearer, and a repeat adds nothing (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.write(LONGER, by="2 hours", sandbox_id=sandbox_id)
     until = pool.ledger(sandbox_id)["expires_at"]
     assert [accepted(somebody.extend(sandbox_id))["expires_at"] for _ in range(3)] == [until.timestamp()] * 3
@@ -201,9 +189,7 @@ def test_an_extension_never_shortens(pool: Pool) -> None:
 @case("extend/004", "extendSandbox 200")
 def test_in_grace_an_extension_is_still_had(system: System, pool: Pool) -> None:
     """A track that asks within the grace keeps its sandbox (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.age(sandbox_id, 4 * HOUR + 1_700)
     shown = accepted(somebody.extend(sandbox_id))
     assert shown["expires_at"] > system.db.value("select extract(epoch from now())") + 3 * HOUR
@@ -214,9 +200,7 @@ def test_in_grace_an_extension_is_still_had(system: System, pool: Pool) -> None:
 @case("extend/005", "extendSandbox 200")
 def test_an_extension_that_waits_for_its_row(system: System, pool: Pool) -> None:
     """An extension lasts the duration from the moment at which it has its row (api)."""
-    pool.seed()
-    somebody = pool.student()
-    sandbox_id = somebody.has()["sandbox_id"]
+    somebody, sandbox_id = pool.holder()
     pool.age(sandbox_id, HOUR)
     second = partial(system.db.value, "select floor(extract(epoch from clock_timestamp()))::bigint")
     with ThreadPoolExecutor(1) as threads:

@@ -55,9 +55,7 @@ def ends(pool: Pool, sandbox_id: str) -> list[str]:
 @case("revoke/007", "revokeSandbox 200", "revokeSandbox 409", "releaseSandbox 403")
 def test_revocations_before_releases(pool: Pool) -> None:
     """Of revocations and, behind them, releases of one sandbox the first wins; the track hears why (issue 13)."""
-    pool.seed()
-    student = pool.student()
-    sandbox_id = student.has()["sandbox_id"]
+    student, sandbox_id = pool.holder()
     revocations = [partial(revoke, pool, sandbox_id, f"reason {number}") for number in range(EACH)]
     revoked, released = queued(pool, ALLOCATION, sandbox_id, revocations, [partial(student.release, sandbox_id)] * EACH)
     assert statuses(revoked) == {200: 1, 409: EACH - 1}
@@ -71,9 +69,7 @@ def test_revocations_before_releases(pool: Pool) -> None:
 @case("revoke/008", "revokeSandbox 409", "releaseSandbox 200")
 def test_releases_before_revocations(pool: Pool) -> None:
     """Of releases and, behind them, revocations of one sandbox the release wins, once (issue 13)."""
-    pool.seed()
-    student = pool.student()
-    sandbox_id = student.has()["sandbox_id"]
+    student, sandbox_id = pool.holder()
     releases = [partial(student.release, sandbox_id)] * EACH
     released, revoked = queued(pool, ALLOCATION, sandbox_id, releases, [partial(revoke, pool, sandbox_id)] * EACH)
     assert {answer.body for answer in released} == {released[0].body}
@@ -88,9 +84,7 @@ def test_releases_before_revocations(pool: Pool) -> None:
 @case("revoke/009", "revokeSandbox 200", "extendSandbox 403")
 def test_revocations_before_extensions(pool: Pool) -> None:
     """What was revoked is not extended by a request that had begun before (issue 13)."""
-    pool.seed()
-    student = pool.student()
-    sandbox_id = student.has()["sandbox_id"]
+    student, sandbox_id = pool.holder()
     pool.age(sandbox_id, 60)
     before = pool.ledger(sandbox_id)
     extensions = [partial(student.extend, sandbox_id)] * EACH
@@ -107,9 +101,7 @@ def test_revocations_before_extensions(pool: Pool) -> None:
 @case("revoke/010", "revokeSandbox 200", "extendSandbox 200")
 def test_extensions_before_revocations(pool: Pool) -> None:
     """A sandbox that is being extended is revoked all the same: nothing keeps the admin out (issue 13)."""
-    pool.seed()
-    student = pool.student()
-    sandbox_id = student.has()["sandbox_id"]
+    student, sandbox_id = pool.holder()
     pool.age(sandbox_id, 60)
     extensions = [partial(student.extend, sandbox_id)] * EACH
     extended, revoked = queued(pool, ALLOCATION, sandbox_id, extensions, [partial(revoke, pool, sandbox_id)] * EACH)
@@ -122,9 +114,7 @@ def test_extensions_before_revocations(pool: Pool) -> None:
 @pytest.mark.parametrize("first", ["revocations", "allocations"])
 def test_revocations_and_the_tracks_next_allocation(first: str, pool: Pool) -> None:
     """Past its grace an allocation is ended once, by admin or track, and the track gets another (issue 13)."""
-    pool.seed()
-    student = pool.student()
-    sandbox_id = student.has()["sandbox_id"]
+    student, sandbox_id = pool.holder()
     pool.age(sandbox_id, 14_400 + 1_800 + 1)
     pool.seed(2)
     revocations = [partial(revoke, pool, sandbox_id)] * EACH

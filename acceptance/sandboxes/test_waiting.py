@@ -55,6 +55,20 @@ def in_vain(answer: Answer, position: int, wait_s: int) -> None:
     assert answer.headers["retry-after"] == "30"
 
 
+def asks_again(pool: Pool, line: Queue, *, after_s: int, first: str) -> None:
+    """The order of a track that asks again so long after it waited in vain, and one that came in between."""
+    students = dict(zip(("early", "late"), pool.students(2), strict=True))
+    in_vain(ask(students["early"], "wait=1"), 1, wait_s=1)
+    pool.write("update waiters set seen_at = seen_at - %(pause)s * interval '1 s'", pause=after_s)
+    begun = dict(zip(("late", "early"), line.park(students["late"], students["early"]), strict=True))
+    [second] = begun.keys() - {first}
+    [free] = pool.seed()
+    assert served(begun[first].result()) == free
+    assert line.holds(students[second]) == 1
+    pool.seed()
+    served(begun[second].result())
+
+
 def not_parked(answer: Answer) -> None:
     """The request heard at once that nothing is free for it."""
     assert "queue_position" not in refused(answer, 409, "no_sandboxes_available")
@@ -125,29 +139,13 @@ def test_the_end_of_a_wait(system: System, pool: Pool, line: Queue) -> None:
 @case("waiting/003", "allocateSandbox 201")
 def test_a_rank_survives_a_retry(pool: Pool, line: Queue) -> None:
     """A track that asks again within 60 s of its last request has its old rank (api: waiting)."""
-    early, late = pool.student(), pool.student()
-    in_vain(ask(early, "wait=1"), 1, wait_s=1)
-    pool.write("update waiters set seen_at = seen_at - interval '50 s'")
-    begun = line.park(late, early)
-    [free] = pool.seed()
-    assert served(begun[1].result()) == free
-    assert line.holds(late) == 1
-    pool.seed()
-    served(begun[0].result())
+    asks_again(pool, line, after_s=50, first="early")
 
 
 @case("waiting/004", "allocateSandbox 201")
 def test_a_rank_runs_out(pool: Pool, line: Queue) -> None:
     """A track that asks again more than 60 s after its last request is the last of the queue (api: waiting)."""
-    early, late = pool.student(), pool.student()
-    in_vain(ask(early, "wait=1"), 1, wait_s=1)
-    pool.write("update waiters set seen_at = seen_at - interval '61 s'")
-    begun = line.park(late, early)
-    [free] = pool.seed()
-    assert served(begun[0].result()) == free
-    assert line.holds(early) == 1
-    pool.seed()
-    served(begun[1].result())
+    asks_again(pool, line, after_s=61, first="late")
 
 
 @case("waiting/005", "allocateSandbox 201")

@@ -23,7 +23,7 @@ class End(Enum):
 
 @dataclass
 class ArrivalRateRun(Run):
-    """warm_up: not judged. measured: all that is. steps: the stages of a rising load; end: why it stopped rising."""
+    """warm_up: not judged. measured: the run itself. steps: the stages of a rising load; end: why it stopped rising."""
 
     scenario: ArrivalRate
     warm_up: Tally | None = None

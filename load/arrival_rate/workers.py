@@ -54,7 +54,7 @@ def reader(assignment: Assignment) -> Callable[[Mapping[str, Any]], Tally]:
 
 @dataclass(frozen=True)
 class Source:
-    """What a process on this machine sends by: all that an assignment does not say comes from its environment."""
+    """What a process on this machine sends by: what an assignment does not say comes from the environment."""
 
     base_url: str
     subject: Subject

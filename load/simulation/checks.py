@@ -104,7 +104,7 @@ def _rows(run: SimulationRun, seen: Observations) -> Finding:
 
 
 def _counters(run: SimulationRun, seen: Observations) -> Finding:
-    """Exact, hence only for a deployment that nobody else uses meanwhile."""
+    """Exact, hence only for a deployment that nobody else uses during the run."""
     needs(run, "process")
     devices, good = run.devices, [sample for sample in run.heartbeats if sample.ok]
     deduplicated = sum(bool(sample.deduplicated) for sample in good)

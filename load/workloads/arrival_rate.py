@@ -89,7 +89,7 @@ class Capacity(ArrivalRate):
 
 @dataclass(frozen=True)
 class Soak(ArrivalRate):
-    """A steady load for long, and what the backend's processes hold meanwhile."""
+    """A steady load for long, and what the backend's processes hold during it."""
 
     memory_growth: float = 0.10
     descriptors: int = 10

@@ -1,4 +1,4 @@
-"""LISTEN on a connection of its own. A notification can be lost: who is woken by one must look by itself too."""
+"""LISTEN on a connection of its own. A notification can be lost: a listener must look by itself, too."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _VIEW: Final = """
 """
 _BY_ID: Final = text(f"{_VIEW} WHERE s.sandbox_id = :sandbox_id")
 _LIVE: Final = text(f"{_VIEW} WHERE a.track_id = :track_id AND a.ended_at IS NULL")
-# The row is locked before the clock is read: who has waited for it is judged by the time at which it was had.
+# The row is locked before the clock is read: a request that waited is judged by the time it got it.
 _RELEASE: Final = text(
     """
     WITH held AS (
