@@ -1,0 +1,1 @@
+"""The pool of sandboxes from outside: seeded, asked by students, verified."""
