@@ -388,7 +388,7 @@ def run_helpers(session: nox.Session, *, slow: bool = False) -> None:
     own = environments.ensure("harness-tests", say=session.log)
     run_own = [str(own), *pytest(session, "harness", "-n", "2", *OWN_TESTS, slow=slow)]
     if session.posargs:
-        run(session, own, *run_own[1:])
+        run(session, own, *run_own[1:], env=backend_env(session))
         return
     commands = [run_own]
     for group, suite in SLOW_HELPERS if slow else HELPERS:
