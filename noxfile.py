@@ -12,7 +12,8 @@
     nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
-    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`;
+    nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`,
+                        `-- sandboxes-smoke`, `-- sandboxes-stress`, `-- sandboxes-multi`;
                         `-- NAME --web`: under Locust's web page
     nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`, and
                         before and after: `-- --against REV` measures that revision's backend and today's in pairs

@@ -26,9 +26,8 @@ from harness.verdict.thresholds import exit_code
 from load.measurements.run import Scenario
 from load.progress import show
 from load.workloads.arrival_rate import ArrivalRate
-from load.workloads.catalogue import SCENARIOS
+from load.workloads.catalogue import SCENARIOS, OfUsers
 from load.workloads.options import add_options, chosen
-from load.workloads.simulation import Simulated
 
 _TROUBLE = 2
 _WEB_PORT = 8089  # Locust's
@@ -58,9 +57,7 @@ def _on_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def simulate(
-    scenario: Simulated, target: Target, directory: Path, seed: int | None, console: Console
-) -> dict[str, Any]:
+def simulate(scenario: OfUsers, target: Target, directory: Path, seed: int | None, console: Console) -> dict[str, Any]:
     """Run a scenario in a Locust environment of our own. Returns the document of result.json."""
     # Not at the top: locust patches the standard library when it is imported, and --help needs none of it.
     from locust.env import Environment  # noqa: PLC0415
@@ -131,7 +128,7 @@ def _runner(scenario: Scenario) -> Callable[[Target, Path, int | None, Console],
         from load.arrival_rate import runner  # noqa: PLC0415  # --help needs none of what it imports
 
         return partial(runner.run, scenario)
-    assert isinstance(scenario, Simulated)
+    assert isinstance(scenario, OfUsers)
     return partial(simulate, scenario)
 
 

@@ -1,4 +1,4 @@
-"""One run of simulated devices from start to artifacts, for Locust and for our own runner alike.
+"""One run whose users Locust starts, from start to artifacts, for Locust and for our own runner alike.
 
 The verdict is ours: Locust's statistics are never asked, and its exit code is overruled.
 """
@@ -14,24 +14,30 @@ from locust.contrib.fasthttp import FastHttpSession
 from locust.env import Environment
 
 from harness.settings import Target
+from load.engine import Engine
 from load.locust_runner.transport import LocustTransport, trusted
-from load.measurements.run import OVER
+from load.measurements.run import OVER, Run
 from load.progress import Now
 from load.simulation.control_loop import ControlLoop
-from load.simulation.engine import Engine
 from load.simulation.fanout import FanoutSimulation
-from load.simulation.observer import Observations
-from load.simulation.run import SimulationRun
+from load.students.mixed import MixedLoop
+from load.students.multi_lab import LabsLoop
 from load.verdict.verdict import write_verdict
-from load.workloads.simulation import Fanout, Profile, Simulated
+from load.workloads.catalogue import OfUsers
+from load.workloads.simulation import Fanout, Profile
+from load.workloads.students import Mixed, MultiLab
 
 # Its default is one: scrapes would wait for the commands that go on, and their latency be our own doing.
 _ADMIN_CONNECTIONS = 32
 
 
-def _engine(scenario: Simulated, target: Target, admin: LocustTransport, seed: int | None) -> Engine:
+def _engine(scenario: OfUsers, target: Target, admin: LocustTransport, seed: int | None) -> Engine[Any, Any]:
     if isinstance(scenario, Fanout):
         return FanoutSimulation(scenario, target, admin, seed)
+    if isinstance(scenario, Mixed):
+        return MixedLoop(scenario, target, admin, seed)
+    if isinstance(scenario, MultiLab):
+        return LabsLoop(scenario, target, admin, seed)
     assert isinstance(scenario, Profile)
     return ControlLoop(scenario, target, admin, seed)
 
@@ -39,7 +45,7 @@ def _engine(scenario: Simulated, target: Target, admin: LocustTransport, seed: i
 class Driver:
     """Conducts one run in a Locust environment whose users call `live`."""
 
-    def __init__(self, environment: Environment, scenario: Simulated, target: Target, seed: int | None = None) -> None:
+    def __init__(self, environment: Environment, scenario: OfUsers, target: Target, seed: int | None = None) -> None:
         session = FastHttpSession(
             target.base_url,
             environment.events.request,
@@ -52,13 +58,14 @@ class Driver:
             concurrency=_ADMIN_CONNECTIONS,
         )
         self.engine = _engine(scenario, target, LocustTransport(session, target.base_url), seed)
-        self._observations: Observations | None = None
+        self._observations: Any = None
         self._numbers = itertools.count()
         self._conductor: gevent.Greenlet[[], None] | None = None
 
     @property
-    def run(self) -> SimulationRun:
-        return self.engine.run
+    def run(self) -> Run:
+        run: Run = self.engine.run
+        return run
 
     def begin(self) -> gevent.Greenlet[[], None]:
         """Start it; returns the greenlet that ends with the run."""
@@ -66,7 +73,7 @@ class Driver:
         return self._conductor
 
     def live(self, session: FastHttpSession) -> None:
-        """What a Locust user does: be the next device. Users beyond the scenario's number do nothing."""
+        """What a Locust user does: be the next device, or student. Users beyond the scenario's number do nothing."""
         number = next(self._numbers)
         if number < self.run.scenario.devices:
             self.engine.live(number, LocustTransport(session, self.engine.target.base_url))
@@ -85,6 +92,10 @@ class Driver:
         """Judge the run as it stands and write its artifacts. Returns the document of result.json."""
         now = self.run.clock.now()
         self.run.enter(OVER, now)
+        try:
+            self.engine.clear_away()
+        except Exception as error:  # noqa: BLE001  # it must be told, and the verdict written all the same
+            self.run.doubt(error)
         return write_verdict(self.run, self.engine.criteria, self._observations, now, directory)
 
     def _conduct(self) -> None:

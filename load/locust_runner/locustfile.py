@@ -1,9 +1,9 @@
 """What makes a Locust file of a scenario, headless or with Locust's web page, in one process or several.
 
-It takes the target from the environment (harness/settings.py); `--host` wins over NEXMDM_BASE_URL. Simulated devices
-run in one process: a thousand do not need more. At an arrival rate `--processes N` or `--master` makes several: the
-master seeds, plans, adds up what the workers counted, and judges; the workers only send. Exit code, of the master:
-0 pass, 1 fail, 2 inconclusive.
+It takes the target from the environment (harness/settings.py); `--host` wins over NEXMDM_BASE_URL. Devices and
+students run in one process: a thousand do not need more. At an arrival rate `--processes N` or `--master` makes
+several: the master seeds, plans, adds up what the workers counted, and judges; the workers only send. Exit code, of the
+master: 0 pass, 1 fail, 2 inconclusive.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ from load.locust_runner.workers import LocustWorker, LocustWorkers
 from load.measurements.run import Scenario
 from load.progress import Conducted, Live, show
 from load.workloads.arrival_rate import ArrivalRate
+from load.workloads.catalogue import OfUsers
 from load.workloads.options import add_options, chosen
-from load.workloads.simulation import Fanout, Simulated
+from load.workloads.simulation import Fanout
+from load.workloads.students import MultiLab
 
 
 def locust_file(scenario: Scenario, subject: Callable[[Target], Subject] | None = None) -> type[User]:
@@ -75,7 +77,7 @@ class _File:
         options: Namespace | None = environment.parsed_options
         if options is None:
             return  # our own runner does this itself
-        if isinstance(self._scenario, Simulated) and not isinstance(runner, LocalRunner):
+        if isinstance(self._scenario, OfUsers) and not isinstance(runner, LocalRunner):
             self._refuse("it runs in one process: no --master, --worker or --processes")
         if isinstance(runner, WorkerRunner):
             self._worker = LocustWorker(runner, lambda: self._source(environment))
@@ -89,7 +91,7 @@ class _File:
         except (SettingsError, ValueError) as error:
             self._refuse(str(error))
         # Ours, not Locust's: all users start at once, and the end comes when the last thing was looked at.
-        options.num_users = options.spawn_rate = wanted.devices if isinstance(wanted, Simulated) else 1
+        options.num_users = options.spawn_rate = wanted.devices if isinstance(wanted, OfUsers) else 1
         options.run_time = None
         environment.host = target.base_url
         if environment.web_ui is not None:
@@ -99,10 +101,11 @@ class _File:
         """SettingsError, ValueError: it could not work."""
         options = environment.parsed_options
         assert options is not None, "Locust itself always has options"
-        if isinstance(self._scenario, Simulated) and options.num_users:
-            options.devices = options.num_users  # -u, or as it was filled in on Locust's page
+        if isinstance(self._scenario, OfUsers) and options.num_users:  # -u, or as it was filled in on Locust's page
+            whom = "crowd" if isinstance(self._scenario, MultiLab) else self._scenario.whom
+            setattr(options, whom, options.num_users)
         if options.run_time is not None:
-            if isinstance(self._scenario, Fanout):
+            if isinstance(self._scenario, Fanout | MultiLab):
                 raise ValueError(f"{self._scenario.name} has no duration: it ends with the last result")
             options.duration = float(options.run_time)
         return preflight.given_target(_environ(environment.host)), chosen(self._scenario, options)
@@ -128,7 +131,7 @@ class _File:
             return Conductor(
                 wanted, target, self._workers or LocalWorker(Source(target.base_url, subject)), subject, seed
             )
-        assert isinstance(wanted, Simulated)
+        assert isinstance(wanted, OfUsers)
         driver = SimulatedUser.driver = Driver(environment, wanted, target, seed)
         return driver
 

@@ -1,4 +1,4 @@
-"""The users that Locust starts: simulated devices, and the one that does nothing where requests come at a rate."""
+"""The users that Locust starts: devices or students, and one that does nothing where requests come at a rate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from load.workloads.simulation import SIM20
 
 
 class SimulatedUser(FastHttpUser):
-    """One device. Locust starts it; what it does and when is the engine's."""
+    """One device, or student. Locust starts it; what it does and when is the engine's."""
 
     driver: ClassVar[Driver | None] = None
     network_timeout = SIM20.request_timeout_s

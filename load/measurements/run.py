@@ -6,7 +6,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from harness.settings import Target
 from harness.verdict.cpu_contention import LEAST_SHARE
@@ -23,9 +23,12 @@ NOT_PREPARED = Check("preparation", "what the run needs is ready", Status.INCONC
 class Scenario(ABC):
     """What every scenario has. Durations end in _s.
 
-    duration_s: 0: as long as it takes. lag_ms: p99 of sent - intended that the generator may have.
+    whom: what its devices are called. duration_s: 0: as long as it takes. lag_ms: p99 of sent - intended that the
+    generator may have.
     other_cpu_share: of the CPUs; from there on, a latency beyond its limit blames nobody.
     """
+
+    whom: ClassVar[str] = "devices"
 
     name: str
     devices: int

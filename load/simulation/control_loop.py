@@ -17,7 +17,7 @@ from load.measurements.run import in_short
 from load.measurements.samples import Sample
 from load.simulation import setup
 from load.simulation.commands import Commands
-from load.simulation.engine import SETTING_UP_WITHIN_S, Engine
+from load.simulation.engine import SETTING_UP_WITHIN_S, DeviceEngine
 from load.simulation.fcm_delivery import Delivery
 from load.simulation.observer import Observer
 from load.simulation.run import DUPLICATE, HEARTBEAT, SimulatedDevice
@@ -26,7 +26,7 @@ from load.simulation.thresholds import CRITERIA
 from load.workloads.simulation import Profile
 
 
-class ControlLoop(Engine):
+class ControlLoop(DeviceEngine):
     """Devices that enrol at once and then keep their schedule."""
 
     criteria = CRITERIA

@@ -16,19 +16,19 @@ from harness.http.client import Transport
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
+from load.engine import NotReady
 from load.measurements.generator_cost import Meter
 from load.measurements.run import in_short
 from load.simulation.commands import Commands
-from load.simulation.engine import SETTING_UP_WITHIN_S, Engine
+from load.simulation.engine import SETTING_UP_WITHIN_S, DeviceEngine
 from load.simulation.fanout_thresholds import CRITERIA
 from load.simulation.fcm_delivery import Delivery
 from load.simulation.observer import FanoutObserver
 from load.simulation.run import HEARTBEAT, SimulatedDevice
-from load.simulation.setup import NotReady
 from load.workloads.simulation import Fanout
 
 
-class FanoutSimulation(Engine):
+class FanoutSimulation(DeviceEngine):
     """Some rounds, one after the other, each over when the last device has reported."""
 
     criteria = CRITERIA

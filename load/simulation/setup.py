@@ -5,16 +5,9 @@ from __future__ import annotations
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.verdict.thresholds import Status
+from load.engine import NotReady
 from load.simulation.run import SimulatedDevice, SimulationRun
 from load.workloads.simulation import Profile
-
-
-class NotReady(Exception):
-    """The run cannot begin. `status` says whether that is the product's fault."""
-
-    def __init__(self, what: str, status: Status) -> None:
-        self.status = status
-        super().__init__(what)
 
 
 def _expect(what: str, answer: Answer, *statuses: int) -> Answer:

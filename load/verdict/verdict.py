@@ -26,7 +26,7 @@ class Criteria(Generic[RunT, Seen]):
     """By what a kind of scenario is judged, and what it tells and leaves beside that.
 
     thresholds: every limit, judged; observations: None: there was nothing to look at. files: writes into the directory
-    and returns the names.
+    and returns the names. verified: further checks, which were judged where the observations were made.
     """
 
     checks: Sequence[RunCheck[RunT, Seen]]
@@ -34,6 +34,7 @@ class Criteria(Generic[RunT, Seen]):
     facts: Callable[[RunT], Facts]
     notes: Callable[[RunT], list[str]]
     files: Callable[[RunT, Seen | None, list[Check], Path], list[str]]
+    verified: Callable[[Seen], Sequence[Check]] = lambda _: ()
 
 
 def write_verdict(
@@ -45,7 +46,7 @@ def write_verdict(
         judged = [one.voided("the run was interrupted") for one in judged]
     checks = [run.preparation]
     if observations is not None:
-        checks += run_checks(run, observations, criteria.checks)
+        checks += [*run_checks(run, observations, criteria.checks), *criteria.verified(observations)]
     # A run that was ended, or never began, has one reason; what it could not judge is in its limits.
     if run.interrupted or not run.is_ready:
         verdict = judge([], [] if run.interrupted else checks, run.doubts)
@@ -76,7 +77,7 @@ def _facts(run: Run) -> Facts:
         "target": run.target,
         "run": run.id,
         "plan": run.scenario.plan,
-        "devices": run.scenario.devices,
+        run.scenario.whom: run.scenario.devices,
         "server's clock": f"{run.clock.source}, +-{run.clock.uncertainty_s * 1000:.1f} ms",
         "CPU taken by other programs": None if run.other_cpu is None else f"{run.other_cpu:.0%}",
         **(cost.facts if cost is not None else {}),

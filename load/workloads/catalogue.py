@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK
-from load.workloads.simulation import FANOUT, FLEET100, SIM20
+from load.workloads.simulation import FANOUT, FLEET100, SIM20, Simulated
+from load.workloads.students import MULTI, SMOKE, STRESS, Students
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK)
+    scenario.name: scenario for scenario in (SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK, SMOKE, STRESS, MULTI)
 }
+OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students
 
 
 def notes(scenario: Scenario) -> list[str]:

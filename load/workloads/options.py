@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable
 from dataclasses import replace
 
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Capacity
 from load.workloads.simulation import Fanout, Profile
+from load.workloads.students import WITHOUT_PAUSE, Mixed, MultiLab, Students
 
 
 def seconds(text: str) -> float:
@@ -29,6 +31,9 @@ def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
         parser.add_argument(name, type=seconds, default=default, metavar="30s", help=text)
 
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="repeat the schedule of an earlier run")
+    if isinstance(scenario, Students):
+        _add_students(parser, scenario, number)
+        return
     number("--devices", scenario.devices, "how many")
     if isinstance(scenario, Fanout):
         number("--rounds", scenario.rounds, "commands in a row")
@@ -49,8 +54,26 @@ def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
         number("--warm-up-rate", scenario.warm_up_per_s, "first requests/s, at most; they are not judged")
 
 
+def _add_students(parser: ArgumentParser, scenario: Students, number: Callable[[str, float, str], None]) -> None:
+    if isinstance(scenario, MultiLab):
+        number("--students", scenario.students, "who play every lab")
+        number("--crowd", scenario.devices, "who come at once, after them")
+        return
+    number("--students", scenario.devices, "how many at once")
+    number("--sandboxes", scenario.sandboxes, "seeded before")
+    parser.add_argument("--duration", type=seconds, default=scenario.duration_s, metavar="30s", help="of requests")
+    text = f"no pause between two requests of a student; then p99 < {WITHOUT_PAUSE[0].below_ms:g} ms is the limit"
+    parser.add_argument("--no-pause", action="store_true", help=text)
+
+
 def chosen(scenario: Scenario, given: Namespace) -> Scenario:
     """The scenario with these options. ValueError: it could not work."""
+    if isinstance(scenario, Mixed):
+        scenario = replace(scenario, devices=given.students, sandboxes=given.sandboxes, duration_s=given.duration)
+        return replace(scenario, pause_s=(0.0, 0.0), latency=WITHOUT_PAUSE) if given.no_pause else scenario
+    if isinstance(scenario, MultiLab):
+        scenario = replace(scenario, students=given.students, devices=given.crowd)
+        return replace(scenario, sandboxes=scenario.tracks)
     if isinstance(scenario, Fanout):
         return replace(scenario, devices=given.devices, rounds=given.rounds)
     if isinstance(scenario, Profile):
