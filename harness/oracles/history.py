@@ -8,17 +8,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from harness.http.transport import Answer, TransportError
 
-Kind = Literal["heartbeat", "registration", "command", "result", "token", "revocation", "retirement", "upload"]
+Kind = Literal[
+    "heartbeat", "registration", "command", "result", "token", "revocation", "retirement", "upload",
+    "allocation", "release",
+]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = (
     "heartbeat", "registration", "command", "result", "token", "revocation", "retirement", "upload",
+    "allocation", "release",
 )  # fmt: skip
-UNAVAILABLE: Final = 503  # the one documented way to refuse a write that was in good order
+UNAVAILABLE: Final = 503  # with Retry-After: the one documented way to refuse a write that was as it should be
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +37,12 @@ class Entry:
     status: int | None = None
     said: frozenset[Hashable] | None = None
     problem: str = ""
+    retry_after: bool = False  # whether the answer said when to come again
+
+    @property
+    def refused(self) -> bool:
+        """As documented: the client knows that it may come again, and when."""
+        return self.status == UNAVAILABLE and self.retry_after
 
     @property
     def acknowledged(self) -> bool:
@@ -45,7 +56,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tally:
-    """What became of the writes. `wrong`: an answer that is neither an acknowledgement nor a 503, by status."""
+    """What became of the writes. `wrong`: an answer that neither acknowledges nor refuses as documented, by status."""
 
     asked: int
     acknowledged: int
@@ -59,6 +70,7 @@ class Ledger:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         """clock: epoch seconds as the database sees them; the buckets of heartbeats are told by it."""
+        self.moves = clock is not time.time  # so that other machines' times say nothing about the database's
         self._clock = clock
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
@@ -69,10 +81,13 @@ class Ledger:
         key: str,
         send: Callable[[], Answer],
         said: Callable[[Any], Iterable[Hashable]] = lambda _: (),
+        *,
+        facts: Mapping[str, Hashable] = MappingProxyType({}),
     ) -> Any:
         """Note the write, send it, note what came back. Returns the body of its acknowledgement, else None.
 
-        said: what that body promises, as the audit finds it again in the database.
+        said: what that body promises, as the audit finds it again in the database. facts: codes of problems that tell
+        what the database says, and what that is: such an answer is an acknowledgement, which the audit checks as well.
         """
         entry = Entry(kind, key, self._clock())
         with self._lock:
@@ -82,11 +97,15 @@ class Ledger:
         except TransportError:
             entry.ended_at = self._clock()
             return None
-        body = answer.json() if 200 <= answer.status < 300 else None
-        if body is None:
-            entry.problem = _code(answer)
-        else:
+        body, code = None, ""
+        if 200 <= answer.status < 300:
+            body = answer.json()
             entry.said = frozenset(said(body))
+        elif (code := _code(answer)) in facts:
+            body = answer.json()
+            entry.said = frozenset({facts[code]})
+        entry.retry_after = "retry-after" in answer.headers
+        entry.problem = code if entry.retry_after or answer.status != UNAVAILABLE else f"{code} without Retry-After"
         entry.status = answer.status
         entry.ended_at = self._clock()
         return body
@@ -115,12 +134,12 @@ class Ledger:
         wrong = Counter(
             f"{one.kind} {one.status} {one.problem}".rstrip()
             for one in entries
-            if one.status is not None and not one.acknowledged and one.status != UNAVAILABLE
+            if one.status is not None and not one.acknowledged and not one.refused
         )
         return Tally(
             asked=len(entries),
             acknowledged=sum(one.acknowledged for one in entries),
-            refused=sum(one.status == UNAVAILABLE for one in entries),
+            refused=sum(one.refused for one in entries),
             unanswered=sum(one.unanswered for one in entries),
             wrong=wrong,
         )

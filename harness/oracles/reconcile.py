@@ -6,6 +6,8 @@ It judges none of it: how many of each may be is the caller's. It reads, with wh
     doubled  there more often than it may be
     unasked  there, and nobody asked for it (a write without an answer was asked)
     landed   there, though its asker got a 503 or no answer: allowed, and the reason why clients must be able to repeat
+
+Sandboxes are compared in harness/oracles/broker.py.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 
+from harness.oracles import broker
+from harness.oracles.findings import Findings
 from harness.oracles.history import Entry, Kind, Ledger
 
 BUCKET_S: Final = 10
@@ -64,16 +68,6 @@ _SENT: Final = ("sent", "completed")
 
 
 @dataclass
-class Findings:
-    """What does not agree, a sentence each."""
-
-    missing: list[str] = field(default_factory=list)
-    doubled: list[str] = field(default_factory=list)
-    unasked: list[str] = field(default_factory=list)
-    landed: list[str] = field(default_factory=list)
-
-
-@dataclass
 class _Stored:
     """What the database holds for one key."""
 
@@ -86,17 +80,23 @@ class Audit:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._before = self._read()
+        self._before, self._given_before = self._read()
 
     def compare(
-        self, ledger: Ledger, inbox: Sequence[Mapping[str, Any]] | None = None, *, sends_again: int = 0
+        self,
+        ledger: Ledger,
+        inbox: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        sends_again: int = 0,
+        deletions: Sequence[Mapping[str, Any]] | None = None,
     ) -> Findings:
         """The differences. Nothing may be under way any more.
 
         inbox: what FCM was sent (harness.fcm.FcmControl.inbox); sends_again: how many of its messages may be there
-        twice, because whoever sent them was killed before it could record that (backend/README.md, "Commands").
+        twice, because whoever sent them was killed before it could record that (backend/README.md, "Commands");
+        deletions: what the provider was asked to delete (harness.provider.ProviderControl.calls).
         """
-        after, found = self._read(), Findings()
+        (after, given), found = self._read(), Findings()
         for kind in _RULES:
             before, now = self._before[kind], after[kind]
             new = {key: row for key, row in now.items() if key not in before}
@@ -104,9 +104,10 @@ class Audit:
         _heartbeats(ledger.entries("heartbeat"), self._before["heartbeat"], after["heartbeat"], found)
         if inbox is not None:
             _messages(self._dispatches(), inbox, sends_again, found)
+        broker.compare(ledger, given, self._given_before, deletions, found)
         return found
 
-    def _read(self) -> dict[Kind, dict[str, _Stored]]:
+    def _read(self) -> tuple[dict[Kind, dict[str, _Stored]], list[broker.Row]]:
         with psycopg.connect(self._url, connect_timeout=10) as connection:
             found: dict[Kind, dict[str, _Stored]] = {
                 kind: _stored(connection.execute(rule.sql.encode()).fetchall()) for kind, rule in _RULES.items()
@@ -114,7 +115,7 @@ class Audit:
             beats: dict[str, _Stored] = defaultdict(_Stored)
             for device, bucket, times in connection.execute(_BEATS).fetchall():
                 beats[f"{device} {_number(bucket)}"].times = times
-            return found | {"heartbeat": dict(beats)}
+            return found | {"heartbeat": dict(beats)}, broker.read(connection)
 
     def _dispatches(self) -> dict[str, str]:
         with psycopg.connect(self._url, connect_timeout=10) as connection:

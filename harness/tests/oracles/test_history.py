@@ -1,33 +1,17 @@
-"""A ledger that is compared with a database says missing, doubled and unasked when they are, and only then.
-
-The tables are real ones without any constraint, so that a test can do what the service's own would refuse.
-"""
+"""A ledger that is compared with a database says missing, doubled and unasked when they are, and only then."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 import pytest
 
-from harness.http.transport import Answer, TransportError
-from harness.oracles.history import Kind, Ledger
-from harness.oracles.reconcile import BUCKET_S, Audit, Findings
+from harness.http.transport import Answer
+from harness.oracles.history import Kind
+from harness.oracles.reconcile import BUCKET_S, Audit
 from harness.postgres.server import Postgres
+from harness.tests.oracles.book import NOW, Book, clean
 
-_TABLES = """
-    CREATE TABLE enrollment_tokens (alias text, token_id text, revoked_at timestamptz);
-    CREATE TABLE devices (alias text, device_id text, token_version int DEFAULT 1, retired_at timestamptz);
-    CREATE TABLE device_heartbeats (device_id text, bucket timestamptz);
-    CREATE TABLE fcm_dispatches (
-        request_id text, command_request_id text, device_id text, status text DEFAULT 'sent', completed_at timestamptz);
-    CREATE TABLE dispatch_transitions (request_id text, status text);
-    CREATE TABLE apk_versions (package_name text, version_code int, sha256 text);
-"""
-NOW = datetime(2026, 11, 21, 12, 0, 3, tzinfo=UTC)
 # Of each kind: what is asked and promised, and the row that keeps the promise.
 KINDS: dict[Kind, tuple[str, Any, str]] = {
     "token": ("A", "t-1", "INSERT INTO enrollment_tokens VALUES ('A', 't-1')"),
@@ -38,59 +22,6 @@ KINDS: dict[Kind, tuple[str, Any, str]] = {
     "upload": ("p 7", "abc", "INSERT INTO apk_versions VALUES ('p', 7, 'abc')"),
 }
 _OTHERS: dict[Kind, Kind] = {"revocation": "token", "retirement": "registration"}  # the row is one of these as well
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Postgres]:
-    def make(url: str) -> None:
-        with psycopg.connect(url) as connection:
-            connection.execute(_TABLES)
-
-    with Postgres.start() as started:
-        started.template(make)
-        yield started
-
-
-class Book:
-    """A ledger, an audit of an empty database, and a hand that writes there what it likes."""
-
-    def __init__(self, server: Postgres) -> None:
-        self.url = server.clone(f"book_{time.monotonic_ns()}")
-        self.now = NOW.timestamp()
-        self.ledger = Ledger(lambda: self.now)
-        self.audit = Audit(server.reader_url(self.url))
-
-    def write(self, kind: Kind, key: str, *promises: Any, status: int = 200, lost: bool = False) -> Any:
-        def send() -> Answer:
-            if lost:
-                raise TransportError("reset")
-            return Answer(status, {}, b'{"code": "some_code"}', 1.0, None)
-
-        return self.ledger.write(kind, key, send, lambda _: promises)
-
-    def execute(self, *statements: str) -> None:
-        with psycopg.connect(self.url) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
-
-    def beat(self, *promises: Any, **how: Any) -> None:
-        self.write("heartbeat", "d-1", *promises, **how)
-
-    def row(self, device: str = "d-1", after_s: float = 0.0) -> None:
-        bucket = (self.now + after_s) // BUCKET_S * BUCKET_S
-        self.execute(f"INSERT INTO device_heartbeats VALUES ('{device}', to_timestamp({bucket}))")
-
-    def compare(self, inbox: list[dict[str, Any]] | None = None, **options: Any) -> Findings:
-        return self.audit.compare(self.ledger, inbox, **options)
-
-
-@pytest.fixture
-def book(server: Postgres) -> Book:
-    return Book(server)
-
-
-def clean(found: Findings) -> bool:
-    return not (found.missing or found.doubled or found.unasked)
 
 
 def message(request_id: str, status: int = 200) -> dict[str, Any]:
@@ -214,9 +145,10 @@ def test_the_tally_tells_refusals_from_wrong_answers_and_from_none(book: Book) -
     book.write("token", "B", status=503)
     book.write("token", "C", status=500)
     book.write("token", "D", lost=True)
+    book.write("token", "E", status=503, retry_after=False)
     tally = book.ledger.tally()
-    assert (tally.asked, tally.acknowledged, tally.refused, tally.unanswered) == (4, 1, 1, 1)
-    assert tally.wrong == {"token 500 some_code": 1}
+    assert (tally.asked, tally.acknowledged, tally.refused, tally.unanswered) == (5, 1, 1, 1)
+    assert tally.wrong == {"token 500 some_code": 1, "token 503 some_code without Retry-After": 1}
     assert book.ledger.acknowledged_since(0).keys() == {"token"}
     assert not book.ledger.acknowledged_since(1)
 
