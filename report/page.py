@@ -4,6 +4,7 @@ script, and what it shows is what the artifacts say: it judges nothing itself.""
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -113,10 +114,20 @@ def _view(sources: Sources) -> dict[str, Any]:
         "matrix_from": sources.matrix_from,
         "mutants": sources.mutants.get("mutants", []),
         "chaos": sources.chaos.get("faults", []),
+        "chaos_kinds": _by_kind(sources.chaos.get("faults", [])),
         "files": _files(sources),
     }
     absent = [f"{name} ({_PLACES[name]})" for name in sources.absent if name in _PLACES]
     return view | {"absent": absent, "unusable": sources.unusable}
+
+
+def _by_kind(faults: list[dict[str, Any]]) -> dict[str, Counter[str]]:
+    """What was answered to each kind of write, over all faults."""
+    kinds: dict[str, Counter[str]] = {}
+    for fault in faults:
+        for kind, counts in fault["kinds"].items():
+            kinds.setdefault(kind, Counter()).update(counts)
+    return kinds
 
 
 def _limits(result: dict[str, Any]) -> list[tuple[dict[str, Any], Bar]]:

@@ -4,6 +4,7 @@ Does not say how the traffic and the audit go (experiment.py), nor what a run le
 """
 
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ from harness.oracles.history import Kind
 SUFFERED = pytest.StashKey[list[Suffered]]()
 BEGUN = pytest.StashKey[float]()
 SAMPLE_TIMES = 1
+
+
+def some_in_the_sample(names: Iterable[str], *sampled: str) -> list[Any]:
+    """Parameters of a case that does a fault in several ways: --sample has only these."""
+    return [pytest.param(name, marks=() if name in sampled else pytest.mark.whole_run, id=name) for name in names]
 
 
 class Suffer:
@@ -35,23 +41,25 @@ class Suffer:
         recovers_within_s: float = 5.0,
         kinds: tuple[Kind, ...] = ALL,
         sends_again: int = 0,
+        students: bool = True,
     ) -> Suffered:
         """times: in a sample once; the rest as Scene.suffer has it."""
         if self._config.option.sample:
             times = min(times, SAMPLE_TIMES)
         suffered = scene.suffer(
-            fault, times, case=self._case, name=name, limit_s=recovers_within_s, kinds=kinds, sends_again=sends_again
+            fault,
+            times,
+            case=self._case,
+            name=name,
+            limit_s=recovers_within_s,
+            kinds=kinds,
+            sends_again=sends_again,
+            students=students,
         )
         self._config.stash[SUFFERED].append(suffered)
         self._say(suffered)
-        found, tally = suffered.findings, suffered.tally
-        assert not found.missing, f"{len(found.missing)} acknowledged writes are missing: {found.missing[:5]}"
-        assert not found.doubled, f"{len(found.doubled)} writes are doubled: {found.doubled[:5]}"
-        assert not found.unasked, f"{len(found.unasked)} writes were not asked for: {found.unasked[:5]}"
-        assert not suffered.trouble, suffered.trouble
-        assert not tally.wrong, f"a good write is acknowledged, or refused with 503: {dict(tally.wrong)}"
-        slow = [f"{took_s:.1f} s" for took_s in suffered.recoveries_s if took_s >= recovers_within_s]
-        assert not slow, f"recovered after {', '.join(slow)}, not within {recovers_within_s:g} s"
+        amiss = list(_amiss(suffered))
+        assert not amiss, "; ".join(amiss)
         return suffered
 
     def _say(self, suffered: Suffered) -> None:
@@ -66,3 +74,21 @@ class Suffer:
                 f" {suffered.tally.acknowledged} acknowledged, {suffered.tally.refused} refused,"
                 f" {suffered.tally.unanswered} without an answer ({suffered.took_s:.1f} s)"
             )
+
+
+def _amiss(suffered: Suffered) -> Iterator[str]:
+    found = suffered.findings
+    if suffered.trouble:
+        yield suffered.trouble
+    for what, writes in (
+        ("acknowledged writes are missing", found.missing),
+        ("writes are doubled", found.doubled),
+        ("writes were not asked for", found.unasked),
+    ):
+        if writes:
+            yield f"{len(writes)} {what}: {writes[:5]}"
+    if suffered.tally.wrong:
+        yield f"a good write is acknowledged, or refused with 503 and Retry-After: {dict(suffered.tally.wrong)}"
+    slow = [f"{took_s:.1f} s" for took_s in suffered.recoveries_s if took_s >= suffered.limit_s]
+    if slow:
+        yield f"recovered after {', '.join(slow)}, not within {suffered.limit_s:g} s"

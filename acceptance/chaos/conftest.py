@@ -22,10 +22,16 @@ from harness.stack.tcp_balancer import Balancer
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--sample", action="store_true", help="each fault once")
+    parser.addoption("--sample", action="store_true", help="most faults, each once")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.sample and not config.option.case:
+        items[:] = [item for item in items if item.get_closest_marker("whole_run") is None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "whole_run: --sample leaves it out: another case does nearly the same")
     config.stash[SUFFERED] = []
     config.stash[BEGUN] = time.monotonic()
 
@@ -65,7 +71,7 @@ def scene(stacks: Stacks) -> Iterator[NewScene]:
             clock: Callable[[], float] = time.time,
             **options: Any,
         ) -> Scene:
-            system: System = stacks.fresh(env=SETTINGS | (env or {}), replicas=replicas, **options)
+            system: System = stacks.fresh(env=SETTINGS | (env or {}), replicas=replicas, provider=True, **options)
             end = partial(stacks.end, system)
             made.callback(end)
             url = system.target.base_url

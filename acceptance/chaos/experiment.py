@@ -11,24 +11,39 @@ from typing import Final
 
 from acceptance.chaos.operations import Writes
 from acceptance.chaos.workload import Traffic
+from acceptance.sandboxes.pool import Pool
 from acceptance.system.system import System
 from harness.devices.seeded_fleet import FleetDevice, seed
 from harness.http.client import Client, HttpxTransport
-from harness.oracles.history import Kind, Ledger, Tally
-from harness.oracles.reconcile import Audit, Findings
+from harness.oracles.findings import Findings
+from harness.oracles.history import KINDS, Kind, Ledger, Tally
+from harness.oracles.reconcile import Audit
 from harness.waiting import WaitTimeout, eventually
 
 DEVICES: Final = 1000  # a round of the fleet takes longer than a bucket: most beats are rows of their own
 SPARE: Final = 40
+SANDBOXES: Final = 1500  # more than the students of any case: who hears that the pool is empty was told wrong
 # Every write that a client can see fail and come again; a revocation and a retirement are no other paths.
-ALL: Final[tuple[Kind, ...]] = ("heartbeat", "registration", "command", "result", "token", "upload")
+FLEET: Final[tuple[Kind, ...]] = ("heartbeat", "registration", "command", "result", "token", "upload")
+STUDENTS: Final[tuple[Kind, ...]] = ("allocation", "release")
+ALL: Final = FLEET + STUDENTS
 WARM_WITHIN_S: Final = 20.0
 WHOLE_WITHIN_S: Final = 30.0
 SETTLED_WITHIN_S: Final = 45.0
+BREAKER_OPEN_S: Final = 2.0
 SETTINGS: Final = {
     "NEXMDM_FCM_TIMEOUT_S": "1",  # a dispatch of a dead dispatcher is taken up 5 s after twice this time
     "NEXMDM_DISPATCH_CONCURRENCY": "4",  # so many messages may be sent again after each death of a dispatcher
+    "NEXMDM_SYNC_EVERY_S": "5",
+    "NEXMDM_CLEANUP_EVERY_S": "1",
+    "NEXMDM_EXPIRY_EVERY_S": "2",
+    "NEXMDM_PROVIDER_TIMEOUT_S": "1",
+    "NEXMDM_DELETION_LEASE_S": "11",  # what a dead process was deleting is taken up after this time
+    "NEXMDM_DELETION_BACKOFF_BASE_S": "0.5",
+    "NEXMDM_DELETION_BACKOFF_CAP_S": "1",
+    "NEXMDM_BREAKER_OPEN_S": f"{BREAKER_OPEN_S:g}",
 }
+_WAITING: Final = "select count(*) from sandboxes where status in ('pending_deletion', 'deleting')"
 
 
 @dataclass
@@ -44,6 +59,7 @@ class Suffered:
     recoveries_s: list[float] = field(default_factory=list)  # from healed to the first acknowledged write
     whole_s: list[float] = field(default_factory=list)  # until each kind of write was acknowledged again
     took_s: float = 0.0
+    kinds: dict[Kind, Tally] = field(default_factory=dict)
     trouble: str = ""  # why it could not be done as often as was meant
 
 
@@ -57,22 +73,30 @@ class Scene:
         self.system, self.base_url, self._end = system, base_url, end
         self.ledger = Ledger(clock)
         # For a case that writes beside the traffic: its client, and devices that nobody else uses.
-        self._transport = HttpxTransport(base_url)
-        client = Client(self._transport, system.target.admin_key, system.target.hmac_secret, keep=1)
-        self.writes = Writes(client, self.ledger)
+        self.pool = Pool(system)
+        self._transports: list[HttpxTransport] = []
+        self.writes = self.client()
         self.spare: list[FleetDevice] = []
+
+    def client(self) -> Writes:
+        """A client of its own, on connections of its own."""
+        self._transports.append(HttpxTransport(self.base_url))
+        target = self.system.target
+        client = Client(self._transports[-1], target.admin_key, target.hmac_secret, keep=1)
+        return Writes(client, self.ledger, self.pool.track_key)
 
     def close(self) -> None:
         """End the system; safe to call twice. For `closing`, in a case that ends what the system stands on."""
-        self._transport.close()
+        for transport in self._transports:
+            transport.close()
         self._end()
 
-    def met(self, writes: int = 3, within_s: float = 20.0) -> None:
+    def met(self, writes: int = 3, within_s: float = 20.0, *, kinds: tuple[Kind, ...] = KINDS) -> None:
         """Return when so many writes, asked from now on, were refused or got no answer: the fault has been met."""
         place = len(self.ledger)
 
         def seen() -> bool:
-            later = self.ledger.entries()[place:]
+            later = [entry for entry in self.ledger.entries()[place:] if entry.kind in kinds]
             return sum(entry.ended_at is not None and not entry.acknowledged for entry in later) >= writes
 
         eventually(seen, within_s, what="a write that meets the fault")
@@ -99,18 +123,23 @@ class Scene:
         limit_s: float,
         kinds: Iterable[Kind] = ALL,
         sends_again: int = 0,
+        students: bool = True,
     ) -> Suffered:
         """Do the fault under traffic so many times, each after the last was got over; then compare.
 
         limit_s: the recovery that is promised; kinds: what must be acknowledged again after each, `kinds[0]` first.
-        Nothing acknowledged before the first fault ends it: there is nothing to lose.
+        Nothing acknowledged before the first fault ends it: there is nothing to lose. students: whether there are any.
         """
         begun, system, wanted = time.monotonic(), self.system, tuple(kinds)
         fleet = seed(system.target.database_url or "", DEVICES + SPARE)
         fleet, self.spare = fleet[:DEVICES], fleet[DEVICES:]
+        if students:
+            self.pool.seed_listed(system.provider.add(SANDBOXES))
         audit = Audit(system.db.url)
         suffered = Suffered(name, case, 0, self.ledger.tally(), Findings(), limit_s)
-        with Traffic(system.target, self.base_url, fleet, self.ledger) as traffic:
+        with Traffic(
+            system.target, self.base_url, fleet, self.ledger, self.pool.track_key, students=students
+        ) as traffic:
             try:
                 eventually(lambda: self._since(0, wanted), WARM_WITHIN_S, what="a system that takes writes")
             except WaitTimeout:
@@ -125,12 +154,24 @@ class Scene:
                     suffered.repetitions += 1
                 traffic.stop()
                 eventually(system.settled, SETTLED_WITHIN_S, what="the end of every dispatch")
+                eventually(self._deleted, SETTLED_WITHIN_S, what="the end of every deletion")
             except AssertionError as error:  # what became of the writes is worth knowing all the same
                 suffered.trouble = str(error)
         suffered.tally = self.ledger.tally()
-        suffered.findings = audit.compare(self.ledger, system.fcm.inbox(), sends_again=sends_again * times)
+        suffered.kinds = {kind: self.ledger.tally(kind) for kind in KINDS}
+        suffered.findings = audit.compare(
+            self.ledger,
+            system.fcm.inbox(),
+            sends_again=sends_again * times,
+            deletions=system.provider.calls("delete"),
+        )
         suffered.took_s = time.monotonic() - begun
         return suffered
+
+    def _deleted(self) -> bool:
+        waiting = self.system.db.value(_WAITING)
+        assert waiting == 0, f"{waiting} sandboxes wait for their deletion"
+        return True
 
     def _since(self, place: int, wanted: Iterable[Kind]) -> bool:
         again = self.ledger.acknowledged_since(place)

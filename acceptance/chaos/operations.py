@@ -12,14 +12,18 @@ from typing import Any
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.devices.seeded_fleet import FleetDevice
 from harness.http.client import Answer, Client
+from harness.oracles.broker import EXPIRED
 from harness.oracles.history import Ledger
 
 
 class Writes:
-    """One client's writes. Each returns the body of its acknowledgement, else None."""
+    """One client's writes. Each returns the body of its acknowledgement, else None.
 
-    def __init__(self, client: Client, ledger: Ledger) -> None:
-        self._client, self._ledger = client, ledger
+    track_key: an API key that may speak for every track.
+    """
+
+    def __init__(self, client: Client, ledger: Ledger, track_key: str) -> None:
+        self._client, self._ledger, self._track_key = client, ledger, track_key
 
     def beat(self, device: FleetDevice, **fields: Any) -> Any:
         send = partial(self._as, device, "/v1/heartbeat", {"status": "ok", "battery_pct": 80, **fields})
@@ -69,6 +73,28 @@ class Writes:
         )
         return self._ledger.write("upload", f"{package} {code}", send, lambda answer: [answer["sha256"]])
 
+    def allocate(self, track_id: str) -> Any:
+        """Ask for the track's sandbox. Its repeats are the same write: each must be told the same."""
+        return self._ledger.write(
+            "allocation",
+            track_id,
+            partial(self._of, track_id, "/v1/allocate"),
+            lambda answer: [(answer["sandbox_id"], answer["allocated_at"])],
+        )
+
+    def release(self, track_id: str, sandbox_id: str) -> Any:
+        """Give it back. Who comes too late is told so, which has to be true."""
+        return self._ledger.write(
+            "release",
+            sandbox_id,
+            partial(self._of, track_id, f"/v1/sandboxes/{sandbox_id}/mark-for-deletion"),
+            lambda answer: [answer["deletion_requested_at"]],
+            facts={"allocation_expired": EXPIRED},
+        )
+
+    def _of(self, track_id: str, path: str) -> Answer:
+        return self._client.bearer(self._track_key, "POST", path, headers=[("X-Track-ID", track_id)])
+
     def _as(self, device: FleetDevice, path: str, body: dict[str, Any]) -> Answer:
         # Not `bearer`: it would have each of a thousand tokens masked, though they share one secret, which is.
         return self._client.request("POST", path, headers=[("Authorization", f"Bearer {device.token}")], json=body)
@@ -76,3 +102,7 @@ class Writes:
 
 def new_request_id() -> str:
     return f"chaos-{uuid.uuid4().hex}"
+
+
+def new_track() -> str:
+    return f"track-{uuid.uuid4().hex}"

@@ -3,12 +3,14 @@
 Does not decide what a fault is worth: a case fails by itself; the limits sum the faults up.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
 from acceptance.chaos.experiment import Suffered
+from harness.oracles.history import KINDS, Tally
 from harness.verdict.artifacts import write_json
 from harness.verdict.thresholds import Judgement, Limit, Status
 
@@ -16,6 +18,7 @@ NAME: Final = "chaos.json"
 _SHOWN: Final = 20  # of each kind of disagreement
 _LEDGER: Final = "ledger against database and FCM"
 _RECOVERY: Final = "healed to the first acknowledged write"
+_KINDS_HEAD: Final = ("kind of write", "asked", "acknowledged", "refused", "no answer")
 _HEAD: Final = (
     "fault", "times", "asked", "acknowledged", "refused", "no answer", "missing", "doubled", "unasked", "recovery s",
     "worst s", "whole s",
@@ -33,11 +36,9 @@ def _entry(row: Suffered) -> dict[str, Any]:
         "fault": row.fault,
         "case": row.case,
         "repetitions": row.repetitions,
-        "asked": tally.asked,
-        "acknowledged": tally.acknowledged,
-        "refused": tally.refused,
-        "unanswered": tally.unanswered,
+        **_counts(tally),
         "wrong": dict(sorted(tally.wrong.items())),
+        "kinds": {kind: _counts(counted) for kind, counted in row.kinds.items() if counted.asked},
         "missing": len(found.missing),
         "doubled": len(found.doubled),
         "unasked": len(found.unasked),
@@ -50,6 +51,10 @@ def _entry(row: Suffered) -> dict[str, Any]:
         "took_s": round(row.took_s, 1),
         "trouble": row.trouble,
     }
+
+
+def _counts(tally: Tally) -> dict[str, int]:
+    return {name: getattr(tally, name) for name in ("asked", "acknowledged", "refused", "unanswered")}
 
 
 def limits(rows: Sequence[Suffered]) -> Iterator[Judgement]:
@@ -69,8 +74,11 @@ def limits(rows: Sequence[Suffered]) -> Iterator[Judgement]:
 
 def lines(rows: Sequence[Suffered]) -> list[str]:
     """The table for a terminal: a line per fault, in columns."""
-    table = [_HEAD, *(_cells(_entry(row)) for row in rows)]
-    widths = [max(len(line[column]) for line in table) for column in range(len(_HEAD))]
+    return [*_in_columns([_HEAD, *(_cells(_entry(row)) for row in rows)]), *_in_columns(_by_kind(rows))]
+
+
+def _in_columns(table: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
     return [
         "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         for line in table
@@ -79,8 +87,25 @@ def lines(rows: Sequence[Suffered]) -> list[str]:
 
 def markdown(rows: Sequence[Suffered]) -> str:
     """The same for summary.md."""
-    table = [_HEAD, ("---", *["---:"] * (len(_HEAD) - 1)), *(_cells(_entry(row)) for row in rows)]
-    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in table) + "\n"
+    return _as_markdown([_HEAD, *(_cells(_entry(row)) for row in rows)]) + _as_markdown(_by_kind(rows))
+
+
+def _as_markdown(table: Sequence[tuple[str, ...]]) -> str:
+    head, *body = table
+    lines = [head, ("---", *["---:"] * (len(head) - 1)), *body]
+    return "\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def _by_kind(rows: Sequence[Suffered]) -> list[tuple[str, ...]]:
+    """A line per kind of write, over all faults."""
+    table: list[tuple[str, ...]] = [_KINDS_HEAD]
+    for kind in KINDS:
+        sums = Counter[str]()
+        for row in rows:
+            sums.update(_counts(row.kinds[kind]) if kind in row.kinds else {})
+        if sums["asked"]:
+            table.append((kind, *(f"{sums[name]:,}" for name in ("asked", "acknowledged", "refused", "unanswered"))))
+    return table
 
 
 def _cells(entry: dict[str, Any]) -> tuple[str, ...]:

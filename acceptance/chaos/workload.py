@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from acceptance.chaos.operations import Writes, new_request_id
+from acceptance.chaos.operations import Writes, new_request_id, new_track
 from acceptance.fleet.apks import new_package
 from acceptance.system.system import new_alias
 from harness.devices.seeded_fleet import FleetDevice
@@ -23,6 +23,8 @@ BEATS_PER_S: Final = 40.0
 ENROLMENTS_PER_S: Final = 2.0
 COMMANDS_PER_S: Final = 6.0
 UPLOADS_PER_S: Final = 1.0
+STUDENTS_PER_S: Final = 4.0
+HOLDERS: Final = 3  # so many students of each thread have a sandbox at any time
 PAUSE_S: Final = 0.05
 ANSWER_WITHIN_S: Final = 25.0
 
@@ -30,11 +32,24 @@ ANSWER_WITHIN_S: Final = 25.0
 class Traffic:
     """Runs as a context manager. What breaks a thread is raised at the end: no traffic is no proof."""
 
-    THREADS: Final = 6
+    THREADS: Final = 8
 
-    def __init__(self, target: Target, base_url: str, fleet: Sequence[FleetDevice], ledger: Ledger) -> None:
-        """base_url: where clients go, which is a balancer's for several replicas; the rest is the target's."""
+    def __init__(
+        self,
+        target: Target,
+        base_url: str,
+        fleet: Sequence[FleetDevice],
+        ledger: Ledger,
+        track_key: str,
+        *,
+        students: bool = True,
+    ) -> None:
+        """base_url: where clients go, which is a balancer's for several replicas; the rest is the target's.
+
+        students: whether some ask for sandboxes, too.
+        """
         self._target, self._base_url, self._fleet, self._ledger = target, base_url, fleet, ledger
+        self._track_key = track_key
         self._over = threading.Event()
         self._errors: list[BaseException] = []
         middle = len(fleet) // 2
@@ -45,6 +60,7 @@ class Traffic:
             self._commands,
             self._results,
             self._uploads,
+            *([self._students] * 2 if students else []),
         ]
         self._threads = [threading.Thread(target=self._run, args=(kind,), daemon=True) for kind in kinds]
 
@@ -68,7 +84,7 @@ class Traffic:
         transport = HttpxTransport(self._base_url, timeout_s=ANSWER_WITHIN_S)
         client = Client(transport, self._target.admin_key, self._target.hmac_secret, keep=1)
         try:
-            kind(Writes(client, self._ledger))
+            kind(Writes(client, self._ledger, self._track_key))
         except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell
             self._errors.append(error)
             self._over.set()
@@ -136,4 +152,25 @@ class Traffic:
         package = new_package()
         for code in itertools.count(1):
             if not self._pace(UPLOADS_PER_S, writes.upload(package, code)):
+                return
+
+    def _students(self, writes: Writes) -> None:
+        """Each asks until it has a sandbox, now and then again, and gives it back later; every fifth just vanishes."""
+        rng = random.Random(2)  # noqa: S311 - who asks again is no secret
+        holders: list[tuple[str, str]] = []
+        for number in itertools.count():
+            track_id = new_track()
+            while (given := writes.allocate(track_id)) is None:
+                if not self._pace(STUDENTS_PER_S, given):
+                    return
+            holders.append((track_id, str(given["sandbox_id"])))
+            if number % 2 == 0:
+                writes.allocate(rng.choice(holders)[0])
+            if len(holders) > HOLDERS:
+                holder = holders.pop(0)
+                for _ in range(0 if number % 5 == 4 else 2 if number % 4 == 0 else 1):
+                    while writes.release(*holder) is None:
+                        if not self._pace(STUDENTS_PER_S, None):
+                            return
+            if not self._pace(STUDENTS_PER_S, given):
                 return

@@ -105,6 +105,12 @@ def test_a_failing_run_says_so_first_and_shows_the_output(tmp_path: Path) -> Non
     assert "40 checks that hold" in page.text
 
 
+def test_a_chaos_run_shows_each_kind_of_write_over_all_faults(tmp_path: Path) -> None:
+    page = Page(render(builder.shaken(tmp_path / "chaos")))
+    figures = "".join(f'<td class="figure">{figure}</td>' for figure in ("1,234", "1,200", "30", "4"))
+    assert f'<th scope="row">allocation</th>{figures}' in page.html
+
+
 def test_a_missed_target_is_told_from_a_limit_that_holds_and_from_a_failure(tmp_path: Path) -> None:
     target = Limit("all sent", "s", "<", 2, breach=Status.TARGET_MISSED)
     folder = builder.result(tmp_path / "bench", [builder.judged(), target.judge_value(4.0, 3)])

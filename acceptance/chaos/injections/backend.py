@@ -34,7 +34,7 @@ def replica_killed() -> Fault:
         turns += 1
         victim.kill(group=True)
         try:
-            scene.goes_on("heartbeat", "command", "token")
+            scene.goes_on("heartbeat", "command", "token", "allocation", "release")
             yield
         finally:
             victim.start().wait_ready()

@@ -1,12 +1,16 @@
 """Faults of PostgreSQL: killed, hanging, hanging up, busy, full, or at another time of day. Does not change a row."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import psycopg
+from psycopg import sql
 
-from acceptance.chaos.experiment import Fault, Scene
+from acceptance.chaos.experiment import ALL, FLEET, Fault, Scene
+from acceptance.chaos.operations import new_track
 from acceptance.system.system import new_alias
 from harness.chaos.clock import MovedClock
 from harness.chaos.small_disk import SmallDisk
@@ -15,6 +19,9 @@ from harness.postgres.server import Postgres
 from harness.waiting import eventually
 
 FROZEN_S = 10.0
+SLOW_S = 8.0
+BACK_S = 10.0  # what was due before the clock went back is due so many seconds later
+STANDS_S, RUNS_S = 0.5, 0.05  # of a slow server, in turn
 
 
 @contextmanager
@@ -45,6 +52,48 @@ def postgres_frozen(scene: Scene) -> Iterator[None]:
 
 
 @contextmanager
+def postgres_slow(scene: Scene) -> Iterator[None]:
+    """It stands still for most of the time, as with a disk that is overloaded: all is done, and takes long."""
+    postgres, over = scene.system.running.postgres, threading.Event()
+    until = time.monotonic() + SLOW_S
+
+    def slow() -> None:
+        while not over.wait(RUNS_S):
+            postgres.pause()
+            over.wait(STANDS_S)
+            postgres.resume()
+
+    with ThreadPoolExecutor(1) as threads:
+        slowing = threads.submit(slow)
+        try:
+            scene.goes_on(*ALL, writes=2, within_s=60.0)
+            eventually(lambda: time.monotonic() >= until, SLOW_S + 1)
+            yield
+        finally:
+            over.set()
+            slowing.result()
+
+
+@contextmanager
+def no_connection_left(scene: Scene) -> Iterator[None]:
+    """Others have taken all connections that the database has: ours are gone, and a new one is refused (53300)."""
+    scene.system.db.close()
+    name = sql.Identifier(scene.system.running.database)
+    with psycopg.connect(scene.system.running.postgres.admin_url, autocommit=True) as admin:
+        limit = "alter database {} with connection limit {}"
+        admin.execute(sql.SQL(limit).format(name, sql.Literal(0)))
+        try:
+            admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s",
+                (scene.system.running.database,),
+            )
+            scene.met(4, kinds=("allocation",))
+            yield
+        finally:
+            admin.execute(sql.SQL(limit).format(name, sql.Literal(-1)))
+
+
+@contextmanager
 def connections_cut(scene: Scene) -> Iterator[None]:
     """Every session of the database ended by an administrator; new ones are welcome."""
     with psycopg.connect(scene.system.running.postgres.admin_url, autocommit=True) as admin:
@@ -61,9 +110,10 @@ def pool_exhausted(scene: Scene) -> Iterator[None]:
     known = scene.spare[0]
     scene.writes.beat(known)
     with psycopg.connect(scene.system.target.database_url or "") as owner:
-        owner.execute("lock table commands, enrollment_tokens, apk_versions in share mode")
-        scene.met(4, within_s=40.0)
+        owner.execute("lock table commands, enrollment_tokens, apk_versions, allocations in share mode")
+        scene.met(4, within_s=40.0, kinds=FLEET)
         assert scene.writes.beat(known) is not None, "a heartbeat waits for others' connections"
+        assert scene.writes.allocate(new_track()) is None, "allocated in spite of the lock"
         yield
         owner.rollback()
 
@@ -96,12 +146,12 @@ def clock_moved(clock: MovedClock, midnight: float) -> Fault:
     def fault(scene: Scene) -> Iterator[None]:
         clock.move(midnight - 3.0 - clock.now())
         eventually(lambda: clock.now() > midnight + 2.0, within_s=10.0)
-        scene.goes_on("heartbeat", "command", "result")
+        scene.goes_on("heartbeat", "command", "result", "allocation", "release")
         alias = new_alias()
         token = scene.writes.token(alias)["tokens"][0]["token"]
         made = scene.writes.register(alias, token)
         device = FleetDevice(made["device_id"], alias, made["device_token"], f"chaos:{alias}")
-        clock.move(-20.0)
+        clock.move(-BACK_S)
         scene.goes_on("heartbeat", "token")
         # Now the device was registered in the future.
         scene.writes.beat(device, agent_version="1.4.3")

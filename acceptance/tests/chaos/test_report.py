@@ -6,8 +6,8 @@ import pytest
 
 from acceptance.chaos import report
 from acceptance.chaos.experiment import Suffered
+from harness.oracles.findings import Findings
 from harness.oracles.history import Tally
-from harness.oracles.reconcile import Findings
 from harness.verdict.artifacts import ArtifactError, validate
 from harness.verdict.thresholds import Status, judge
 
@@ -17,7 +17,9 @@ def row(acknowledged: int = 100, wrong: int = 0, recovery_s: float | None = 0.5,
     tally = Tally(asked, acknowledged, 0, 0, Counter({"token 500": wrong} if wrong else {}))
     recoveries_s = [] if recovery_s is None else [recovery_s]
     times = len(recoveries_s)
-    return Suffered("kill -9", "chaos/001", times, tally, Findings(**found), 5.0, recoveries_s, list(recoveries_s))
+    suffered = Suffered("kill -9", "chaos/001", times, tally, Findings(**found), 5.0, recoveries_s, list(recoveries_s))
+    suffered.kinds = {"token": tally}
+    return suffered
 
 
 def status(*rows: Suffered) -> Status:
@@ -47,7 +49,18 @@ def test_the_document_fits_its_schema_and_the_table_has_a_line_for_each() -> Non
     document = report.document(rows, sample=False)
     validate(document, "chaos")
     assert document["faults"][2]["examples"] == ["heartbeat d: acknowledged and not there"]
-    assert len(report.lines(rows)) == 1 + len(rows)
+    assert len(report.lines(rows)) == 1 + len(rows) + 2, "a table of faults, a table of kinds"
     document["faults"][1]["recovery_worst_s"] = 1.0
     with pytest.raises(ArtifactError, match="recovery_worst_s"):
         validate(document, "chaos")
+
+
+def test_each_kind_of_write_has_a_line_over_all_faults() -> None:
+    rows = [row(), row()]
+    for one in rows:
+        one.kinds = {"heartbeat": Tally(0, 0, 0, 0), "release": Tally(10, 7, 2, 1)}
+    validate(document := report.document(rows, sample=False), "chaos")
+    counts = {"asked": 10, "acknowledged": 7, "refused": 2, "unanswered": 1}
+    assert document["faults"][0]["kinds"] == {"release": counts}
+    assert "| release | 20 | 14 | 4 | 2 |" in report.markdown(rows)
+    assert [line.split() for line in report.lines(rows)][-1] == ["release", "20", "14", "4", "2"]
