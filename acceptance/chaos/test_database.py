@@ -77,6 +77,7 @@ def test_the_disk_is_full(scene: NewScene, suffer: Suffer) -> None:
 
 
 @case("chaos/013")
+@pytest.mark.whole_run
 def test_the_clock_moves(scene: NewScene, suffer: Suffer) -> None:
     """The database's clock passes midnight and is set back by 10 s: writes go on, each beat in its day (api.md)."""
     midnight = (time.time() // DAY_S + 1) * DAY_S
