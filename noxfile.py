@@ -29,6 +29,8 @@
     nox -s lint         ruff, mypy --strict, the import rules, shellcheck; `-- --fix` mends what can be mended
     nox -s report       draw report.html of every suite that has run anew; `-- DIR ...` for some
     nox -s browser      the reports in a real Chromium (needs one: CHROMIUM, else the one on PATH)
+    nox -s pool         sandboxes for load, and whether any was given twice: `-- seed --count 200 --label x`,
+                        `-- verify --label x`, `-- remove --label x`; needs DATABASE_URL alone
     nox -s up           a whole stack for people: prints its connection details, Ctrl-C (in a script SIGTERM) ends it
     nox -s dist         what is shipped: wheel and source archive, built twice and equal, sums, bill of materials
     nox -s audit        known vulnerabilities of all that is locked; inconclusive where nobody can be asked
@@ -436,6 +438,13 @@ def lint(session: nox.Session) -> None:
 def up(session: nox.Session) -> None:
     """A whole stack until Ctrl-C; one JSON line says where it is."""
     python(session, "harness", "-m", "harness", "up", *session.posargs, env=backend_env(session))
+
+
+@nox.session
+def pool(session: nox.Session) -> None:
+    """Seed the pool of the deployment at DATABASE_URL, remove what was seeded, verify what a run has left."""
+    with reported(session, "pool"):
+        python(session, "harness", "-m", "harness.sandboxes", *session.posargs)
 
 
 @nox.session

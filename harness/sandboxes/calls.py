@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 ALLOCATE: Final = "allocate"
+WAIT: Final = "wait"  # to allocate, with a preference to wait
 RELEASE: Final = "release"
 VIEW: Final = "view"  # of a sandbox, or of what the track has
 EXTEND: Final = "extend"
+ALLOCATING: Final = frozenset({ALLOCATE, WAIT})
 
 
 class Call(NamedTuple):

@@ -108,6 +108,8 @@ def _sums(connection: Connection, label: str | None, seeded: int | None, looked_
         faults.add(f"{given:,} sandboxes were given out within a day, {recorded:,} are in the ledger")
     if label is not None and seeded is not None and labelled != seeded:
         faults.add(f"{seeded:,} sandboxes were seeded as {label}, {labelled:,} are there")
-    if empty and not faults.count:
-        return Check("V10", _SUMS_TITLE, Status.INCONCLUSIVE, f"nothing to look at: {looked_at}")
+    unlabelled = label is not None and not labelled
+    if (empty or unlabelled) and not faults.count:
+        why = f"there is no sandbox of label {label}" if unlabelled else f"nothing to look at: {looked_at}"
+        return Check("V10", _SUMS_TITLE, Status.INCONCLUSIVE, why)
     return faults.check("V10", _SUMS_TITLE, looked_at)

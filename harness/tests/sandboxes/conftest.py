@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import psycopg
 import pytest
@@ -24,19 +25,23 @@ def server() -> Iterator[Postgres]:
 
 
 class Database:
-    """A clone: the owner's URL, the reader's, and a hand that writes what it likes."""
+    """A clone: the owner's URL, the reader's, and a session of the owner."""
 
-    def __init__(self, server: Postgres) -> None:
-        self.url = server.clone(f"pool_{secrets.token_hex(6)}")
+    def __init__(self, server: Postgres, name: str) -> None:
+        self.url = server.clone(name)
         self.reader_url = server.reader_url(self.url)
+        self.session = psycopg.connect(self.url, autocommit=True)
 
-    def execute(self, statement: str) -> list[tuple[object, ...]]:
+    def execute(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Run as the owner; its rows."""
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            cursor = connection.execute(statement.encode())
-            return cursor.fetchall() if cursor.description else []
+        cursor = self.session.execute(statement.encode(), values or None)
+        return cursor.fetchall() if cursor.description else []
 
 
 @pytest.fixture
-def database(server: Postgres) -> Database:
-    return Database(server)
+def database(server: Postgres) -> Iterator[Database]:
+    name = f"pool_{secrets.token_hex(6)}"
+    made = Database(server, name)
+    with made.session:
+        yield made
+    server.drop(name)
