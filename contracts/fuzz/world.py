@@ -33,8 +33,10 @@ _FREE: Final = """
     select *, 'available', now() from unnest(%s::text[], %s::text[], %s::text[])
     on conflict do nothing
 """
+# Its allocation was forgotten long ago, so that the ledger need not know it.
 _UNDELETABLE: Final = """
-    insert into sandboxes (sandbox_id, external_id, name, status) values (%s, %s, 'undeletable', 'deletion_failed')
+    insert into sandboxes (sandbox_id, external_id, name, status, first_allocated_at)
+    values (%s, %s, 'undeletable', 'deletion_failed', now() - interval '1 year')
 """
 
 

@@ -116,7 +116,8 @@ class _Student:
 
     def _extended(self, row: Allocation) -> bool:
         return any(
-            call.kind == EXTEND and call.sandbox_id == row.sandbox_id and (call.acknowledged or call.unsure)
+            call.kind == EXTEND
+            and ((call.acknowledged and call.sandbox_id == row.sandbox_id) or call.unsure)  # which may name none
             for call in self._calls
         )
 

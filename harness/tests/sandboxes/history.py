@@ -119,10 +119,14 @@ class History:
         self.allocate("s7")
         assert self.allocate("s8").status == 409
 
-    def judge(self, **options: Any) -> Verification:
-        given = {"calls": self.calls, "label": LABEL, "seeded": COUNT, "provider": self.provider} | options
-        return verify(self.database.reader_url, **given)
+    def judge(
+        self, calls: list[Call] | None = None, label: str | None = LABEL, seeded: int | None = COUNT
+    ) -> Verification:
+        """What the verifier finds; calls: others than those of the run."""
+        asked = self.calls if calls is None else calls
+        return verify(self.database.reader_url, asked, label=label, seeded=seeded, provider=self.provider)
 
-    def red(self, **options: Any) -> dict[str, str]:
+    def red(self, label: str | None = LABEL, seeded: int | None = COUNT) -> dict[str, str]:
         """The checks that failed, with what they found."""
-        return {one.id: one.detail for one in self.judge(**options).checks if one.status is Status.FAIL}
+        checks = self.judge(label=label, seeded=seeded).checks
+        return {one.id: one.detail for one in checks if one.status is Status.FAIL}
