@@ -8,9 +8,11 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
                         coverage, sim20 at 30 s; 8 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
-                        browser, slow
+                        sandboxes at 20 s, browser, slow
     nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
+    nox -s sandboxes    the demonstration of the broker, 90 s; `-- --duration 30s`; `-- --break NAME`: against a broken
+                        backend of mutants/catalogue/sandboxes, which it must notice; without NAME: which there are
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`,
                         `-- sandboxes-smoke`, `-- sandboxes-stress`, `-- sandboxes-multi`;
@@ -54,9 +56,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -75,7 +79,24 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
+QUICK_SHOW = ("--duration", "20s")
 QUICK_FLEET = ("--compress", "10")
+# What takes hours or minutes in production happens within the demonstration.
+DEMONSTRATION = (
+    "SANDBOX_DURATION_S=8",
+    "SANDBOX_GRACE_S=2",
+    "SANDBOX_MAX_DURATION_S=120",
+    "SYNC_EVERY_S=2",
+    "DRY_SYNC_EVERY_S=2",
+    "CLEANUP_EVERY_S=2",
+    "EXPIRY_EVERY_S=2",
+    "DELETION_BACKOFF_BASE_S=1",
+    "DELETION_BACKOFF_CAP_S=3",
+    "DELETION_ATTEMPTS=20",
+    "PROVIDER_TIMEOUT_S=5",
+    "DELETION_LEASE_S=15",
+    "BREAKER_OPEN_S=3",
+)
 SOME_MUTANTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
 OWN_TESTS = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
@@ -136,12 +157,17 @@ def reported(session: nox.Session, suite: str) -> Iterator[None]:
             run(session, harness, "-m", "report", str(result.parent), good=(0, 1, 2))
 
 
-def scenario(session: nox.Session, name: str, *arguments: str) -> None:
-    """Run a load scenario against the deployment that is given, else against a stack of its own."""
+def scenario(session: nox.Session, name: str, *arguments: str, command: str | None = None) -> None:
+    """Run a load scenario against the deployment that is given, else against a stack of its own.
+
+    command: of another backend than this tree's.
+    """
     load = environments.ensure("load", say=session.log)
-    inner = ["--", str(load), "-m", "load", name, *arguments]
+    stack = ["--workers", "2", *(f"--set=NEXMDM_{one}" for one in DEMONSTRATION)] if name == "sandboxes" else []
+    inner = [*stack, "--", str(load), "-m", "load", name, *arguments]
+    env = backend_env(session) if command is None else {"NEXMDM_BACKEND_COMMAND": command}
     with reported(session, name):
-        run(session, load, "-m", "harness", "run", *inner, env=backend_env(session))
+        run(session, load, "-m", "harness", "run", *inner, env=env)
 
 
 def backend_env(session: nox.Session) -> dict[str, str]:
@@ -218,6 +244,7 @@ def full(session: nox.Session) -> None:
     session.notify("mutants", posargs=SOME_MUTANTS)
     session.notify("dist", posargs=[])
     session.notify("fleet100", posargs=QUICK_FLEET)
+    session.notify("sandboxes", posargs=QUICK_SHOW)
     session.notify("browser", posargs=[])
     session.notify("slow", posargs=[])
 
@@ -246,6 +273,24 @@ def slow(session: nox.Session) -> None:
 def sim20(session: nox.Session) -> None:
     """The 20-device simulation (2 minutes)."""
     scenario(session, "sim20", *session.posargs)
+
+
+@nox.session
+def sandboxes(session: nox.Session) -> None:
+    """The demonstration of the broker (90 s); `-- --break NAME` runs it against a broken backend."""
+    options = argparse.ArgumentParser(prog="nox -s sandboxes --", add_help=False, allow_abbrev=False)
+    options.add_argument("--break", dest="mutant", nargs="?", const="", metavar="NAME")
+    given, others = options.parse_known_args(session.posargs)
+    if given.mutant is None:
+        scenario(session, "sandboxes", *others)
+        return
+    env = backend_env(session)
+    with tempfile.TemporaryDirectory() as folder:
+        named = [given.mutant] if given.mutant else []
+        python(session, "acceptance", "-m", "mutants.single", "--of", "sandboxes", folder, *named, env=env)
+        if named:
+            told = json.loads(Path(folder, "mutant.json").read_text(encoding="utf-8"))
+            scenario(session, "sandboxes", *others, "--broken", told["broken"], command=told["command"])
 
 
 @nox.session

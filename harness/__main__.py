@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from harness.options import setting
 from harness.settings import HarnessError
 from harness.verdict.thresholds import exit_code
 from harness.waiting import Interrupted, interrupt
@@ -54,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         epilog = _IN_A_SCRIPT if name == "up" else None
         action = actions.add_parser(name, help=text, description=text, epilog=epilog)
         action.add_argument("--workers", type=int, default=1, metavar="N", help="web processes of the backend")
+        instead = "a setting of the backend (backend/README.md), instead of the stack's own; may be repeated"
+        action.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help=instead)
         if name == "up":
             action.add_argument("--env-file", type=Path, metavar="FILE", help="write export lines for a shell, too")
         if name == "run":
@@ -73,11 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if given.action == "up":
-            return launcher.up(given.workers, given.env_file)
+            return launcher.up(given.workers, given.env_file, dict(given.set))
         command = given.command[1:] if given.command[:1] == ["--"] else given.command
         if not command:
             parser.error("run: no command given (python -m harness run -- CMD)")
-        return launcher.run(command, given.workers, given.only)
+        return launcher.run(command, given.workers, given.only, dict(given.set))
     except Interrupted as interrupted:
         launcher.say(f"stopped by {interrupted.number.name}")
         return 128 + interrupted.number

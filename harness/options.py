@@ -11,3 +11,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text}: at least 1")
     return number
+
+
+def setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE of the backend's environment."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.startswith("NEXMDM_"):
+        raise argparse.ArgumentTypeError(f"{text}: must be NEXMDM_NAME=VALUE")
+    return name, value

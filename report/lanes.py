@@ -52,7 +52,7 @@ def draw(timelines: Mapping[str, Any]) -> tuple[Figure, list[str]]:
     title = tag("title", "What happened to each device", id="lanes-t")
     says = f"{plural(len(devices), 'device')} over {x.word(x.high)}, {plural(beats, 'heartbeat')}."
     labels = {"aria-labelledby": "lanes-t", "aria-describedby": "lanes-d", "role": "img"}
-    parts = (title, tag("desc", says, id="lanes-d"), *_times(x, bottom), *lanes)
+    parts = (title, tag("desc", says, id="lanes-d"), *time_grid(x, bottom), *lanes)
     size = {"width": "100%", "height": bottom + _BOTTOM}
     svg = tag("svg", *parts, id="lanes", class_="plot lanes" + " dense" * (row < 20), **size, **labels)
     caption = f"{says} One row for each device, time from the start of the run."
@@ -72,7 +72,8 @@ def legend(events: Sequence[str]) -> list[tuple[str, str]]:
     return signs + ([("something else", "other")] if len(others) > len(failed) else [])
 
 
-def _times(x: Axis, bottom: int) -> list[Markup]:
+def time_grid(x: Axis, bottom: int) -> list[Markup]:
+    """The grid of an axis of time behind lanes, and its ticks below them."""
     drawn = []
     for value in x.ticks:
         at = percent(x.at(value))

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.verdict.artifacts import write_text
-from report import capacity, grid, lanes, latency, resources, words
+from report import capacity, grid, lanes, latency, pool, resources, students, words
 from report.charts import Figure
 from report.limits import Bar, bar
 from report.sources import Sources, read
@@ -104,6 +104,10 @@ def _view(sources: Sources) -> dict[str, Any]:
         "lane": lane,
         "legend": lanes.legend(lane[1]) if lane else [],
         "lane_table": lanes.table(sources.timelines) if has_devices else None,
+        "students": drawn("students.json", lambda: students.draw(sources.students)) if sources.students else None,
+        "students_legend": students.legend(sources.students) if sources.students else [],
+        "student_states": students.STATES,
+        "pool": (drawn("pool.json", lambda: pool.draw(sources.pool)) or []) if sources.pool else [],
         "resources": (drawn("resources.csv", lambda: resources.draw(sources.resources)) or [])
         if sources.resources
         else [],

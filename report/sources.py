@@ -48,6 +48,8 @@ class Sources:
     timelines: dict[str, Any] = field(default_factory=dict)
     mutants: dict[str, Any] = field(default_factory=dict)
     chaos: dict[str, Any] = field(default_factory=dict)
+    students: dict[str, Any] = field(default_factory=dict)
+    pool: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, Any] = field(default_factory=dict)
     matrix_from: str = ""
     samples: list[dict[str, str]] = field(default_factory=list)
@@ -78,7 +80,7 @@ def read(directory: Path) -> Sources:
             sources.unusable[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return None
 
-    for name in ("latency", "timelines", "mutants", "chaos"):
+    for name in ("latency", "timelines", "mutants", "chaos", "students", "pool"):
         setattr(sources, name, part(f"{name}.json", partial(_json, schema=name)) or {})
     own = (directory / "matrix.json").exists() or directory.resolve().name == "acceptance"
     beside = directory if own else directory.resolve().parent / "acceptance"

@@ -31,14 +31,15 @@ def say(text: str) -> None:
     print(f"harness: {text}", file=sys.stderr, flush=True)
 
 
-def up(workers: int, env_file: Path | None = None) -> int:
+def up(workers: int, env_file: Path | None, settings: Mapping[str, str]) -> int:
     """Start a stack, print where it is as one JSON line, keep it until a signal comes or the backend dies.
 
     env_file: where to leave the same as `export` lines for as long as the stack lives; readable for its owner only.
+    settings: of the backend, instead of the stack's own.
     """
     if os.environ.get("NEXMDM_BASE_URL"):
         raise SettingsError("NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it")
-    with _stack(workers) as stack:
+    with _stack(workers, settings) as stack:
         target = stack.target
         details = {
             "base_url": target.base_url,
@@ -76,11 +77,13 @@ def _env_file(path: Path | None, variables: Mapping[str, str]) -> Iterator[None]
         path.unlink(missing_ok=True)
 
 
-def run(command: Sequence[str], workers: int, only: str | None) -> int:
+def run(command: Sequence[str], workers: int, only: str | None, settings: Mapping[str, str]) -> int:
     """Run the command beside a live stack (or PostgreSQL alone, or the given deployment). Returns its exit code."""
     if shutil.which(command[0]) is None:
         raise CommandNotFoundError(f"command not found: {command[0]}")
     if only is None and os.environ.get("NEXMDM_BASE_URL"):
+        if settings:
+            raise SettingsError("NEXMDM_BASE_URL: set, so nothing is started that --set could be for")
         target = preflight.given_target()
         say(f"NEXMDM_BASE_URL is set: nothing is started, the target is {target.base_url}")
         return _run_child(command, {preflight.CHECKED: target.base_url})
@@ -90,7 +93,7 @@ def run(command: Sequence[str], workers: int, only: str | None) -> int:
         with Postgres.attach(server) if server else Postgres.start(log_file=log_file, durable=False) as postgres:
             url = postgres.clone(f"nexmdm_run_{os.getpid()}")
             return _run_child(command, {"NEXMDM_DATABASE_URL": url, "DATABASE_URL": url})
-    with _stack(workers) as stack:
+    with _stack(workers, settings) as stack:
         target = stack.target
         code = _run_child(command, target.as_env() | {preflight.CHECKED: target.base_url})
         if not stack.backend.running:
@@ -98,9 +101,9 @@ def run(command: Sequence[str], workers: int, only: str | None) -> int:
         return code
 
 
-def _stack(workers: int) -> Stack:
+def _stack(workers: int, settings: Mapping[str, str]) -> Stack:
     begun = time.monotonic()
-    stack = Stack.start(workers=workers, database_url=_server(), log_dir=_log_dir(), provider=True)
+    stack = Stack.start(workers=workers, env=settings, database_url=_server(), log_dir=_log_dir(), provider=True)
     took_s = time.monotonic() - begun
     say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
     if stack.postgres.app_role is None:

@@ -20,12 +20,13 @@ from load.measurements.run import OVER, Run
 from load.progress import Now
 from load.simulation.control_loop import ControlLoop
 from load.simulation.fanout import FanoutSimulation
+from load.students.demonstration import DemonstrationLoop
 from load.students.mixed import MixedLoop
 from load.students.multi_lab import LabsLoop
 from load.verdict.verdict import write_verdict
 from load.workloads.catalogue import OfUsers
 from load.workloads.simulation import Fanout, Profile
-from load.workloads.students import Mixed, MultiLab
+from load.workloads.students import Demonstration, Mixed, MultiLab
 
 # Its default is one: scrapes would wait for the commands that go on, and their latency be our own doing.
 _ADMIN_CONNECTIONS = 32
@@ -36,6 +37,8 @@ def _engine(scenario: OfUsers, target: Target, admin: LocustTransport, seed: int
         return FanoutSimulation(scenario, target, admin, seed)
     if isinstance(scenario, Mixed):
         return MixedLoop(scenario, target, admin, seed)
+    if isinstance(scenario, Demonstration):
+        return DemonstrationLoop(scenario, target, admin, seed)
     if isinstance(scenario, MultiLab):
         return LabsLoop(scenario, target, admin, seed)
     assert isinstance(scenario, Profile)

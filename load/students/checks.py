@@ -64,9 +64,10 @@ def _log_errors(_: StudentRun, seen: Observations) -> Finding:
     return Finding(log.errors, f"{log.lines} log lines, {len(log.errors)} of them errors")
 
 
+COUNTERS = RunCheck("counters", "metrics grew by exactly what is on record", _counters)
 CHECKS = (
     RunCheck("given", "as many sandboxes were given as there were, each once", _given),
-    RunCheck("counters", "metrics grew by exactly what is on record", _counters),
+    COUNTERS,
     RunCheck("log-errors", "no ERROR line in the log", _log_errors),
 )
 LABS_CHECKS = (

@@ -71,14 +71,18 @@ class ClosedLoop(Engine[StudentRun, Observations]):
             raise NotReady(
                 "needs DATABASE_URL: sandboxes are seeded, and what was given is read there", Status.INCONCLUSIVE
             )
+        self.make_keys(url)
+        seeding.seed(url, self.run.id, scenario.sandboxes)
+        self._seeded = True
+        return f"{scenario.sandboxes} sandboxes"
+
+    def make_keys(self, url: str) -> None:
+        """For students and for an admin. NotReady: others have sandboxes in the pool."""
         self._key, self._admin_key = keys.insert_key(url, "track"), keys.insert_key(url, "admin")
         self.run.secrets += [self._key, self._admin_key]
         if free := self.pool()["available"]:
             others = f"{free} sandboxes are free already, and this run would give them away"
             raise NotReady(f"{others}; it needs a deployment whose pool has none", Status.INCONCLUSIVE)
-        seeding.seed(url, self.run.id, scenario.sandboxes)
-        self._seeded = True
-        return f"{scenario.sandboxes} sandboxes"
 
     def clear_away(self) -> None:
         """Remove the sandboxes that were seeded, with their allocations."""

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from harness.sandboxes.calls import ALLOCATE, Call
 from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Histogram, Timings
 from load.measurements.run import Run
+from load.students.visits import Visit
 from load.workloads.students import Students
+
+
+class Ending(NamedTuple):
+    """An allocation of the ledger, and the state of its sandbox. ended_at: Unix seconds; None: it is live."""
+
+    track_id: str
+    sandbox_id: str
+    status: str
+    ended_at: float | None
+    end_reason: str | None
 
 
 @dataclass
@@ -17,7 +29,9 @@ class StudentRun(Run):
     """calls: every call that can allocate, end or show an allocation. outcomes: the statuses of those that ask for a
     sandbox. wrong: errors, by what they were.
 
-    lag: sent - due. begun_at: when the students began.
+    lag: sent - due. begun_at: when the students began. Of the demonstration: visits, by track; pool: how many sandboxes
+    were in each state, at times of the server; endings: what became of each allocation; deletions: the provider's
+    record of calls to delete; listed: the sandboxes that it has left.
     """
 
     scenario: Students
@@ -27,6 +41,11 @@ class StudentRun(Run):
     lag: Histogram = field(default_factory=Histogram)
     begun_at: float | None = None
     generator_cost: GeneratorCost | None = None
+    visits: dict[str, Visit] = field(default_factory=dict)
+    pool: list[tuple[float, dict[str, int]]] = field(default_factory=list)
+    endings: list[Ending] = field(default_factory=list)
+    deletions: list[dict[str, Any]] = field(default_factory=list)
+    listed: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._times = Timings(self.scenario.interval_s, self.scenario.request_timeout_s)

@@ -49,7 +49,8 @@ def _latency(run: StudentRun, wanted: Percentile) -> Judgement:
     return judged
 
 
-def _facts(run: StudentRun) -> Facts:
+def facts(run: StudentRun) -> Facts:
+    """Its figures, the seed's counters among them."""
     times, released = run.timings(), [call for call in run.calls if call.kind == RELEASE]
     asks = Histogram()
     for kind in (ALLOCATE, REPEAT):
@@ -63,15 +64,17 @@ def _facts(run: StudentRun) -> Facts:
     }
 
 
-def _notes(run: StudentRun) -> list[str]:
+def notes(run: StudentRun) -> list[str]:
+    """What a reader must know of the run."""
     wrong = [f"{count} times {what}" for what, count in run.wrong.most_common(5)]
     return [*catalogue.notes(run.scenario), *wrong]
 
 
-def _files(run: StudentRun, _: Observations | None, __: list[Check], directory: Path) -> list[str]:
+def write_record(run: StudentRun, _: Observations | None, __: list[Check], directory: Path) -> list[str]:
+    """Every call. Returns the name of the file."""
     write_calls(directory / CALLS, run.calls)
     return [CALLS]
 
 
-CRITERIA = Criteria(CHECKS, judgements, _facts, _notes, _files, verified)
-LABS_CRITERIA = Criteria((*CHECKS, *LABS_CHECKS), judgements, _facts, _notes, _files, verified)
+CRITERIA = Criteria(CHECKS, judgements, facts, notes, write_record, verified)
+LABS_CRITERIA = Criteria((*CHECKS, *LABS_CHECKS), judgements, facts, notes, write_record, verified)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Capacity
 from load.workloads.simulation import Fanout, Profile
-from load.workloads.students import WITHOUT_PAUSE, Mixed, MultiLab, Students
+from load.workloads.students import WITHOUT_PAUSE, Demonstration, Mixed, MultiLab, Students
 
 
 def seconds(text: str) -> float:
@@ -59,9 +59,15 @@ def _add_students(parser: ArgumentParser, scenario: Students, number: Callable[[
         number("--students", scenario.students, "who play every lab")
         number("--crowd", scenario.devices, "who come at once, after them")
         return
+    text = "until the last students go" if isinstance(scenario, Demonstration) else "of requests"
+    parser.add_argument("--duration", type=seconds, default=scenario.duration_s, metavar="30s", help=text)
+    if isinstance(scenario, Demonstration):
+        parser.add_argument(
+            "--broken", default="", metavar="WHAT", help="what is wrong with the backend, for the report"
+        )
+        return
     number("--students", scenario.devices, "how many at once")
     number("--sandboxes", scenario.sandboxes, "seeded before")
-    parser.add_argument("--duration", type=seconds, default=scenario.duration_s, metavar="30s", help="of requests")
     text = f"no pause between two requests of a student; then p99 < {WITHOUT_PAUSE[0].below_ms:g} ms is the limit"
     parser.add_argument("--no-pause", action="store_true", help=text)
 
@@ -71,6 +77,8 @@ def chosen(scenario: Scenario, given: Namespace) -> Scenario:
     if isinstance(scenario, Mixed):
         scenario = replace(scenario, devices=given.students, sandboxes=given.sandboxes, duration_s=given.duration)
         return replace(scenario, pause_s=(0.0, 0.0), latency=WITHOUT_PAUSE) if given.no_pause else scenario
+    if isinstance(scenario, Demonstration):
+        return replace(scenario, duration_s=given.duration, broken=given.broken)
     if isinstance(scenario, MultiLab):
         scenario = replace(scenario, students=given.students, devices=given.crowd)
         return replace(scenario, sandboxes=scenario.tracks)

@@ -85,6 +85,32 @@ class MultiLab(Students):
         return f"{labs}, then {self.devices} students at once"
 
 
+@dataclass(frozen=True)
+class Demonstration(Students):
+    """Students who come over time, work, and go, or vanish; a provider that is slow and fails now and then.
+
+    devices: all students. sandboxes: what the provider gets for them, in portions, each at its share of the duration.
+    broken: what is wrong with the backend, where that is known before.
+    """
+
+    portions: tuple[float, ...] = (0.0, 0.18, 0.34, 0.5, 0.64)
+    arrivals_end: float = 0.55  # share of the duration, as are the next two
+    works: tuple[float, float] = (0.06, 0.2)
+    outage: tuple[float, float] = (0.42, 0.48)
+    pause_s: tuple[float, float] = (0.5, 1.5)  # between two requests of a student
+    settle_s: float = 30.0
+    broken: str = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 20 <= self.duration_s <= 3600:
+            raise ValueError("duration: 20 s to 1 h")
+
+    @property
+    def plan(self) -> str:
+        return f"{self.devices} students of {len(self.labs)} labs come over {self.duration_s:g} s"
+
+
 _STUDENT = ((REPEAT, 0.1), (RELEASE, 0.1), (VIEW, 0.08), (STATS, 0.02))
 
 SMOKE = Mixed(
@@ -104,4 +130,5 @@ STRESS = Mixed(
     latency=(Percentile(ALLOCATE, 0.99, 100),),
 )
 WITHOUT_PAUSE = (Percentile(ALLOCATE, 0.99, 500),)
+SANDBOXES = Demonstration("sandboxes", devices=50, duration_s=90.0, sandboxes=60)
 MULTI = MultiLab("sandboxes-multi", devices=200, sandboxes=450, exhausts=True)

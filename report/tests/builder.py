@@ -283,6 +283,37 @@ def soaked(directory: Path) -> Path:
     return directory
 
 
+def taught(directory: Path) -> Path:
+    """The demonstration of the broker: two labs, one student who waited, one who vanished, one who was told 503."""
+
+    def student(name: str, lab: str, spans: list[tuple[str, int, int]], **moments: int) -> dict[str, Any]:
+        told = [{"state": state, "from_ms": low, "to_ms": high} for state, low, high in spans]
+        happened = [{"event": event, "t_ms": at} for event, at in moments.items()]
+        return {"student": name, "lab": lab, "spans": told, "moments": happened}
+
+    students = [
+        student("s01", "docker-intro", [("holding", 100, 9000)], looked=3000, extended=5000, released=9000),
+        student("s03", "docker-intro", [("waiting", 500, 4000), ("holding", 4000, 8000)], refused=510, released=8000),
+        student("s02", "terraform-101", [("holding", 200, 2000), ("left", 2000, 12000)], repeated=900, expired=12000),
+    ]
+    students[0]["moments"].append({"event": "failed", "t_ms": 7000, "status": 503})
+    limit = Limit("errors", "requests", "==", 0).judge_value(1, 9)
+    result(directory, [limit], suite="sandboxes", notes=["3 students of 2 labs"], files=["students.json", "pool.json"])
+    document = {"suite": "sandboxes", "started_at": timestamp(START), "students": students}
+    write_json(directory / "students.json", document, "students")
+    courses = {
+        "available": (3, 0, 0),
+        "allocated": (0, 3, 0),
+        "deleting": (0, 0, 1),
+        "deleted": (0, 0, 2),
+        "stale": (0,),
+    }
+    points = {name: [[5.0 * n, held] for n, held in enumerate(helds)] for name, helds in courses.items()}
+    pool = {"suite": "sandboxes", "started_at": timestamp(START), "interval_s": 5, "pool": points, "answers": {}}
+    write_json(directory / "pool.json", pool, "pool")
+    return directory
+
+
 SUITES = {
     "sim20": whole,
     "acceptance": broken,
@@ -291,4 +322,5 @@ SUITES = {
     "chaos": shaken,
     "mutants": hunted,
     "soak": soaked,
+    "sandboxes": taught,
 }

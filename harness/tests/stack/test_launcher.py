@@ -6,6 +6,7 @@ It leaves signals to test_interrupts.py.
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +53,18 @@ def test_the_command_runs_beside_the_stack_and_its_exit_code_is_ours(run: Run) -
     assert done.returncode == 7, done.stderr
     assert done.stdout.startswith("stdin:")
     assert "harness: ready after" in done.stderr
+
+
+def test_a_setting_that_is_none_is_refused(run: Run) -> None:
+    done = run("run", "--set", "SYNC_EVERY_S=2", "--", "true")
+    assert (done.returncode, "NEXMDM_NAME=VALUE" in done.stderr) == (2, True)
+
+
+def test_a_setting_replaces_the_stack_s_own(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    done = run("run", "--set", f"NEXMDM_PORT={port}", "--", "sh", "-c", "echo $NEXMDM_BASE_URL")
+    assert (done.returncode, done.stdout) == (0, f"http://127.0.0.1:{port}\n"), done.stderr
 
 
 @pytest.mark.slow
