@@ -103,29 +103,41 @@ def verify(
     must have been there as long as the pool. say: told what is looked at.
     Raises psycopg.Error, ProviderError.
     """
-    asked = None if provider is None else provider.calls("delete")  # all that this names has ended in the snapshot
     with snapshot(database_url) as connection:
-        say("pool and ledger")
-        checks = pool_checks(connection, label, seeded)
-        if calls:
-            say(f"{len(calls):,} calls")
-            checks += call_checks.call_checks(calls, _allocations(connection, {call.track_id for call in calls}, label))
-            say("moments with nothing free")
-            checks.append(free_moments.free_check(calls, _free(connection, calls)))
-        if provider is not None and asked is not None:
-            say("deletions")
-            known = _deletable(connection, asked)
-            deleted = connection.execute(_DELETED).fetchall()
-            checks.append(deletion_check.deletion_check(asked, provider.calls("delete"), known, deleted))
-        labs = _labs(connection, label)
-        pool = dict(connection.execute("SELECT status, count(*) FROM sandboxes GROUP BY 1 ORDER BY 1").fetchall())
-    if not calls:
+        return verify_snapshot(connection, calls, label=label, seeded=seeded, provider=provider, say=say)
+
+
+def verify_snapshot(
+    connection: Connection,
+    calls: Sequence[Call] | None,
+    *,
+    label: str | None,
+    seeded: int | None,
+    provider: ProviderControl | None,
+    say: Callable[[str], object] = lambda _: None,
+) -> Verification:
+    """As `verify`, over what a transaction sees that has read nothing yet."""
+    asked = None if provider is None else provider.calls("delete")  # all that this names has ended in the snapshot
+    say("pool and ledger")
+    checks = pool_checks(connection, label, seeded)
+    if calls:
+        say(f"{len(calls):,} calls")
+        checks += call_checks.call_checks(calls, _allocations(connection, {call.track_id for call in calls}, label))
+        say("moments with nothing free")
+        checks.append(free_moments.free_check(calls, _free(connection, calls)))
+    else:
         missing = Status.DISABLED if calls is None else Status.INCONCLUSIVE
         why = "no record of the calls was given" if calls is None else "the record of the calls is empty"
         checks += [Check(*one, missing, why) for one in _OF_CALLS]
-    if provider is None:
+    if provider is not None and asked is not None:
+        say("deletions")
+        known = _deletable(connection, asked)
+        deleted = connection.execute(_DELETED).fetchall()
+        checks.append(deletion_check.deletion_check(asked, provider.calls("delete"), known, deleted))
+    else:
         checks.append(Check(*deletion_check.V9, Status.DISABLED, "the provider's record was not given"))
-    return Verification(sorted(checks, key=lambda check: int(check.id[1:])), labs, pool)
+    pool = dict(connection.execute("SELECT status, count(*) FROM sandboxes GROUP BY 1 ORDER BY 1").fetchall())
+    return Verification(sorted(checks, key=lambda check: int(check.id[1:])), _labs(connection, label), pool)
 
 
 def _allocations(connection: Connection, tracks: set[str], label: str | None) -> Iterator[Allocation]:

@@ -1,9 +1,10 @@
-"""A real database of the service for these tests: each test has a clone of its own."""
+"""A real database of the service for these tests, by default a clone for each."""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -38,10 +39,17 @@ class Database:
         return cursor.fetchall() if cursor.description else []
 
 
-@pytest.fixture
-def database(server: Postgres) -> Iterator[Database]:
+@contextmanager
+def cloned(server: Postgres) -> Iterator[Database]:
+    """A database that lasts as long as the block."""
     name = f"pool_{secrets.token_hex(6)}"
     made = Database(server, name)
     with made.session:
         yield made
     server.drop(name)
+
+
+@pytest.fixture
+def database(server: Postgres) -> Iterator[Database]:
+    with cloned(server) as made:
+        yield made

@@ -9,7 +9,7 @@ from harness.provider.server import ProviderControl
 from harness.sandboxes import seeding
 from harness.sandboxes.calls import ALLOCATE, EXTEND, RELEASE, VIEW, Call
 from harness.sandboxes.keys import insert_key
-from harness.sandboxes.verify import Verification, verify
+from harness.sandboxes.verify import Verification, verify_snapshot
 from harness.tests.sandboxes.conftest import Database
 from harness.verdict.thresholds import Status
 
@@ -122,9 +122,10 @@ class History:
     def judge(
         self, calls: list[Call] | None = None, label: str | None = LABEL, seeded: int | None = COUNT
     ) -> Verification:
-        """What the verifier finds; calls: others than those of the run."""
+        """What the verifier finds in the transaction in which this was planted; calls: others than those of the run."""
         asked = self.calls if calls is None else calls
-        return verify(self.database.reader_url, asked, label=label, seeded=seeded, provider=self.provider)
+        session = self.database.session
+        return verify_snapshot(session, asked, label=label, seeded=seeded, provider=self.provider)
 
     def red(self, label: str | None = LABEL, seeded: int | None = COUNT) -> dict[str, str]:
         """The checks that failed, with what they found."""

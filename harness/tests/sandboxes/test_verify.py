@@ -6,13 +6,15 @@ The database is the service's own; a plant first takes away the constraint that 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import psycopg
 import pytest
 
+from harness.postgres.server import Postgres
 from harness.sandboxes.calls import ALLOCATE, RELEASE, Call
-from harness.sandboxes.verify import snapshot, verify
-from harness.tests.sandboxes.conftest import Database
+from harness.sandboxes.verify import snapshot, verify, verify_snapshot
+from harness.tests.sandboxes.conftest import cloned
 from harness.tests.sandboxes.history import COUNT, LABEL, History
 from harness.verdict.thresholds import Status, judge
 
@@ -64,11 +66,21 @@ PLANTS = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def honest(server: Postgres) -> Iterator[History]:
+    with cloned(server) as database:
+        made = History(database)
+        made.go()
+        yield made
+
+
 @pytest.fixture
-def run(database: Database) -> History:
-    made = History(database)
-    made.go()
-    return made
+def run(honest: History) -> Iterator[History]:
+    """The honest run, in a transaction that takes back what the test plants."""
+    calls, deletions = [*honest.calls], [one.copy() for one in honest.provider.deletions]
+    with honest.database.session.transaction(force_rollback=True):
+        yield honest
+    honest.calls, honest.provider.deletions = calls, deletions
 
 
 def test_an_honest_run_is_green(run: History) -> None:
@@ -153,29 +165,27 @@ def test_what_was_given_up_needs_no_word_of_the_provider(run: History) -> None:
     assert run.red() == {}
 
 
-def test_what_is_not_given_is_not_judged(run: History) -> None:
-    checks = verify(run.database.reader_url).checks
-    assert {one.id for one in checks if one.status is Status.DISABLED} == OF_CALLS | {"V9"}
-    assert all(one.detail for one in checks)
-
-
-def test_an_empty_record_or_pool_proves_nothing(run: History, database: Database) -> None:
+def test_an_empty_record_or_pool_proves_nothing(run: History) -> None:
     checks = run.judge(calls=[]).checks
     assert {one.id for one in checks if one.status is Status.INCONCLUSIVE} == OF_CALLS
     assert run.judge(label="typo", seeded=None).checks[-1].status is Status.INCONCLUSIVE
     assert "8 sandboxes were seeded as typo, 0 are there" in run.red(label="typo")["V10"]
-    database.execute("TRUNCATE allocations")
-    database.execute("DELETE FROM sandboxes")
-    checks = verify(database.reader_url).checks
+    run.plant("TRUNCATE allocations", "DELETE FROM sandboxes")
+    checks = verify_snapshot(run.database.session, None, label=None, seeded=None, provider=None).checks
     assert judge([], checks).status is Status.INCONCLUSIVE
     assert {one.status for one in checks} == {Status.INCONCLUSIVE, Status.DISABLED}
 
 
-def test_it_needs_to_read_two_tables_and_can_write_none(run: History) -> None:
-    run.plant("CREATE ROLE looker LOGIN", "GRANT SELECT ON sandboxes, allocations TO looker")
-    url = run.database.url.replace("postgres@", "looker@")
-    assert {one.status for one in verify(url, run.calls, label=LABEL, seeded=COUNT).checks} == {
-        Status.PASS, Status.DISABLED
-    }  # fmt: skip
-    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), snapshot(run.database.url) as session:
+def test_it_needs_to_read_two_tables_and_can_write_none(honest: History) -> None:
+    honest.plant("CREATE ROLE looker LOGIN", "GRANT SELECT ON sandboxes, allocations TO looker")
+    url = honest.database.url.replace("postgres@", "looker@")
+    found = verify(url, honest.calls, label=LABEL, seeded=COUNT)
+    assert {one.id for one in found.checks if one.status is not Status.PASS} == {"V9"}
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), snapshot(honest.database.url) as session:
         session.execute("DELETE FROM allocations")
+
+
+def test_what_is_not_given_is_not_judged(honest: History) -> None:
+    checks = verify(honest.database.reader_url).checks
+    assert {one.id for one in checks if one.status is Status.DISABLED} == OF_CALLS | {"V9"}
+    assert all(one.detail for one in checks)
