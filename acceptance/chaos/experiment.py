@@ -4,7 +4,7 @@ Does not know any particular fault (injections/ does), and writes no artifact (r
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,6 +43,8 @@ SETTINGS: Final = {
     "NEXMDM_DELETION_BACKOFF_CAP_S": "1",
     "NEXMDM_BREAKER_OPEN_S": f"{BREAKER_OPEN_S:g}",
 }
+CAUGHT_UP_WITHIN_S: Final = 30.0
+_STILL: Final = "select count(*) from sandboxes where sandbox_id = any(%s) and status <> 'deleted'"
 _WAITING: Final = "select count(*) from sandboxes where status in ('pending_deletion', 'deleting')"
 
 
@@ -58,6 +60,7 @@ class Suffered:
     limit_s: float
     recoveries_s: list[float] = field(default_factory=list)  # from healed to the first acknowledged write
     whole_s: list[float] = field(default_factory=list)  # until each kind of write was acknowledged again
+    caught_up_s: list[float] = field(default_factory=list)  # until what a fault kept from being deleted was deleted
     took_s: float = 0.0
     kinds: dict[Kind, Tally] = field(default_factory=dict)
     trouble: str = ""  # why it could not be done as often as was meant
@@ -77,6 +80,7 @@ class Scene:
         self._transports: list[HttpxTransport] = []
         self.writes = self.client()
         self.spare: list[FleetDevice] = []
+        self._caught_up_s: list[float] = []
 
     def client(self) -> Writes:
         """A client of its own, on connections of its own."""
@@ -112,6 +116,11 @@ class Scene:
             return True
 
         eventually(seen, within_s, what="acknowledged writes")
+
+    def catches_up(self, sandboxes: Sequence[str], since: float) -> None:
+        """Return when all of these are deleted. since: when that became possible, by time.monotonic()."""
+        eventually(lambda: self.system.db.value(_STILL, list(sandboxes)) == 0, CAUGHT_UP_WITHIN_S, what="deletions")
+        self._caught_up_s.append(time.monotonic() - since)
 
     def suffer(
         self,
@@ -165,6 +174,7 @@ class Scene:
             sends_again=sends_again * times,
             deletions=system.provider.calls("delete"),
         )
+        suffered.caught_up_s = self._caught_up_s
         suffered.took_s = time.monotonic() - begun
         return suffered
 

@@ -21,7 +21,7 @@ _RECOVERY: Final = "healed to the first acknowledged write"
 _KINDS_HEAD: Final = ("kind of write", "asked", "acknowledged", "refused", "no answer")
 _HEAD: Final = (
     "fault", "times", "asked", "acknowledged", "refused", "no answer", "missing", "doubled", "unasked", "recovery s",
-    "worst s", "whole s",
+    "worst s", "whole s", "deleted s",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ def _entry(row: Suffered) -> dict[str, Any]:
         "recovery_median_s": round(median(row.recoveries_s), 3) if row.recoveries_s else None,
         "recovery_worst_s": round(max(row.recoveries_s), 3) if row.recoveries_s else None,
         "whole_worst_s": round(max(row.whole_s), 3) if row.whole_s else None,
+        "caught_up_worst_s": round(max(row.caught_up_s), 3) if row.caught_up_s else None,
         "limit_s": row.limit_s,
         "took_s": round(row.took_s, 1),
         "trouble": row.trouble,
@@ -110,8 +111,8 @@ def _by_kind(rows: Sequence[Suffered]) -> list[tuple[str, ...]]:
 
 def _cells(entry: dict[str, Any]) -> tuple[str, ...]:
     counts = ("repetitions", "asked", "acknowledged", "refused", "unanswered", "missing", "doubled", "unasked")
-    times = ("recovery_median_s", "recovery_worst_s", "whole_worst_s")
-    seconds = ("none" if entry[name] is None else f"{entry[name]:.2f}" for name in times)
+    times = ("recovery_median_s", "recovery_worst_s", "whole_worst_s", "caught_up_worst_s")
+    seconds = ("-" if entry[name] is None else f"{entry[name]:.2f}" for name in times)
     return (entry["fault"], *(f"{entry[name]:,}" for name in counts), *seconds)
 
 

@@ -39,11 +39,8 @@ def test_a_worker_is_killed_while_it_allocates(end: str, scene: NewScene, suffer
 @case("chaos/018")
 def test_the_background_process_is_killed_while_it_deletes(scene: NewScene, suffer: Suffer) -> None:
     """kill -9 in the middle of deletions: when lease and job are free again they are deleted; students go on (003)."""
-    caught_up_s: list[float] = []
-    suffered = suffer(
-        scene(), "kill -9 in a deletion", faults.cleaner_killed(caught_up_s), times=3, kinds=STUDENTS, sends_again=4
-    )
-    assert max(caught_up_s) < CLEANED_WITHIN_S
+    suffered = suffer(scene(), "kill -9 in a deletion", faults.cleaner_killed, times=3, kinds=STUDENTS, sends_again=4)
+    assert max(suffered.caught_up_s) < CLEANED_WITHIN_S
     assert not suffered.kinds["allocation"].unanswered, "students are served by other processes"
 
 
@@ -52,17 +49,16 @@ def test_the_background_process_is_killed_while_it_deletes(scene: NewScene, suff
 def test_the_provider_is_away(name: str, scene: NewScene, suffer: Suffer) -> None:
     """While the provider is away it is left alone, students are served, deletions catch up (003: CSP)."""
     calls: list[int] = []
-    caught_up_s: list[float] = []
     suffered = suffer(
         scene(),
         name,
-        faults.provider_away(faults.PROVIDER_AWAY[name], calls, caught_up_s),
+        faults.provider_away(faults.PROVIDER_AWAY[name], calls),
         times=2,
         kinds=STUDENTS,
     )
     assert suffered.tally.acknowledged == suffered.tally.asked, "the provider is no reason to refuse anything"
     assert max(calls) <= 1 + faults.AWAY_S / BREAKER_OPEN_S, "one probe each time that the breaker was open"
-    assert max(caught_up_s) < 10.0
+    assert max(suffered.caught_up_s) < 10.0
 
 
 @case("chaos/020")

@@ -187,6 +187,7 @@ def chaos(directory: Path) -> None:
             "recovery_median_s": 0.21,
             "recovery_worst_s": 0.9,
             "whole_worst_s": 1.7,
+            "caught_up_worst_s": None,
             "limit_s": 5,
             "took_s": 31,
             "trouble": "",

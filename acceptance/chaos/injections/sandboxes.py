@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import psycopg
@@ -20,7 +19,6 @@ from harness.provider.server import SILENT, ProviderControl
 from harness.waiting import eventually
 
 AWAY_S = 3 * BREAKER_OPEN_S
-CAUGHT_UP_WITHIN_S = 30.0
 DURATION_S, GRACE_S = 60, 60
 BACK_S = 12.0  # what was due before the clock went back is due so many seconds later
 # The session that works for a track and waits for another: it has picked a sandbox, and cannot yet write that down.
@@ -30,7 +28,6 @@ _IN_THE_MIDDLE = """
 """
 _WAITING = "select sandbox_id from sandboxes where status in ('pending_deletion', 'deleting')"
 _DELETING = "select sandbox_id from sandboxes where status = 'deleting'"
-_STILL = "select count(*) from sandboxes where sandbox_id = any(%s) and status <> 'deleted'"
 
 
 def worker_killed(repeats: list[int], *, is_undone: bool) -> Fault:
@@ -65,34 +62,24 @@ def worker_killed(repeats: list[int], *, is_undone: bool) -> Fault:
     return fault
 
 
-def cleaner_killed(caught_up_s: list[float]) -> Fault:
-    """kill -9 of the background process while the provider deletes. caught_up_s: until those were deleted."""
-
-    @contextmanager
-    def fault(scene: Scene) -> Iterator[None]:
-        system, provider = scene.system, scene.system.provider
-        provider.script("delete", [{"status": 204, "delay_s": 0.8, "times": 0}])
-        provider.calls("delete", after=_last(provider), wait_s=10.0)
-        kill_dispatcher(scene)
-        killed = time.monotonic()
-        provider.script("delete", [])
-        held = [row["sandbox_id"] for row in system.db.rows(_DELETING)]
-        assert held, "nothing was being deleted"
-        scene.goes_on("allocation", "release")
-        _wait_for_deletion(scene, held)
-        caught_up_s.append(time.monotonic() - killed)
-        yield
-
-    return fault
+@contextmanager
+def cleaner_killed(scene: Scene) -> Iterator[None]:
+    """kill -9 of the background process while the provider deletes."""
+    system, provider = scene.system, scene.system.provider
+    provider.script("delete", [{"status": 204, "delay_s": 0.8, "times": 0}])
+    provider.calls("delete", after=_last(provider), wait_s=10.0)
+    kill_dispatcher(scene)
+    killed = time.monotonic()
+    provider.script("delete", [])
+    held = [row["sandbox_id"] for row in system.db.rows(_DELETING)]
+    assert held, "nothing was being deleted"
+    scene.goes_on("allocation", "release")
+    scene.catches_up(held, killed)
+    yield
 
 
 def _last(provider: ProviderControl) -> int:
     return max((int(call["seq"]) for call in provider.calls()), default=0)
-
-
-def _wait_for_deletion(scene: Scene, ids: list[str]) -> None:
-    still = partial(scene.system.db.value, _STILL, ids)
-    eventually(lambda: still() == 0, CAUGHT_UP_WITHIN_S, what="the deletions that had to wait")
 
 
 def _answers(answer: dict[str, Any]) -> Callable[[ProviderControl, bool], None]:
@@ -114,10 +101,10 @@ PROVIDER_AWAY: dict[str, Callable[[ProviderControl, bool], None]] = {
 }
 
 
-def provider_away(switch: Callable[[ProviderControl, bool], None], calls: list[int], caught_up_s: list[float]) -> Fault:
+def provider_away(switch: Callable[[ProviderControl, bool], None], calls: list[int]) -> Fault:
     """Away for three times as long as the breaker is open; students come and go.
 
-    calls: how many reached it after the breaker had opened; caught_up_s: from its return until what had waited is gone.
+    calls: how many reached it after the breaker had opened.
     """
 
     @contextmanager
@@ -136,8 +123,7 @@ def provider_away(switch: Callable[[ProviderControl, bool], None], calls: list[i
         finally:
             switch(provider, False)
         back = time.monotonic()
-        _wait_for_deletion(scene, waiting)
-        caught_up_s.append(time.monotonic() - back)
+        scene.catches_up(waiting, back)
         yield
 
     return fault
