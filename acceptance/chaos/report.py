@@ -20,8 +20,8 @@ _LEDGER: Final = "ledger against database and FCM"
 _RECOVERY: Final = "healed to the first acknowledged write"
 _KINDS_HEAD: Final = ("kind of write", "asked", "acknowledged", "refused", "no answer")
 _HEAD: Final = (
-    "fault", "times", "asked", "acknowledged", "refused", "no answer", "missing", "doubled", "unasked", "recovery s",
-    "worst s", "whole s", "deleted s",
+    "fault", "times", "asked", "acknowledged", "refused", "no answer", "missing", "doubled", "unasked", "landed",
+    "recovery s", "worst s", "whole s", "deleted s",
 )  # fmt: skip
 
 
@@ -110,7 +110,17 @@ def _by_kind(rows: Sequence[Suffered]) -> list[tuple[str, ...]]:
 
 
 def _cells(entry: dict[str, Any]) -> tuple[str, ...]:
-    counts = ("repetitions", "asked", "acknowledged", "refused", "unanswered", "missing", "doubled", "unasked")
+    counts = (
+        "repetitions",
+        "asked",
+        "acknowledged",
+        "refused",
+        "unanswered",
+        "missing",
+        "doubled",
+        "unasked",
+        "landed",
+    )
     times = ("recovery_median_s", "recovery_worst_s", "whole_worst_s", "caught_up_worst_s")
     seconds = ("-" if entry[name] is None else f"{entry[name]:.2f}" for name in times)
     return (entry["fault"], *(f"{entry[name]:,}" for name in counts), *seconds)

@@ -1,4 +1,4 @@
-"""What can go wrong with a sandbox under load: whatever dies, is away or moves, each is given once and deleted late."""
+"""Faults of the broker under load: a sandbox is given once, and deleted only when no track has it, whatever fails."""
 
 from contextlib import closing
 
@@ -39,7 +39,14 @@ def test_a_worker_is_killed_while_it_allocates(end: str, scene: NewScene, suffer
 @case("chaos/018")
 def test_the_background_process_is_killed_while_it_deletes(scene: NewScene, suffer: Suffer) -> None:
     """kill -9 in the middle of deletions: when lease and job are free again they are deleted; students go on (003)."""
-    suffered = suffer(scene(), "kill -9 in a deletion", faults.cleaner_killed, times=3, kinds=STUDENTS, sends_again=4)
+    suffered = suffer(
+        scene(),
+        "kill -9 of the background process in a deletion",
+        faults.killed_while_it_deletes,
+        times=3,
+        kinds=STUDENTS,
+        sends_again=4,
+    )
     assert max(suffered.caught_up_s) < CLEANED_WITHIN_S
     assert not suffered.kinds["allocation"].unanswered, "students are served by other processes"
 

@@ -63,7 +63,7 @@ def worker_killed(repeats: list[int], *, is_undone: bool) -> Fault:
 
 
 @contextmanager
-def cleaner_killed(scene: Scene) -> Iterator[None]:
+def killed_while_it_deletes(scene: Scene) -> Iterator[None]:
     """kill -9 of the background process while the provider deletes."""
     system, provider = scene.system, scene.system.provider
     provider.script("delete", [{"status": 204, "delay_s": 0.8, "times": 0}])
