@@ -14,6 +14,7 @@ from acceptance.system.match import accepted
 from acceptance.system.roles import as_owner
 from acceptance.system.system import System
 from harness.http.client import Answer
+from harness.waiting import eventually
 
 ACCOUNTS = "identity/accounts/"
 _SEED = """
@@ -46,6 +47,12 @@ _END = """
     update sandboxes as s set status = 'pending_deletion', status_since = now(), next_attempt_at = now()
     from ended where s.sandbox_id = ended.sandbox_id
 """
+
+
+def first_runs(system: System) -> None:
+    """Wait until each job has had the run that is due at a start: with an interval of days there is no other."""
+    finished = "select count(*) from job_runs where finished_at is not null and lease_id is null"
+    eventually(lambda: system.db.value(finished) == 4, within_s=30.0, what="the first run of each job")
 
 
 def listing(document: Any) -> dict[str, Any]:

@@ -5,21 +5,11 @@ import pytest
 from acceptance.sandboxes.pool import Pool
 from acceptance.system.system import System
 from harness.provider.server import ProviderControl
-from harness.waiting import eventually
-
-RAN_ONCE = "select count(*) from job_runs where finished_at is not null and lease_id is null"
 
 
 @pytest.fixture
 def system(two_workers: System) -> System:
     return two_workers
-
-
-@pytest.fixture(scope="session")
-def job_pool(two_workers: System, shared_pool_of_two: Pool) -> Pool:
-    """Each job has had the run that is due at a start; the next is a day away."""
-    eventually(lambda: two_workers.db.value(RAN_ONCE) == 4, within_s=30.0)
-    return shared_pool_of_two
 
 
 @pytest.fixture
@@ -30,7 +20,7 @@ def provider(system: System) -> ProviderControl:
 
 
 @pytest.fixture
-def pool(job_pool: Pool, provider: ProviderControl) -> Pool:  # noqa: ARG001 - both begin empty
+def pool(shared_pool_of_two: Pool, provider: ProviderControl) -> Pool:  # noqa: ARG001 - both begin empty
     """The pool of `system`, without any row; the breaker is closed."""
-    job_pool.wipe()
-    return job_pool
+    shared_pool_of_two.wipe()
+    return shared_pool_of_two

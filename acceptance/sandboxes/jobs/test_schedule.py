@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from acceptance.sandboxes.pool import Pool
+from acceptance.sandboxes.pool import Pool, first_runs
 from acceptance.suite.case import case
 from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
@@ -27,12 +27,6 @@ def runs(system: System, job: str, event: str = "sandboxes.job.finished") -> lis
 
 def ran(system: System, job: str, times: int) -> bool:
     return len(runs(system, job)) >= times
-
-
-def first_runs(system: System) -> None:
-    """Wait until each job has run once: with an interval of days none will run again."""
-    finished = "select count(*) from job_runs where finished_at is not null and lease_id is null"
-    eventually(lambda: system.db.value(finished) == 4, within_s=20.0, what="the first run of each job")
 
 
 @case("schedule/001", slow="waits for the schedule")

@@ -26,7 +26,7 @@ from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
 from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
-from nexmdm.http.runtime import Runtime, of_service
+from nexmdm.http.runtime import Runtime, direct_route, of_service
 from nexmdm.http.service import Service
 from nexmdm.jobs.metrics import job_failures
 from nexmdm.kernel import metrics
@@ -130,6 +130,8 @@ def create_api(settings: Settings | None) -> FastAPI:
     )
     app.state.settings = settings
     on = SERVICES if settings is None else switched_on(settings)
+    for service in on:
+        app.router.routes += [direct_route(service.name, path, handle) for path, handle in service.direct.items()]
     for service in SERVICES:
         for router in service.routers:
             # First of all: a service that is switched off judges no credential.

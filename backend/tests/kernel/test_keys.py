@@ -174,7 +174,7 @@ async def test_the_look_up_is_by_index(database_url: str, connection: asyncpg.Co
         " FROM generate_series(1, 2000) AS n"
     )
     await connection.execute("ANALYZE api_keys")
-    statement = re.sub(r":(hash|role|service)\b", f"'{HASH}'", keys._VERIFY.text)
+    statement = re.sub(r"\$[123]\b", f"'{HASH}'", keys._VERIFY)
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
     assert "uq_api_keys_key_hash" in plan
     assert "Seq Scan on api_keys" not in plan

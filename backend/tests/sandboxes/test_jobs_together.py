@@ -15,12 +15,13 @@ from support.provider import uuid
 
 from nexmdm.kernel import keys
 from nexmdm.kernel.database import Database
+from nexmdm.kernel.statements import Statements
 from nexmdm.sandboxes import expiry, stale
 from nexmdm.sandboxes.allocations import _EXTEND, _RELEASE
 from nexmdm.sandboxes.allocator import Allocator
 from nexmdm.sandboxes.decisions import Ask, Contended, Decisions
 from nexmdm.sandboxes.deletions import Cleanup
-from nexmdm.sandboxes.job import Report, commit
+from nexmdm.sandboxes.job import Report
 from nexmdm.sandboxes.provider import Account, Accounts, Deletion, Provider
 from nexmdm.sandboxes.sync import sync
 
@@ -73,7 +74,7 @@ class Crowd:
         lasted_s = asyncio.get_running_loop().time() - self._began
         return lasted_s > (_AT_MOST_S if self.missing() else _LASTS_S)
 
-    async def student(self, number: int, allocator: Allocator) -> None:
+    async def student(self, number: int, statements: Statements, allocator: Allocator) -> None:
         while not self.over():
             track_id = f"{number}-{random.random()}"
             try:
@@ -88,7 +89,7 @@ class Crowd:
             self.given.append(sandbox_id)
             then = random.choice([_RELEASE, _RELEASE, _EXTEND, None])
             if then is not None:
-                await commit(self.db, then, sandbox_id=sandbox_id, track_id=track_id)
+                await statements.fetch(then, sandbox_id, track_id)
             await asyncio.sleep(0.05)  # all of them take less than is made: some are always free, and can be stale
 
     async def job(self, name: str, work: Callable[[], Awaitable[Report]]) -> None:
@@ -126,10 +127,15 @@ async def test_all_jobs_beside_all_requests(
         "stale": lambda: stale.remove(db, 0, crowd.over),
         "bulk": lambda: stale.bulk_delete(db, "deletion_failed", crowd.over),
     }
-    async with Decisions(db, settings) as decisions, Allocator(decisions) as allocator, asyncio.TaskGroup() as tasks:
+    async with (
+        Statements(db, settings.db_pool_size) as statements,
+        Decisions(db, settings) as decisions,
+        Allocator(decisions) as allocator,
+        asyncio.TaskGroup() as tasks,
+    ):
         tasks.create_task(crowd.make())
         for number in range(_STUDENTS):
-            tasks.create_task(crowd.student(number, allocator))
+            tasks.create_task(crowd.student(number, statements, allocator))
         for name, work in [*jobs.items()] * 2:
             tasks.create_task(crowd.job(name, work))
     assert crowd.missing() == []

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nexmdm.http.cross_origin import CrossOrigin
@@ -47,6 +47,8 @@ class Service:
         rate_limits, queues: values of the labels of `nexmdm_rate_limited` and `nexmdm_shed`.
         prepare: what retention does first, such as making the partitions of the days to come.
         fast_path: the endpoint that the HTTP fast path serves.
+        direct: handlers of POSTs by path, called without the framework's dependencies and models, which cost as much as
+            the rest of such a request. A route of the same path describes each.
         cross_origin: what pages of other origins may do.
         database_answers: whether the service has just seen the database answer.
     """
@@ -65,5 +67,6 @@ class Service:
     jobs: Mapping[str, Job] = field(default_factory=dict)
     lifespan: Lifespan | None = None
     fast_path: Callable[[Runtime], Endpoint] | None = None
+    direct: Mapping[str, Callable[[Request], Awaitable[Response]]] = field(default_factory=dict)
     cross_origin: CrossOrigin | None = None
     database_answers: Callable[[Runtime], bool] | None = None

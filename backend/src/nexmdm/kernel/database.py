@@ -87,6 +87,12 @@ class Database:
         """A raw connection, with limits on every wait. Who calls this owns it: a flusher, a listener, the pool."""
         return await sessions.connect(self.url, STATEMENT_TIMEOUT_S)
 
+    async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
+        """The rows of one statement, with $1, $2, ..., committed."""
+        async with self.engine.begin() as connection:
+            done = await connection.exec_driver_sql(statement, arguments)
+            return list(done.mappings())
+
     async def aclose(self) -> None:
         """Give every pooled connection back to the server."""
         await self.engine.dispose()

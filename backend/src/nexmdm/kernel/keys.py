@@ -16,11 +16,11 @@ from hashlib import sha256
 from typing import Any, Final, Self
 
 import asyncpg
-from sqlalchemy import text
 
 from nexmdm.kernel import sessions
 from nexmdm.kernel.command_error import CommandError
-from nexmdm.kernel.database import STATEMENT_TIMEOUT_S, Database
+from nexmdm.kernel.database import STATEMENT_TIMEOUT_S
+from nexmdm.kernel.statements import Fetches
 from nexmdm.kernel.tables import KEY_ROLES
 
 PREFIX: Final = "nxk_"  # tells a key from every other bearer token
@@ -28,19 +28,16 @@ _KEY: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 # The row's lock makes a second request wait and look again, so that one of many writes in a minute.
-_VERIFY: Final = text(
-    """
+_VERIFY: Final = """
     WITH good AS (
         SELECT name FROM api_keys
-        WHERE key_hash = :hash AND revoked_at IS NULL AND role = :role
-            AND (services IS NULL OR :service = ANY (services))
+        WHERE key_hash = $1 AND revoked_at IS NULL AND role = $2 AND (services IS NULL OR $3 = ANY (services))
     ), used AS (
         UPDATE api_keys AS k SET last_used_at = now() FROM good
         WHERE k.name = good.name AND (k.last_used_at IS NULL OR k.last_used_at <= now() - interval '1 minute')
     )
     SELECT name FROM good
-    """
-)
+"""
 _CREATE: Final = """
     INSERT INTO api_keys (name, role, services, key_hash) VALUES ($1, $2, $3, $4)
     ON CONFLICT (name) DO NOTHING RETURNING *
@@ -77,17 +74,15 @@ class Key:
         }
 
 
-async def verify(db: Database, presented: str, role: str, service: str) -> str | None:
+async def verify(database: Fetches, presented: str, role: str, service: str) -> str | None:
     """The name of the key that was presented; None unless it has this role, is good for the service and not revoked.
 
     It notes the use, at most once a minute. What has not the form of a key costs no statement.
     """
     if _KEY.fullmatch(presented) is None:
         return None
-    parameters = {"hash": _hash(presented), "role": role, "service": service}
-    async with db.engine.begin() as connection:
-        name: str | None = (await connection.execute(_VERIFY, parameters)).scalar()
-    return name
+    rows = await database.fetch(_VERIFY, _hash(presented), role, service)
+    return rows[0]["name"] if rows else None
 
 
 async def create(

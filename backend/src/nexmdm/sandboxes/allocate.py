@@ -20,7 +20,7 @@ from nexmdm.sandboxes.auth import (
     TRACK,
     TRACKS_ONLY,
     Asking,
-    AskingTrack,
+    asking_track,
     refused_after_all,
 )
 from nexmdm.sandboxes.decisions import Ask, Contended
@@ -37,6 +37,7 @@ from nexmdm.sandboxes.types import UnixTime
 from nexmdm.sandboxes.waiting import Answer
 
 router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
+PATH: Final = "/v1/allocate"
 
 _EXHAUSTED_PAUSE_S: Final = 30
 _CONTENDED_PAUSE_S: Final = 1
@@ -71,7 +72,7 @@ async def _decide(request: Request, asking: Asking, wait_s: int) -> Answer:
 
 
 @router.post(
-    "/v1/allocate",
+    PATH,
     operation_id="allocateSandbox",
     status_code=201,
     responses=answers(
@@ -79,9 +80,11 @@ async def _decide(request: Request, asking: Asking, wait_s: int) -> Answer:
     )
     | {200: {"model": Allocation}},
     openapi_extra={"parameters": ALLOCATE_HEADERS},
+    response_model=Allocation,
 )
-async def allocate(request: Request, response: Response, asking: AskingTrack) -> Allocation:
+async def allocate(request: Request) -> Response:
     """Get a sandbox; a track that has one gets that one."""
+    asking = await asking_track(request)
     started, outcome, parked_s = perf_counter(), "error", 0.0
     seconds = wait_s(request.headers.getlist("prefer"))
     try:
@@ -108,14 +111,13 @@ async def allocate(request: Request, response: Response, asking: AskingTrack) ->
             headers={"Retry-After": str(_EXHAUSTED_PAUSE_S), **applied},
             extra={} if answer.position is None else {"queue_position": answer.position},
         )
-    response.headers.update(applied)
-    if outcome == "replay":
-        response.status_code = 200
-        response.headers["Idempotent-Replay"] = "true"
+    replayed = outcome == "replay"
     emit(
-        REPLAYED if outcome == "replay" else ALLOCATED,
+        REPLAYED if replayed else ALLOCATED,
         sandbox_id=given.sandbox_id,
         track_id=track.track_id,
         track_name=given.track_name,
     )
-    return Allocation.model_validate(given, from_attributes=True)
+    body = Allocation.model_validate(given, from_attributes=True).model_dump_json()
+    headers = applied | ({"Idempotent-Replay": "true"} if replayed else {})
+    return Response(body, 200 if replayed else 201, headers, "application/json")

@@ -5,13 +5,12 @@ To give back and to extend are one conditional statement each; where it finds no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, NoReturn
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel
-from sqlalchemy import text
 
-from nexmdm.http.runtime import Session
 from nexmdm.kernel.database import Operation
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
@@ -32,6 +31,7 @@ from nexmdm.sandboxes.problems import (
     NOT_SANDBOX_OWNER,
     SANDBOX_NOT_FOUND,
 )
+from nexmdm.sandboxes.state import broker
 from nexmdm.sandboxes.types import EndReason, SandboxId, SandboxStatus, UnixTime
 
 router = APIRouter(tags=["allocations"], dependencies=TRACKS_ONLY)
@@ -43,14 +43,13 @@ _VIEW: Final = """
         a.deadline, a.ended_at, a.end_reason, a.ended_at IS NULL AND a.grace_until >= clock_timestamp() AS in_grace
     FROM sandboxes AS s JOIN allocations AS a USING (sandbox_id)
 """
-_BY_ID: Final = text(f"{_VIEW} WHERE s.sandbox_id = :sandbox_id")
-_LIVE: Final = text(f"{_VIEW} WHERE a.track_id = :track_id AND a.ended_at IS NULL")
+_BY_ID: Final = f"{_VIEW} WHERE s.sandbox_id = $1"
+_LIVE: Final = f"{_VIEW} WHERE a.track_id = $1 AND a.ended_at IS NULL"
 # The row is locked before the clock is read: a request that waited is judged by the time it got it.
-_RELEASE: Final = text(
-    """
+_RELEASE: Final = """
     WITH held AS (
         SELECT allocation_id, grace_until FROM allocations
-        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL FOR NO KEY UPDATE
+        WHERE sandbox_id = $1 AND track_id = $2 AND ended_at IS NULL FOR NO KEY UPDATE
     ), released AS (
         UPDATE allocations AS a SET ended_at = date_trunc('second', clock_timestamp()), end_reason = 'released'
         FROM held WHERE a.allocation_id = held.allocation_id AND held.grace_until >= clock_timestamp()
@@ -60,13 +59,11 @@ _RELEASE: Final = text(
     SET status = 'pending_deletion', status_since = clock_timestamp(), next_attempt_at = clock_timestamp()
     FROM released WHERE s.sandbox_id = released.sandbox_id
     RETURNING released.ended_at, released.track_name
-    """
-)
-_EXTEND: Final = text(
-    """
+"""
+_EXTEND: Final = """
     WITH held AS (
         SELECT allocation_id, expires_at, grace_until, deadline, duration_s FROM allocations
-        WHERE sandbox_id = :sandbox_id AND track_id = :track_id AND ended_at IS NULL FOR NO KEY UPDATE
+        WHERE sandbox_id = $1 AND track_id = $2 AND ended_at IS NULL FOR NO KEY UPDATE
     ), later AS MATERIALIZED (
         SELECT allocation_id, grace_until - expires_at AS grace, greatest(expires_at, least(
             date_trunc('second', clock_timestamp()) + make_interval(secs => duration_s), deadline
@@ -76,8 +73,7 @@ _EXTEND: Final = text(
     UPDATE allocations AS a SET expires_at = later.at, grace_until = later.at + later.grace
     FROM later WHERE a.allocation_id = later.allocation_id
     RETURNING a.allocation_id
-    """
-)
+"""
 
 
 class SandboxView(BaseModel):
@@ -103,23 +99,29 @@ class Release(BaseModel):
     track_name: str | None
 
 
-def view(row: Any) -> SandboxView:
+def view(row: Mapping[str, Any]) -> SandboxView:
     """A row of `_VIEW`."""
-    return SandboxView.model_validate(row, from_attributes=True)
+    return SandboxView.model_validate(dict(row))
 
 
-async def _owned(session: Session, sandbox_id: str, track: Track) -> Any:
+async def _first(request: Request, statement: str, *arguments: str) -> Any:
+    """The first row, None where there is none."""
+    rows = await broker(request).statements.fetch(statement, *arguments)
+    return rows[0] if rows else None
+
+
+async def _owned(request: Request, sandbox_id: str, track: Track) -> Any:
     """The row of a sandbox that is or was the track's. What was never given is unknown to every track."""
-    row = (await session.execute(_BY_ID, {"sandbox_id": sandbox_id})).first()
+    row = await _first(request, _BY_ID, sandbox_id)
     if row is None:
         raise Problem(SANDBOX_NOT_FOUND)
-    if row.track_id != track.track_id:
+    if row["track_id"] != track.track_id:
         raise Problem(NOT_SANDBOX_OWNER)
     return row
 
 
 def _over(row: Any) -> NoReturn:
-    raise Problem(ALLOCATION_REVOKED if row.end_reason == "revoked" else ALLOCATION_EXPIRED)
+    raise Problem(ALLOCATION_REVOKED if row["end_reason"] == "revoked" else ALLOCATION_EXPIRED)
 
 
 @router.get(
@@ -128,10 +130,10 @@ def _over(row: Any) -> NoReturn:
     responses=answers(*OF_A_TRACK, NO_ALLOCATION),
     openapi_extra={"parameters": TRACK_HEADERS},
 )
-async def current(session: Session, track: CurrentTrack) -> SandboxView:
+async def current(request: Request, track: CurrentTrack) -> SandboxView:
     """Look at the track's live sandbox."""
-    row = (await session.execute(_LIVE, {"track_id": track.track_id})).first()
-    if row is None or not row.in_grace:
+    row = await _first(request, _LIVE, track.track_id)
+    if row is None or not row["in_grace"]:
         raise Problem(NO_ALLOCATION)
     return view(row)
 
@@ -142,9 +144,9 @@ async def current(session: Session, track: CurrentTrack) -> SandboxView:
     responses=answers(*_OF_AN_OWNER),
     openapi_extra={"parameters": TRACK_HEADERS},
 )
-async def look(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> SandboxView:
+async def look(sandbox_id: Annotated[SandboxId, Path()], request: Request, track: CurrentTrack) -> SandboxView:
     """Look at a sandbox that is or was the track's."""
-    return view(await _owned(session, sandbox_id, track))
+    return view(await _owned(request, sandbox_id, track))
 
 
 @router.post(
@@ -153,30 +155,28 @@ async def look(sandbox_id: Annotated[SandboxId, Path()], session: Session, track
     responses=answers(*_OF_AN_OWNER, ALLOCATION_EXPIRED, ALLOCATION_REVOKED),
     openapi_extra={"parameters": TRACK_HEADERS},
 )
-async def release(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> Release:
+async def release(sandbox_id: Annotated[SandboxId, Path()], request: Request, track: CurrentTrack) -> Release:
     """Give a sandbox back."""
     try:
-        return await _release(session, sandbox_id, track)
+        return await _release(request, sandbox_id, track)
     except Problem:
         metrics.releases.labels("refused").inc()
         raise
 
 
-async def _release(session: Session, sandbox_id: str, track: Track) -> Release:
+async def _release(request: Request, sandbox_id: str, track: Track) -> Release:
     with Operation("update", "allocations", sandbox_id=sandbox_id) as operation:
-        named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
-        done = (await session.execute(_RELEASE, named)).first()
-        await session.commit()
+        done = await _first(request, _RELEASE, sandbox_id, track.track_id)
         operation.keys["rows"] = int(done is not None)
-    if done is None:
-        row = await _owned(session, sandbox_id, track)
-        if row.end_reason != "released":
-            _over(row)
+    row = done or await _owned(request, sandbox_id, track)
+    if done is not None:
+        metrics.releases.labels("released").inc()
+        emit(RELEASED, sandbox_id=sandbox_id, track_id=track.track_id, track_name=row["track_name"])
+    elif row["end_reason"] == "released":
         metrics.releases.labels("replay").inc()
-        return Release(sandbox_id=sandbox_id, deletion_requested_at=row.ended_at, track_name=row.track_name)
-    metrics.releases.labels("released").inc()
-    emit(RELEASED, sandbox_id=sandbox_id, track_id=track.track_id, track_name=done.track_name)
-    return Release(sandbox_id=sandbox_id, deletion_requested_at=done.ended_at, track_name=done.track_name)
+    else:
+        _over(row)
+    return Release(sandbox_id=sandbox_id, deletion_requested_at=row["ended_at"], track_name=row["track_name"])
 
 
 @router.post(
@@ -185,16 +185,14 @@ async def _release(session: Session, sandbox_id: str, track: Track) -> Release:
     responses=answers(*_OF_AN_OWNER, ALLOCATION_EXPIRED, ALLOCATION_REVOKED, EXTENSION_LIMIT),
     openapi_extra={"parameters": TRACK_HEADERS},
 )
-async def extend(sandbox_id: Annotated[SandboxId, Path()], session: Session, track: CurrentTrack) -> SandboxView:
+async def extend(sandbox_id: Annotated[SandboxId, Path()], request: Request, track: CurrentTrack) -> SandboxView:
     """Keep a sandbox for its duration from now on, within its deadline."""
     with Operation("update", "allocations", sandbox_id=sandbox_id) as operation:
-        named = {"sandbox_id": sandbox_id, "track_id": track.track_id}
-        done = (await session.execute(_EXTEND, named)).first()
-        await session.commit()
+        done = await _first(request, _EXTEND, sandbox_id, track.track_id)
         operation.keys["rows"] = int(done is not None)
-    row = await _owned(session, sandbox_id, track)
+    row = await _owned(request, sandbox_id, track)
     if done is None:
-        if row.in_grace:
+        if row["in_grace"]:
             raise Problem(EXTENSION_LIMIT)
         _over(row)
     seen = view(row)

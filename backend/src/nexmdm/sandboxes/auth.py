@@ -82,11 +82,11 @@ async def check_key(request: Request, key: str, role: str, instead: ProblemType)
     Raises:
         Problem: `token_invalid`, or `instead` where the key is good for the other role.
     """
-    db, service = database(request), service_of(request)
-    name = await keys.verify(db, key, role, service)
+    statements, service = broker(request).statements, service_of(request)
+    name = await keys.verify(statements, key, role, service)
     if name is None:
         other = TRACK if role == ADMIN else ADMIN
-        known = await keys.verify(db, key, other, service)
+        known = await keys.verify(statements, key, other, service)
         raise await refusal(request, TOKEN_INVALID if known is None else instead)
     return name
 
@@ -162,5 +162,4 @@ ALLOCATE_HEADERS: Final = [*TRACK_HEADERS, _header("Idempotency-Key"), _PREFER]
 TRACKS_ONLY: Final = [Depends(HTTPBearer(scheme_name="trackKey", auto_error=False))]
 ADMIN_ONLY: Final = [Depends(HTTPBearer(scheme_name="apiKey", auto_error=False)), Depends(require_admin)]
 
-AskingTrack = Annotated[Asking, Depends(asking_track)]
 CurrentTrack = Annotated[Track, Depends(current_track)]

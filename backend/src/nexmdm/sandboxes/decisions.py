@@ -16,12 +16,13 @@ import asyncpg
 
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
+from nexmdm.kernel.statements import NoConnectionError, Statements
 from nexmdm.sandboxes import metrics
 from nexmdm.sandboxes.events import EXPIRED
 from nexmdm.sandboxes.settings import SandboxSettings
 
-LEASE_S: Final = 3.0  # of a place in the queue: so long are rows promised to a request whose process has died
 _LOCK_TIMEOUT_S: Final = 2
+LEASE_S: Final = 3.0  # of a place in the queue: so long are rows promised to a request whose process has died
 
 _CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 # One snapshot for all waiting requests, taken after each of them came: one that is told `exhausted` has waited through
@@ -122,22 +123,19 @@ class Decision:
 
 
 class Decisions:
-    """Connections without a session around them. Use as `async with Decisions(db, settings) as decisions`."""
+    """Asks the function, or looks. Use as `async with Decisions(db, settings) as decisions`."""
 
     def __init__(self, db: Database, settings: SandboxSettings) -> None:
-        self._db, self._settings = db, settings
+        most = settings.allocation_connections
+        self._statements = Statements(db, most, wait_s=_LOCK_TIMEOUT_S, lock_timeout_s=_LOCK_TIMEOUT_S)
+        self._settings = settings
 
     async def __aenter__(self) -> Self:
-        self._pool = await asyncpg.create_pool(
-            connect=self._connect,
-            reset=_nothing,  # ours is never left in a transaction, and keeps its settings
-            min_size=0,
-            max_size=self._settings.allocation_connections,
-        )
+        await self._statements.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._pool.close()
+        await self._statements.__aexit__()
 
     async def call(self, ask: Ask) -> Decision:
         """Allocate; or tell why not. `contended`: there is a free row, and others hold it."""
@@ -177,29 +175,12 @@ class Decisions:
             Contended: a lock, or a connection while all are in use, took too long.
         """
         try:
-            connection = await self._pool.acquire(timeout=_LOCK_TIMEOUT_S)
-        except TimeoutError as error:
-            if self._pool.get_size() < self._settings.allocation_connections:
-                raise  # the database did not answer
-            raise Contended from error
-        try:
-            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return await self._statements.fetch(statement, *arguments)
         except (
+            NoConnectionError,
             asyncpg.LockNotAvailableError,
             asyncpg.QueryCanceledError,
             asyncpg.DeadlockDetectedError,
             asyncpg.UniqueViolationError,
         ) as error:
             raise Contended from error
-        finally:
-            await self._pool.release(connection)
-        return rows
-
-    async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection[Any]:
-        connection = await self._db.connect()
-        await connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
-        return connection
-
-
-async def _nothing(_connection: object) -> None:
-    """What the pool does with a connection that comes back."""

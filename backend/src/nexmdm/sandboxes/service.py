@@ -75,5 +75,6 @@ SERVICE: Final = Service(
     retention=retention.POLICIES,
     jobs={**schedule.JOBS, "sandboxes_pool": gauges.keep_measuring},
     lifespan=lifespan,
+    direct={allocate.PATH: allocate.allocate},
     cross_origin=_CROSS_ORIGIN,
 )

@@ -10,6 +10,7 @@ from fastapi import Request
 
 from nexmdm.http.runtime import Runtime, runtime
 from nexmdm.kernel.settings import narrow
+from nexmdm.kernel.statements import Statements
 from nexmdm.sandboxes.allocator import Allocator
 from nexmdm.sandboxes.counts import PoolCounts
 from nexmdm.sandboxes.decisions import Decisions
@@ -24,6 +25,7 @@ class Broker:
     """One per process."""
 
     settings: SandboxSettings
+    statements: Statements
     queue: WaitingQueue
     track_limit: TrackLimit
     counts: PoolCounts
@@ -40,6 +42,7 @@ async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
     """Start what the broker needs; end it after the last request."""
     settings = narrow(running.settings, SandboxSettings)
     async with AsyncExitStack() as stack:
+        statements = await stack.enter_async_context(Statements(running.db, settings.db_pool_size))
         decisions = await stack.enter_async_context(Decisions(running.db, settings))
         allocator = await stack.enter_async_context(Allocator(decisions))
         queue = WaitingQueue(running.db, decisions, allocator, settings, running.stopping)
@@ -49,6 +52,7 @@ async def lifespan(running: Runtime) -> AsyncIterator[Broker]:
             provider = await stack.enter_async_context(aclosing(Provider(settings)))
         yield Broker(
             settings,
+            statements,
             queue,
             TrackLimit(running.db, settings.limit_track),
             PoolCounts(running.db, settings.stats_every_s),
