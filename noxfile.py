@@ -83,6 +83,7 @@ QUICK_SHOW = ("--duration", "20s")
 QUICK_FLEET = ("--compress", "10")
 # What takes hours or minutes in production happens within the demonstration.
 DEMONSTRATION = (
+    "WORKERS=2",
     "SANDBOX_DURATION_S=8",
     "SANDBOX_GRACE_S=2",
     "SANDBOX_MAX_DURATION_S=120",
@@ -103,6 +104,15 @@ OWN_TESTS = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
 SLOW_HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "bench"))
 HELPERS = (*SLOW_HELPERS, ("acceptance", "acceptance"))
 SELECTING = ("-k", "-m", "--case")
+# What the stack of a scenario is set to. The pool's jobs rest where they are not the subject.
+AT_REST = ("WORKERS=2", "SYNC_EVERY_S=86400", "DRY_SYNC_EVERY_S=86400", "STATS_EVERY_S=1")
+SETTINGS = {
+    "sandboxes": DEMONSTRATION,
+    "sandboxes-steady": AT_REST,
+    "sandboxes-staged": AT_REST,
+    "sandboxes-exhausted": AT_REST,
+    "sandboxes-jobs": ("WORKERS=2", "STATS_EVERY_S=1", "SANDBOX_DURATION_S=40", "SANDBOX_GRACE_S=10"),
+}
 KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
@@ -163,8 +173,9 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
     command: of another backend than this tree's.
     """
     load = environments.ensure("load", say=session.log)
-    stack = ["--workers", "2", *(f"--set=NEXMDM_{one}" for one in DEMONSTRATION)] if name == "sandboxes" else []
-    inner = [*stack, "--", str(load), "-m", "load", name, *arguments]
+    given = os.environ.get("NEXMDM_BASE_URL")
+    settings = [] if given else [f"--set=NEXMDM_{setting}" for setting in SETTINGS.get(name, ())]
+    inner = [*settings, "--", str(load), "-m", "load", name, *arguments]
     env = backend_env(session) if command is None else {"NEXMDM_BACKEND_COMMAND": command}
     with reported(session, name):
         run(session, load, "-m", "harness", "run", *inner, env=env)

@@ -1,8 +1,8 @@
-"""How many sandboxes were in each state over time, from pool.json."""
+"""How many sandboxes were in each state over time, and how requests for one were answered, from pool.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from report import charts
@@ -18,17 +18,26 @@ _STYLES: Final = {
     "failed": "bad",
     "stale": "bad",
     "deleted": "ideal",
+    "a new sandbox": "p99",
+    "the same again": "p95",
+    "none free": "bad",
+    "try again": "pending",
 }
 
 
 def draw(document: Mapping[str, Any]) -> list[Figure]:
-    """A line for each state in which there ever was a sandbox."""
-    lines = {name: points for name, points in document["pool"].items() if any(n for _, n in points)}
+    """A line for each state in which there ever was a sandbox; and one for each answer that was ever given."""
+    states = _figure("pool-states", "Sandboxes in each state", document["pool"])
+    return [*states, *_figure("pool-answers", "Requests for a sandbox: answers a second", document["answers"])]
+
+
+def _figure(plot_name: str, title: str, courses: Mapping[str, Sequence[tuple[float, float]]]) -> list[Figure]:
+    lines = {name: points for name, points in courses.items() if any(n for _, n in points)}
     if not lines:
         return []
     last = max(points[-1][0] for points in lines.values())
     x = charts.seconds(0.0, last)
-    plot = Plot("pool-states", x, charts.from_zero([n for points in lines.values() for _, n in points], "", whole=True))
+    plot = Plot(plot_name, x, charts.from_zero([n for points in lines.values() for _, n in points], "", whole=True))
     says: dict[float, list[str]] = {}
     for name, points in lines.items():
         plot.line([(t_s, n) for t_s, n in points], _STYLES.get(name, "p50"), name)
@@ -37,5 +46,5 @@ def draw(document: Mapping[str, Any]) -> list[Figure]:
     times = sorted(says)
     for low, high in zip(times, [*times[1:], last], strict=True):
         plot.hit(low, high, f"{number(low)} s: {', '.join(says[low])}")
-    caption = "Sandboxes in each state over time. Axis from 0."
-    return [Figure(plot.svg("Sandboxes in each state", caption), caption)]
+    caption = f"{title}, over time. Axis from 0."
+    return [Figure(plot.svg(title, caption), caption)]

@@ -10,10 +10,12 @@ import psycopg
 
 from harness.settings import SECRETS
 
+Role = Literal["track", "admin"]
 
-def insert_key(database_url: str, role: Literal["track", "admin"]) -> str:
+
+def insert_key(database_url: str, role: Role, secret: str = "") -> str:
     """A new key for all services, stored as `nexmdm keys create` does; its secret. psycopg.Error."""
-    secret = f"nxk_{secrets.token_urlsafe(32)}"
+    secret = secret or f"nxk_{secrets.token_urlsafe(32)}"
     SECRETS.add(secret)
     with psycopg.connect(database_url, connect_timeout=10) as connection:
         connection.execute(
@@ -21,3 +23,9 @@ def insert_key(database_url: str, role: Literal["track", "admin"]) -> str:
             [f"load-{secrets.token_hex(8)}", role, hashlib.sha256(secret.encode()).hexdigest()],
         )
     return secret
+
+
+def delete_key(database_url: str, secret: str) -> None:
+    """Take it away again. psycopg.Error."""
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        connection.execute("delete from api_keys where key_hash = %s", [hashlib.sha256(secret.encode()).hexdigest()])

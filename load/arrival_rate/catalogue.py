@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from load.arrival_rate.heartbeats import HEARTBEATS
+from load.arrival_rate.pool import STUDENTS, STUDENTS_BESIDE_JOBS
 from load.arrival_rate.workload import Workload
 
-WORKLOADS: Final[dict[str, Workload]] = {"heartbeats": HEARTBEATS}
+WORKLOADS: Final[dict[str, Workload]] = {
+    "heartbeats": HEARTBEATS,
+    "students": STUDENTS,
+    "students beside jobs": STUDENTS_BESIDE_JOBS,
+}

@@ -17,7 +17,7 @@ from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
 from load.arrival_rate.knee import climb
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg, requests_in
+from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg
 from load.arrival_rate.thresholds import criteria
 from load.arrival_rate.workers import Workers
 from load.arrival_rate.workload import Assignment, Observations, Subject
@@ -26,7 +26,7 @@ from load.measurements.run import OVER, in_short
 from load.measurements.tally import Tally
 from load.progress import Now
 from load.verdict.verdict import write_verdict
-from load.workloads.arrival_rate import ArrivalRate, Capacity, Soak
+from load.workloads.arrival_rate import ArrivalRate, Capacity, Phase
 
 _LEAD_S = 0.5  # between the order and the first request: it must reach every process
 _MEASURING = "measuring"
@@ -50,7 +50,7 @@ class Conductor:
         """Judge the run as it stands and write its artifacts. Returns the document of result.json."""
         run, now = self.run, self.run.clock.now()
         run.enter(OVER, now)
-        judge_by = criteria(run.scenario, self._subject.checks)
+        judge_by = criteria(run.scenario, self._subject)
         return write_verdict(run, judge_by, self._observations, now, directory)
 
     def begin(self) -> gevent.Greenlet[[], None]:
@@ -69,6 +69,7 @@ class Conductor:
         self.workers.stop()
         if self.run.watch is not None:
             self.run.watch.stop()
+        self._subject.close()
 
     def now(self) -> Now:
         """Where the run is, for people."""
@@ -105,7 +106,9 @@ class Conductor:
             return False
         run.enter("warming up")
         at_once = scenario.warm_up_at_once
-        tally = self._send(Leg(WARM_UP, self._start(), scenario.warm_up_per_s, scenario.devices, at_once=at_once))
+        requests = scenario.warm_up_requests
+        tally = self._send(Leg(WARM_UP, self._start(), scenario.warm_up_per_s, requests, at_once=at_once))
+        self._subject.settle()
         run.warm_up = tally
         run.prepared(*_warmed_up(tally))
         return run.is_ready
@@ -122,6 +125,7 @@ class Conductor:
             interval_s=scenario.interval_s,
             timeout_s=scenario.request_timeout_s,
             bucket_s=scenario.bucket_s,
+            mix=scenario.mix,
         )
 
     def _measure(self) -> None:
@@ -131,12 +135,13 @@ class Conductor:
         if isinstance(scenario, Capacity):
             self._climb(scenario)
             return
-        if isinstance(scenario, Soak) and self._target.backend_pid is not None:
+        if scenario.memory_growth is not None and self._target.backend_pid is not None:
             run.watch = Watch(
                 self._target.backend_pid, scenario.sample_every_s, lambda: run.clock.now() - run.started_at
             )
-        for per_s, duration_s in scenario.legs:
-            self._measured_leg(per_s, duration_s)
+        with self._subject.disturbed():
+            for phase in scenario.phases:
+                self._measured_leg(phase)
         if run.watch is not None:
             run.watch.stop()
 
@@ -144,16 +149,17 @@ class Conductor:
         run, per_s = self.run, capacity.per_s
         while run.end is None:
             run.enter(f"stage of {per_s:g}/s")
-            leg, tally = self._measured_leg(per_s, capacity.duration_s)
+            leg, tally = self._measured_leg(Phase(per_s, capacity.duration_s))
             climbed = climb(tally, leg, run.started_at, capacity)
             run.steps.append(climbed.stage)
             run.end = climbed.end
             per_s = capacity.next_rate(per_s)
             gevent.sleep(capacity.pause_s)
 
-    def _measured_leg(self, per_s: float, duration_s: float) -> tuple[Leg, Tally]:
+    def _measured_leg(self, phase: Phase) -> tuple[Leg, Tally]:
         """The next leg, which goes on with the device after the last one, and what it counted."""
-        leg = Leg(MEASURED, self._start(), per_s, requests_in(duration_s, per_s), self._next_device)
+        first = self._next_device
+        leg = Leg(MEASURED, self._start(), phase.per_s, phase.requests, first, to_per_s=phase.to_per_s)
         self._next_device = (leg.first + leg.requests) % self.run.scenario.devices
         tally = self._send(leg)
         if self.run.measured is None:
@@ -172,7 +178,7 @@ class Conductor:
 
 def _warmed_up(tally: Tally) -> tuple[Status, str]:
     """A refusal is the product's fault; a request without an answer may be a target that was never there."""
-    took = f"{tally.answered} of {tally.planned} first requests answered with 200"
+    took = f"{tally.answered} of {tally.planned} first requests answered as wanted"
     if tally.answered == tally.planned:
         return Status.PASS, took
     worst = "; ".join(f"{count} times {what}" for what, count in tally.others.most_common(3))

@@ -11,18 +11,17 @@ from statistics import linear_regression, median
 from harness.verdict.thresholds import Judgement, Limit
 from load.measurements.process_stats import Sample
 from load.verdict.check import Finding, Undecided
-from load.workloads.arrival_rate import Soak
 
 _WARM_UP = 0.25
 _LEAST = 5  # samples in each of the two quarters
 
 
-def growth(samples: Sequence[Sample], soak: Soak) -> list[Judgement]:
+def growth(samples: Sequence[Sample], most_growth: float, most_descriptors: int) -> list[Judgement]:
     """Memory and descriptors of all processes together. Too few samples are inconclusive."""
     second, last = _quarters(samples)
     n = min(len(second), len(last))
-    memory = Limit("memory growth", "", "<", soak.memory_growth, _LEAST, source="psutil: USS, last to second quarter")
-    fds = Limit("more descriptors", "", "<", soak.descriptors, _LEAST, source="psutil: last to second quarter")
+    memory = Limit("memory growth", "", "<", most_growth, _LEAST, source="psutil: USS, last to second quarter")
+    fds = Limit("more descriptors", "", "<", most_descriptors, _LEAST, source="psutil: last to second quarter")
     if not n:
         return [memory.judge_value(None, n), fds.judge_value(None, n)]
     held = [median(mib for mib, _ in quarter) for quarter in (second, last)]

@@ -15,7 +15,7 @@ from harness.open_loop.exchange import Exchange
 from harness.settings import SettingsError, Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
-from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, WorkerConfig, Workload
+from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, Subject, WorkerConfig, Workload
 from load.measurements.observations import Before, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
 from load.verdict.check import Finding, RunCheck, Undecided
@@ -72,7 +72,7 @@ def _ends(config: WorkerConfig) -> list[tuple[bytes, bytes]]:
     ]
 
 
-class SeededFleet:
+class SeededFleet(Subject):
     """A target with a database. SettingsError without one: 100,000 devices cannot enrol over HTTP in a sane time."""
 
     def __init__(self, target: Target) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
+from load.workloads.arrival_rate import Phase
+
 MEASURED, WARM_UP = "measured", "warm-up"
 
 
@@ -34,8 +36,8 @@ def jitters(devices: int, seed: int) -> list[float]:
 class Leg:
     """A stretch of one load: `requests` at `per_s`, beginning with the device `first`.
 
-    start: server time, seconds since the epoch. at_once: so many may be unanswered, then the leg waits; 0: it never
-    waits. Only a warm-up may wait: its lateness is of no interest.
+    start: server time, seconds since the epoch. to_per_s: the rate at its end, where that is another. at_once: so many
+    may be unanswered, then the leg waits; 0: it never waits. Only a warm-up may wait: its lateness is of no interest.
     """
 
     kind: str
@@ -44,10 +46,11 @@ class Leg:
     requests: int
     first: int = 0
     at_once: int = 0
+    to_per_s: float | None = None
 
     @property
     def duration_s(self) -> float:
-        return self.requests / self.per_s
+        return self.requests / Phase(self.per_s, 0, self.to_per_s).mean_per_s
 
     @property
     def end(self) -> float:
@@ -59,7 +62,15 @@ class Leg:
         for number in range(self.requests):
             device = (self.first + number) % devices
             if device % processes == index:
-                yield Arrival(number, device, self.start + (number + jitter[device]) / self.per_s)
+                yield Arrival(number, device, self.start + self._after_s(number + jitter[device]))
+
+    def _after_s(self, requests: float) -> float:
+        """When so many are due, seconds after the start."""
+        if self.to_per_s is None or self.to_per_s == self.per_s:
+            return requests / self.per_s
+        growth = (self.to_per_s - self.per_s) / self.duration_s
+        # Of the last one the square may be below 0 by a rounding error.
+        return (math.sqrt(max(0.0, self.per_s**2 + 2 * growth * requests)) - self.per_s) / growth
 
     def share(self, devices: int, index: int, processes: int) -> int:
         """How many requests of the plan are this process's."""
@@ -74,8 +85,3 @@ class Leg:
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Self:
         return cls(**document)
-
-
-def requests_in(duration_s: float, per_s: float) -> int:
-    """How many requests at this rate a duration has."""
-    return math.floor(duration_s * per_s + 1e-9)

@@ -6,6 +6,7 @@ come from cells of three significant digits that are never too low: a p99 of 50 
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from harness.verdict.thresholds import Check, Judgement, Limit, Status, minimum_
 from load.arrival_rate import growth
 from load.arrival_rate.knee import knee
 from load.arrival_rate.run import ArrivalRateRun, End
-from load.arrival_rate.workload import Checks, Observations
+from load.arrival_rate.workload import Checks, Observations, Subject
 from load.measurements import process_stats
 from load.measurements.histogram import Histogram, Stage, Timings
 from load.measurements.tally import Tally
@@ -27,10 +28,10 @@ from load.workloads.arrival_rate import ArrivalRate, Capacity, Percentile, Soak
 _NO_PROCESS: Final = "needs NEXMDM_BACKEND_PID"
 
 
-def criteria(scenario: ArrivalRate, left_behind: Checks) -> Criteria[ArrivalRateRun, Observations]:
-    """left_behind: asks what the requests must have left behind."""
-    own = _KNEE if isinstance(scenario, Capacity) else _PROCESSES if isinstance(scenario, Soak) else ()
-    return Criteria((*own, *left_behind), judgements, _facts, _notes, _files)
+def criteria(scenario: ArrivalRate, subject: Subject) -> Criteria[ArrivalRateRun, Observations]:
+    """What every scenario of an arrival rate is judged by, and what its subject asks beside that."""
+    own = _KNEE if isinstance(scenario, Capacity) else _PROCESSES if scenario.memory_growth is not None else ()
+    return Criteria((*own, *subject.checks), judgements, _facts, _notes, partial(_files, subject), subject.verified)
 
 
 def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judgement]:
@@ -42,8 +43,9 @@ def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judge
     on_time = tally.lag.share_within(ON_TIME_S) * tally.lag.n / tally.planned if tally.planned else None
     sent = sent_limit().judge_value(on_time, tally.planned)
     failed = [_errors(kind, tally.timings.whole(kind)) for kind in scenario.kinds]
+    grown = [] if scenario.memory_growth is None else _growth(run, scenario.memory_growth, scenario.descriptors)
     if isinstance(scenario, Soak):
-        return [*_growth(run, scenario), *failed, sent]
+        return [*grown, *failed, sent]
     source = "generator: CPU time of its busiest process"
     cpu = Limit("generator CPU", "of a core", "<", scenario.cpu_share, LEAST_SAMPLES, None, Status.INCONCLUSIVE, source)
     guards = [
@@ -52,11 +54,11 @@ def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judge
         cpu.judge_value(tally.cpu, tally.sent),
     ]
     timed = [_latency(one, tally.timings.whole(one.kind)) for one in scenario.latency]
-    return [*voided_by(run, timed, guards), *failed, *guards]
+    return [*voided_by(run, timed, guards), *grown, *failed, *guards]
 
 
 def _errors(kind: str, times: Histogram) -> Judgement:
-    limit = Limit(f"{kind} error rate", "", "==", 0, LEAST_SAMPLES, source="client: not 200, or no answer")
+    limit = Limit(f"{kind} error rate", "", "==", 0, LEAST_SAMPLES, source="client: not the wanted answer, or none")
     return limit.judge_value(times.errors / times.n if times.n else None, times.n)
 
 
@@ -66,8 +68,8 @@ def _latency(wanted: Percentile, times: Histogram) -> Judgement:
     return limit.judge_value(times.percentile_ms(wanted.q), times.n)
 
 
-def _growth(run: ArrivalRateRun, soak: Soak) -> list[Judgement]:
-    judged = growth.growth(run.watch.samples if run.watch is not None else [], soak)
+def _growth(run: ArrivalRateRun, memory: float, descriptors: int) -> list[Judgement]:
+    judged = growth.growth(run.watch.samples if run.watch is not None else [], memory, descriptors)
     return judged if run.watch is not None else [one.limit.disabled(_NO_PROCESS) for one in judged]
 
 
@@ -116,7 +118,7 @@ def _quantiles(times: Histogram) -> str | None:
 
 
 def _counts(tally: Tally) -> str:
-    return f"{tally.planned} planned / {tally.sent} sent / {tally.answered} answered with 200"
+    return f"{tally.planned} planned / {tally.sent} sent / {tally.answered} answered as wanted"
 
 
 def _told_knee(run: ArrivalRateRun) -> str:
@@ -138,12 +140,15 @@ def _told(stage: Stage) -> str:
 def _notes(run: ArrivalRateRun) -> list[str]:
     notes = ["Latency is answered - intended; the histogram's cells tell at most 0.1 % too much, and never too little."]
     for tally in run.tallies:
-        notes += [f"Not answered with 200: {count} times {what}" for what, count in tally.others.most_common(5)]
+        notes += [f"Not the wanted answer: {count} times {what}" for what, count in tally.others.most_common(5)]
     return [*notes, *catalogue.notes(run.scenario)]
 
 
-def _files(run: ArrivalRateRun, _: Observations | None, __: list[Check], directory: Path) -> list[str]:
-    if run.watch is None:
-        return []
-    write_text(directory / "resources.csv", process_stats.resources_csv(run.watch.samples))
-    return ["resources.csv"]
+def _files(
+    subject: Subject, run: ArrivalRateRun, _: Observations | None, __: list[Check], directory: Path
+) -> list[str]:
+    files = subject.files(directory)
+    if run.watch is not None:
+        write_text(directory / "resources.csv", process_stats.resources_csv(run.watch.samples))
+        files.append("resources.csv")
+    return files

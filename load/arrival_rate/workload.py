@@ -5,13 +5,16 @@ A workload is a module like heartbeats.py, and a line in catalogue.py.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 from harness.open_loop.exchange import Exchange
 from harness.settings import Target
-from harness.verdict.thresholds import Status
+from harness.verdict.thresholds import Check, Status
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import Leg
 from load.measurements.observations import Absent, LogErrors, Metrics, Part
@@ -25,7 +28,7 @@ class Assignment:
     """A process's part of a run. It holds no secret and no clock, so that it can go to another machine.
 
     A process has every `processes`-th device from `index` on. run: its tag, from which the devices are derived; origin:
-    its beginning, server time; workload: its name in catalogue.py.
+    its beginning, server time; workload: its name in catalogue.py; mix: kinds of requests, each with its share.
     """
 
     devices: int
@@ -38,6 +41,7 @@ class Assignment:
     interval_s: float = 1.0
     timeout_s: float = 10.0
     bucket_s: float = 10.0
+    mix: Sequence[tuple[str, float]] = ()
 
     @property
     def own(self) -> range:
@@ -81,9 +85,11 @@ class Requests(Protocol):
 
 @dataclass
 class Observations:
-    """rows: those that the run's requests may have left, as its workload reads them."""
+    """rows: those that the run's requests may have left, as its workload reads them. verified: checks that its workload
+    has judged itself."""
 
     rows: Part[list[Any]] = field(default_factory=Part)
+    verified: Part[Sequence[Check]] = field(default_factory=Part)
     metrics: Part[Metrics] = field(default_factory=Part)
     log: Part[LogErrors] = field(default_factory=Part)
 
@@ -91,28 +97,51 @@ class Observations:
 Checks = Sequence[RunCheck[ArrivalRateRun, Observations]]
 
 
-class Subject(Protocol):
-    """Whom the requests are sent for, and where that is looked up afterwards. checks: what must exist then."""
+class Subject(ABC):
+    """Whom the requests are sent for, and where that is looked up afterwards. checks: what must exist then.
+
+    A subclass need not have `settle`, `disturbed`, `files` and `close`.
+    """
 
     checks: Checks
 
-    def clock(self) -> ServerClock: ...
+    @abstractmethod
+    def clock(self) -> ServerClock:
+        """By which the server tells time."""
 
+    @abstractmethod
     def begin(self, run: ArrivalRateRun) -> None:
         """Note what is there already."""
-        ...
 
+    @abstractmethod
     def seed(self, whole: Assignment) -> None:
         """Make whom the run is for."""
-        ...
 
+    def settle(self) -> None:  # noqa: B027  # most have nothing to wait for
+        """Whatever must have come to rest between warm-up and measurement."""
+
+    def disturbed(self) -> AbstractContextManager[None]:
+        """What goes on beside the measured requests."""
+        return nullcontext()
+
+    @abstractmethod
     def tokens(self, part: Assignment) -> list[str]:
         """The credentials of this part, as every process can derive them."""
-        ...
 
+    @abstractmethod
     def observe(self, run: ArrivalRateRun) -> Observations:
         """Read what came to be since `begin`."""
-        ...
+
+    def verified(self, seen: Observations) -> Sequence[Check]:  # noqa: ARG002  # of those with a judge of their own
+        """Checks beside `checks`, which were judged where the observations were made."""
+        return ()
+
+    def files(self, directory: Path) -> list[str]:  # noqa: ARG002  # of those that have some
+        """Write what was observed, beyond what every run writes; returns the names."""
+        return []
+
+    def close(self) -> None:  # noqa: B027  # most leave nothing
+        """Leave nothing that may be in somebody's way. Called once, also after a run that was ended early."""
 
 
 @dataclass(frozen=True)

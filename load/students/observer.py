@@ -9,9 +9,10 @@ from harness.http.client import Client
 from harness.provider.server import ProviderControl
 from harness.sandboxes.verify import verify
 from harness.settings import Target
-from harness.verdict.thresholds import Check, Status
+from harness.verdict.thresholds import Check
 from load.measurements.observations import Before, LogErrors, Metrics, Part, count_errors, observed
 from load.students.run import StudentRun
+from load.verdict.check import judged_elsewhere
 
 _LABS = "SELECT track_name, count(*) FROM allocations WHERE starts_with(track_id, %s) GROUP BY 1"
 
@@ -73,8 +74,5 @@ class Observer:
 
 
 def verified(seen: Observations) -> Sequence[Check]:
-    """The verifier's checks, or one that says why there are none."""
-    if seen.verified.value is not None:
-        return seen.verified.value
-    absent = seen.verified.absent
-    return [Check("verify", "the verifier was asked", Status.INCONCLUSIVE, str(absent or "was not looked at"))]
+    """The verifier's checks."""
+    return judged_elsewhere(seen.verified, "verify", "the verifier was asked")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from harness.verdict.thresholds import Check, Status
-from load.measurements.observations import Absent
+from load.measurements.observations import Absent, Part
 from load.measurements.run import Run
 
 RunT = TypeVar("RunT", bound=Run)
@@ -54,3 +54,10 @@ def _answer(check: RunCheck[RunT, Seen], run: RunT, observations: Seen) -> Check
         return Check(check.id, check.title, Status.PASS, found.seen)
     more = f" and {len(found.faults) - 3} more" if len(found.faults) > 3 else ""
     return Check(check.id, check.title, Status.FAIL, f"{found.seen}; {'; '.join(found.faults[:3])}{more}")
+
+
+def judged_elsewhere(part: Part[Sequence[Check]], check_id: str, title: str) -> Sequence[Check]:
+    """Checks of a judge of its own, or one that says why there are none."""
+    if part.value is not None:
+        return part.value
+    return [Check(check_id, title, Status.INCONCLUSIVE, str(part.absent or "was not looked at"))]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, SOAK
+from load.workloads.arrival_rate import CAPACITY, EXHAUSTED, FLEET_SCALE, JOBS, SOAK, STAGED, STEADY
 from load.workloads.simulation import FANOUT, FLEET100, SIM20, Simulated
 from load.workloads.students import MULTI, SANDBOXES, SMOKE, STRESS, Students
 
 SCENARIOS: dict[str, Scenario] = {
     scenario.name: scenario
-    for scenario in (SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK, SANDBOXES, SMOKE, STRESS, MULTI)
+    for scenario in (
+        *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
+        *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
+    )
 }
 OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students
 

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Capacity
+from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity
 from load.workloads.simulation import Fanout, Profile
 from load.workloads.students import WITHOUT_PAUSE, Demonstration, Mixed, MultiLab, Students
+
+Option = Callable[[str, float, str], None]
 
 
 def seconds(text: str) -> float:
@@ -34,7 +36,7 @@ def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
     if isinstance(scenario, Students):
         _add_students(parser, scenario, number)
         return
-    number("--devices", scenario.devices, "how many")
+    number(f"--{scenario.whom}", scenario.devices, "how many")
     if isinstance(scenario, Fanout):
         number("--rounds", scenario.rounds, "commands in a row")
     elif isinstance(scenario, Profile):
@@ -45,16 +47,23 @@ def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
         number("--most", scenario.most_per_s, "no stage beyond this rate")
         duration("--stage", scenario.duration_s, "length of a stage")
     elif isinstance(scenario, ArrivalRate):
-        duration("--duration", scenario.duration_s, "of what is measured")
-        if scenario.name == FLEET_SCALE.name:
-            duration("--cadence", scenario.devices / scenario.per_s, "of each device")
-        else:
-            number("--rate", scenario.per_s, "requests/s of all devices")
+        _add_arrival_rate(scenario, number, duration)
     if isinstance(scenario, ArrivalRate):
         number("--warm-up-rate", scenario.warm_up_per_s, "first requests/s, at most; they are not judged")
 
 
-def _add_students(parser: ArgumentParser, scenario: Students, number: Callable[[str, float, str], None]) -> None:
+def _add_arrival_rate(scenario: ArrivalRate, number: Option, duration: Option) -> None:
+    if isinstance(scenario, Arrivals) and scenario.rise:
+        number("--compress", 1.0, "divides every duration, no rate")
+        return
+    duration("--duration", scenario.duration_s, "of what is measured")
+    if scenario.name == FLEET_SCALE.name:
+        duration("--cadence", scenario.devices / scenario.per_s, "of each device")
+    else:
+        number("--rate", scenario.per_s, "requests/s, all together")
+
+
+def _add_students(parser: ArgumentParser, scenario: Students, number: Option) -> None:
     if isinstance(scenario, MultiLab):
         number("--students", scenario.students, "who play every lab")
         number("--crowd", scenario.devices, "who come at once, after them")
@@ -87,6 +96,11 @@ def chosen(scenario: Scenario, given: Namespace) -> Scenario:
     if isinstance(scenario, Profile):
         return replace(scenario, devices=given.devices, duration_s=given.duration).compressed(given.compress)
     assert isinstance(scenario, ArrivalRate)
+    if isinstance(scenario, Arrivals):
+        scenario = replace(scenario, devices=given.sandboxes, warm_up_per_s=given.warm_up_rate)
+        if scenario.rise:
+            return scenario.compressed(given.compress)
+        return replace(scenario, per_s=given.rate, duration_s=given.duration)
     scenario = replace(scenario, devices=given.devices, warm_up_per_s=given.warm_up_rate)
     if isinstance(scenario, Capacity):
         return replace(scenario, per_s=given.rate, duration_s=given.stage, most_per_s=given.most)

@@ -8,42 +8,20 @@ from pathlib import Path
 
 from harness.settings import Target
 from load.arrival_rate.conductor import Conductor
-from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg
 from load.arrival_rate.workers import Progress
-from load.arrival_rate.workload import Assignment, Checks, Observations
+from load.arrival_rate.workload import Assignment
 from load.measurements.histogram import Timings
-from load.measurements.server_clock import ServerClock, this_machine
 from load.measurements.tally import Tally
-from load.workloads.arrival_rate import ArrivalRate
+from load.tests.nobody import Nobody
+from load.workloads.arrival_rate import ArrivalRate, Phase
 
 
 @dataclass(frozen=True)
 class Rising(ArrivalRate):
     @property
-    def legs(self) -> Sequence[tuple[float, float]]:
-        return ((10.0, 2.0), (50.0, 1.0))
-
-
-class Nobody:
-    """A subject that is nowhere."""
-
-    checks: Checks = ()
-
-    def clock(self) -> ServerClock:
-        return this_machine()
-
-    def begin(self, run: ArrivalRateRun) -> None:
-        pass
-
-    def seed(self, whole: Assignment) -> None:
-        pass
-
-    def tokens(self, part: Assignment) -> list[str]:  # noqa: ARG002  # the protocol's
-        return []
-
-    def observe(self, run: ArrivalRateRun) -> Observations:  # noqa: ARG002  # the protocol's
-        return Observations()
+    def phases(self) -> Sequence[Phase]:
+        return (Phase(10.0, 2.0), Phase(50.0, 1.0))
 
 
 class Recorded:
@@ -80,4 +58,4 @@ def test_the_rates_follow_one_another_and_are_judged_together(tmp_path: Path) ->
         (MEASURED, 50.0, 50, 5),
     ]
     assert (workers.assignment.devices, workers.assignment.seed) == (15, 7)
-    assert conductor.conclude(tmp_path)["facts"]["heartbeats"] == "70 planned / 70 sent / 70 answered with 200"
+    assert conductor.conclude(tmp_path)["facts"]["heartbeats"] == "70 planned / 70 sent / 70 answered as wanted"

@@ -12,7 +12,6 @@ from harness.verdict.thresholds import Status
 from load.arrival_rate.growth import growth, same_processes, slope_mib_per_h
 from load.measurements.process_stats import Sample, resources_csv, sample
 from load.verdict.check import Undecided
-from load.workloads.arrival_rate import SOAK
 
 
 def course(mib: Callable[[float], float], fds: Callable[[float], int] = lambda _: 30, n: int = 60) -> list[Sample]:
@@ -25,7 +24,7 @@ def course(mib: Callable[[float], float], fds: Callable[[float], int] = lambda _
 
 
 def outcome(samples: list[Sample]) -> tuple[Status, Status]:
-    memory, fds = growth(samples, SOAK)
+    memory, fds = growth(samples, 0.10, 10)
     return memory.status, fds.status
 
 

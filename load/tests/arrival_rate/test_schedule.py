@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from load.arrival_rate.schedule import MEASURED, Leg, jitters, requests_in
-from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE
+from load.arrival_rate.schedule import MEASURED, Leg, jitters
+from load.workloads.arrival_rate import CAPACITY, FLEET_SCALE, STAGED
 
 LEGS = st.builds(Leg, st.just(MEASURED), st.just(1000.0), st.floats(1, 500), st.integers(0, 200), st.integers(0, 30))
 
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_jitter() -> None:
 
 def test_the_fleet_is_100_000_devices_at_120_seconds() -> None:
     assert FLEET_SCALE.per_s == pytest.approx(833.3, abs=0.1)
-    assert requests_in(FLEET_SCALE.duration_s, FLEET_SCALE.per_s) == 150_000
+    assert [phase.requests for phase in FLEET_SCALE.phases] == [150_000]
 
 
 def test_stages_rise_without_end() -> None:
@@ -64,3 +64,24 @@ def test_stages_rise_without_end() -> None:
 def test_impossible_fleet_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"devices|rate|duration"):
         replace(FLEET_SCALE, **wrong)
+
+
+def test_a_rate_that_rises_reaches_its_end_in_a_straight_line() -> None:
+    leg = Leg(MEASURED, 100.0, 0.0, 3000, to_per_s=100.0)
+    times = [at for _, _, at in leg.plan([0.0] * 10)]
+    assert leg.duration_s == pytest.approx(60.0)
+    assert times == sorted(times)
+    per_s = [sum(100 + s <= at < 101 + s for at in times) for s in range(60)]
+    assert per_s == pytest.approx([100 * (s + 0.5) / 60 for s in range(60)], abs=1)
+
+
+def test_a_rate_may_fall_to_nothing() -> None:
+    leg = Leg(MEASURED, 0.0, 100.0, 3000, to_per_s=0.0)
+    times = [at for _, _, at in leg.plan([0.999] * 10)]
+    assert times == sorted(times)
+    assert times[-1] <= leg.end
+
+
+def test_the_stages_are_those_of_the_source() -> None:
+    assert sum(phase.requests for phase in STAGED.phases) == 498_000
+    assert sum(phase.duration_s for phase in STAGED.phases) == STAGED.duration_s == 780.0

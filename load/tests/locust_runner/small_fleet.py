@@ -7,7 +7,7 @@ from harness.devices.seeded_fleet import Fleet
 from harness.http.client import Client
 from harness.settings import Target
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.workload import Assignment, Checks, Observations
+from load.arrival_rate.workload import Assignment, Checks, Observations, Subject
 from load.locust_runner.locustfile import locust_file
 from load.measurements.observations import Before, observed
 from load.measurements.server_clock import ServerClock, this_machine
@@ -20,7 +20,7 @@ def _counted(run: ArrivalRateRun, seen: Observations) -> Finding:
     return grown(seen.metrics.get(), exactly("heartbeats", run.answered))
 
 
-class SmallFleet:
+class SmallFleet(Subject):
     checks: Checks = (RunCheck("counters", "the server counted what was answered", _counted),)
 
     def __init__(self, target: Target) -> None:

@@ -95,7 +95,7 @@ def test_a_master_and_two_workers_count_what_one_process_does(tmp_path: Path, ma
         for worker in workers:
             worker.communicate(timeout=30)
     assert facts(tmp_path / "several") == facts(tmp_path / "alone")
-    assert facts(tmp_path / "several")["heartbeats"] == "2020 planned / 2020 sent / 2020 answered with 200"
+    assert facts(tmp_path / "several")["heartbeats"] == "2020 planned / 2020 sent / 2020 answered as wanted"
 
 
 def test_a_worker_without_the_secret_is_found_out(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_it_starts_and_stops_by_its_buttons_and_shows_the_verdict(tmp_path: Path
             call(f"{page}/swarm", {**FORM, "duration": "3"})
             eventually(lambda: "what the run needs is ready" in call(f"{page}/verdict"), 30.0)
             document, shown = left(tmp_path), call(f"{page}/verdict")
-            assert document["facts"]["heartbeats"] == "1515 planned / 1515 sent / 1515 answered with 200"
+            assert document["facts"]["heartbeats"] == "1515 planned / 1515 sent / 1515 answered as wanted"
             assert f"fleet-scale: {document['verdict']}</h1>" in shown  # which one is the machine's affair
             assert "the server counted what was answered: 1616 heartbeats" in shown
             call(f"{page}/swarm", {**FORM, "duration": "60"})
