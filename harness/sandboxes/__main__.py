@@ -149,9 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         problem = f"DATABASE_URL: {lines[0]}"
     except KeyboardInterrupt:
-        console.say(
-            f"stopped; `remove` takes what `{given.action}` has left" if given.action != "verify" else "stopped"
-        )
+        console.say("stopped" if given.action == "verify" else "stopped; `remove` takes what is left of the label")
         return 130
     console.say(f"{given.action}: {SECRETS.mask(problem)}")
     return TROUBLE

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.provider.server import ProviderServer
+from harness.sandboxes import __main__ as command
+from harness.sandboxes import seeding
 from harness.sandboxes.__main__ import main
 from harness.sandboxes.calls import write_calls
 from harness.tests.sandboxes.conftest import Database
@@ -107,3 +109,18 @@ def test_a_wrong_command_line(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
+
+
+def test_ctrl_c_says_what_is_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(done: int, _of: int) -> None:
+        if done == 10:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("DATABASE_URL", database.url)
+    monkeypatch.setattr(seeding, "_BATCH", 5)
+    monkeypatch.setattr(command, "_told", lambda *_: interrupted)
+    assert main(["seed", "--count", "20", "--label", "x"]) == 130
+    assert "`remove` takes what is left of the label" in capsys.readouterr().out
+    assert database.execute("SELECT count(*) FROM sandboxes") == [(10,)]
