@@ -179,9 +179,16 @@ class _File:
 
 
 def _environ(host: str | None) -> dict[str, str]:
-    """The environment with Locust's host in it. A host other than its own has another database, log and FCM."""
+    """The environment with Locust's host in it. A host other than its own has other insides."""
     environ = dict(os.environ)
     if host is not None and host.rstrip("/") != environ.get("NEXMDM_BASE_URL", host).rstrip("/"):
-        for name in ("DATABASE_URL", "NEXMDM_LOG_FILE", "NEXMDM_FCM_URL", "NEXMDM_BACKEND_PID"):
+        insides = (
+            "DATABASE_URL",
+            "NEXMDM_LOG_FILE",
+            "NEXMDM_FCM_URL",
+            "NEXMDM_PROVIDER_CONTROL_URL",
+            "NEXMDM_BACKEND_PID",
+        )
+        for name in insides:
             environ.pop(name, None)
     return environ | ({"NEXMDM_BASE_URL": host} if host is not None else {})

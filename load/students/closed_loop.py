@@ -85,9 +85,13 @@ class ClosedLoop(Engine[StudentRun, Observations]):
             raise NotReady(f"{others}; it needs a deployment whose pool has none", Status.INCONCLUSIVE)
 
     def clear_away(self) -> None:
-        """Remove the sandboxes that were seeded, with their allocations."""
-        if self._seeded and self.target.database_url is not None:
-            seeding.remove(self.target.database_url, self.run.id)
+        """Remove the sandboxes that were seeded, with their allocations, and the keys."""
+        url = self.target.database_url
+        for secret in filter(None, (self._key, self._admin_key)):
+            assert url is not None, "it made the keys"
+            keys.delete_key(url, secret)
+        if url is not None and self._seeded:
+            seeding.remove(url, self.run.id)
 
     def pool(self) -> dict[str, int]:
         """How many sandboxes are in each state, as an admin is told. TransportError, ValueError."""

@@ -46,6 +46,7 @@ def _served(run: StudentRun, _: Observations) -> Finding:
 
 def _ended(run: StudentRun, _: Observations) -> Finding:
     """Released where the student gave it back, expired where it vanished, live nowhere."""
+    _must_end(run)
     released = {(call.track_id, call.sandbox_id) for call in run.calls if call.kind == RELEASE and call.acknowledged}
     faults = []
     for ending in run.endings:
@@ -61,10 +62,19 @@ def _ended(run: StudentRun, _: Observations) -> Finding:
 
 def _deleted(run: StudentRun, _: Observations) -> Finding:
     """At the provider, too: a sandbox that was used is not among what it lists."""
+    _must_end(run)
     used = {ending.sandbox_id: ending.status for ending in run.endings}
     faults = [f"{sandbox} is {status}" for sandbox, status in used.items() if status != "deleted"]
     faults += [f"the provider still lists {sandbox}" for sandbox in sorted(used.keys() & run.listed)]
     return Finding(faults, f"{len(used)} sandboxes were used; the provider has {len(run.listed)} others left")
+
+
+def _must_end(run: StudentRun) -> None:
+    """Undecided where who vanishes keeps the sandbox beyond the end of the run."""
+    lasts_s = max((call.expires_at - call.allocated_at for call in run.given), default=0)
+    if lasts_s > run.scenario.duration_s:
+        shorter = "`nox -s sandboxes` starts a backend with shorter times"
+        raise Undecided(f"a sandbox of this backend lasts {lasts_s} s, longer than the run; {shorter}")
 
 
 def _name(run: StudentRun, track_id: str) -> str:

@@ -80,6 +80,7 @@ def test_locust_host_wins_over_the_environment(tmp_path: Path) -> None:
         **target("http://nowhere.test"),
         preflight.CHECKED: url,
         "DATABASE_URL": "postgresql://nowhere.test/x",
+        "NEXMDM_PROVIDER_CONTROL_URL": "http://nowhere.test",
         "NEXMDM_BACKEND_PID": "1",
     }
     done = run(*LOCUST, "--host", url, artifacts=tmp_path, **other)

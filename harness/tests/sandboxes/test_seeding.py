@@ -7,7 +7,7 @@ import re
 import pytest
 
 from harness.sandboxes import seeding
-from harness.sandboxes.keys import insert_key
+from harness.sandboxes.keys import delete_key, insert_key
 from harness.tests.sandboxes.conftest import Database
 
 ALLOCATE = "SELECT outcome, sandbox_id FROM nexmdm_allocate_sandbox('{}', '{}', null, null, 60, 30, 600, 0, 10)"
@@ -43,6 +43,14 @@ def test_batches_leave_no_gap(database: Database, monkeypatch: pytest.MonkeyPatc
     assert len(ids(database)) == 30
     assert seeding.remove(database.url, "x") == 30
     assert ids(database) == set()
+
+
+def test_keys_are_removed_and_no_others(database: Database) -> None:
+    mine = [insert_key(database.url, "track"), insert_key(database.url, "admin")]
+    insert_key(database.url, "admin")
+    for secret in [*mine, mine[0]]:
+        delete_key(database.url, secret)
+    assert database.execute("SELECT role FROM api_keys") == [("admin",)]
 
 
 def test_a_label_is_seeded_once(database: Database) -> None:

@@ -24,8 +24,8 @@ from load.tests.fake_broker import Broker
 from load.verdict.verdict import write_verdict
 from load.workloads.students import MULTI, SMOKE, STRESS, MultiLab
 
-QUICK = replace(SMOKE, devices=5, duration_s=1.0, pause_s=(0.0, 0.05), sandboxes=20, latency=())
-FULL = replace(STRESS, devices=10, duration_s=0.5, pause_s=(0.0, 0.0), sandboxes=10, latency=())
+QUICK = replace(SMOKE, devices=5, duration_s=0.5, pause_s=(0.0, 0.05), sandboxes=20, latency=())
+FULL = replace(STRESS, devices=10, duration_s=0.2, pause_s=(0.0, 0.0), sandboxes=10, latency=())
 LABS = replace(MULTI, devices=10, students=3, sandboxes=25)
 VERIFIED = [Check("V1", "a sandbox is live for one track at most", Status.PASS)]
 
@@ -43,9 +43,10 @@ def play(loop: ClosedLoop, broker: Broker, directory: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The labels whose sandboxes were removed. Database and verifier are left out."""
+    """The keys that were removed, and the labels whose sandboxes were. Database and verifier are left out."""
     labels: list[str] = []
     monkeypatch.setattr(keys, "insert_key", lambda _url, role: f"key-of-the-{role}")
+    monkeypatch.setattr(keys, "delete_key", lambda _url, secret: labels.append(secret))
     monkeypatch.setattr(seeding, "remove", lambda _url, label: labels.append(label))
     monkeypatch.setattr(server_clock, "from_database", lambda _: server_clock.this_machine())
     monkeypatch.setattr(Observer, "_verified", lambda _: VERIFIED)
@@ -74,7 +75,7 @@ def test_a_good_broker_passes_and_its_pool_is_removed(
 ) -> None:
     document, loop = run(monkeypatch, tmp_path, scenario, backend_pid=1)
     assert (document["verdict"], document["reasons"]) == ("pass", [])
-    assert removed == [loop.run.id]
+    assert removed == ["key-of-the-track", "key-of-the-admin", loop.run.id]
     assert list(read_calls(tmp_path / "calls.csv.gz")) == loop.run.calls
     facts = document["facts"]
     asked = len({call.track_id for call in loop.run.calls if call.kind == "allocate"})
@@ -115,7 +116,7 @@ def test_without_a_database_or_with_a_pool_of_others_it_does_not_begin(
     monkeypatch.setattr(MixedLoop, "pool", lambda _: {"available": 3})
     document, _ = run(monkeypatch, tmp_path, QUICK)
     assert (document["exit_code"], "3 sandboxes are free already" in document["reasons"][0]) == (2, True)
-    assert removed == []
+    assert removed == ["key-of-the-track", "key-of-the-admin"]
 
 
 def test_what_the_verifier_could_not_look_at_is_no_pass(

@@ -98,6 +98,12 @@ def test_each_check_fails_where_it_should(check: str, spoil: Callable[[StudentRu
     assert status(run, check) is Status.FAIL
 
 
+def test_where_sandboxes_outlast_the_run_their_end_is_undecided() -> None:
+    run = finished()
+    run.record(call(ALLOCATE, "c", 12.0, 201, "4", 10 + 14_400))
+    assert [status(run, check) for check in ("ended", "deleted")] == [Status.INCONCLUSIVE] * 2
+
+
 def test_a_run_that_allocated_nothing_is_inconclusive() -> None:
     run = StudentRun(SANDBOXES, "x", 1, frozenset(), 10.0)
     assert status(run, "served") is Status.INCONCLUSIVE
