@@ -55,4 +55,4 @@ def test_a_state_in_which_something_was_has_a_line(folder: Path) -> None:
         "deleted",
     ]
     assert "10 s: 0 available, 0 allocated, 1 deleting, 2 deleted" in figure.svg
-    assert pool.draw({"pool": {"available": [[0.0, 0]]}}) == []
+    assert pool.draw({"pool": {"available": [[0.0, 0]]}, "answers": {}}) == []
