@@ -52,6 +52,7 @@ def test_every_connection_is_cut(scene: NewScene, suffer: Suffer) -> None:
 
 
 @case("chaos/007")
+@pytest.mark.whole_run
 def test_the_pool_is_exhausted(scene: NewScene, suffer: Suffer) -> None:
     """With one connection that waits for a lock, writes end as 503 and heartbeats go on (performance.md: overload)."""
     one = scene(env={"NEXMDM_DB_POOL_SIZE": "1", "NEXMDM_ALLOCATION_CONNECTIONS": "1"})
