@@ -309,8 +309,11 @@ def taught(directory: Path) -> Path:
         "deleted": (0, 0, 2),
         "stale": (0,),
     }
+    answers = {
+        name: [[5.0 * n, 3.0 + n] for n in range(3)] for name in ("a new sandbox", "the same again", "none free")
+    }
     points = {name: [[5.0 * n, held] for n, held in enumerate(helds)] for name, helds in courses.items()}
-    pool = {"suite": "sandboxes", "started_at": timestamp(START), "interval_s": 5, "pool": points, "answers": {}}
+    pool = {"suite": "sandboxes", "started_at": timestamp(START), "interval_s": 5, "pool": points, "answers": answers}
     write_json(directory / "pool.json", pool, "pool")
     return directory
 

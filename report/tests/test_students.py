@@ -47,7 +47,7 @@ def test_students_and_pool_stand_before_the_limits_and_the_words_before_them(fol
 
 
 def test_a_state_in_which_something_was_has_a_line(folder: Path) -> None:
-    [figure] = pool.draw(read(folder).pool)
+    figure, answers = pool.draw(read(folder).pool)
     assert re.findall(r'class="end halo \w+"[^>]*>([a-z ]+)</text>', figure.svg)[::-1] == [
         "available",
         "allocated",
@@ -55,4 +55,12 @@ def test_a_state_in_which_something_was_has_a_line(folder: Path) -> None:
         "deleted",
     ]
     assert "10 s: 0 available, 0 allocated, 1 deleting, 2 deleted" in figure.svg
+    assert "5 s: 4 a new sandbox, 4 the same again, 4 none free" in answers.svg
     assert pool.draw({"pool": {"available": [[0.0, 0]]}, "answers": {}}) == []
+
+
+def test_a_pool_that_its_schema_refuses_is_told_and_harms_nothing(folder: Path) -> None:
+    (folder / "pool.json").write_text('{"pool": {"available": "x"}}')
+    page = Page(render(folder))
+    assert "pool" not in page.sections()
+    assert "pool.json is there and cannot be used" in page.text

@@ -33,7 +33,7 @@
   const empty = [], overlapping = [], cut = [];
   const plots = [...document.querySelectorAll("svg.plot")];
   for (const plot of plots) {
-    const drawn = [...plot.querySelectorAll("path.line, path.beats, rect.bar")];
+    const drawn = [...plot.querySelectorAll("path.line, path.beats, rect.bar, rect.span")];
     const seen = drawn.some((one) => (one.getAttribute("d") || one.tagName === "rect") && Math.max(box(one).width, box(one).height) > 0);
     if (!seen || !(box(plot).width > 100) || !(box(plot).height > 100)) empty.push(plot.id);
     const words = [...plot.querySelectorAll("text")].filter((one) => !one.closest(".failed-mark, .held-mark"));
