@@ -175,7 +175,9 @@ def test_every_artifact_schema_is_a_valid_schema_and_closed() -> None:
         "latency",
         "matrix",
         "mutants",
+        "pool",
         "result",
+        "students",
         "timelines",
     ]
     for path in schemas:
