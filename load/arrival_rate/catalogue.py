@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from load.arrival_rate.heartbeats import HEARTBEATS
-from load.arrival_rate.pool import STUDENTS, STUDENTS_BESIDE_JOBS
+from load.arrival_rate.listed_pool import STUDENTS_BESIDE_JOBS
+from load.arrival_rate.pool import STUDENTS
 from load.arrival_rate.workload import Workload
 
 WORKLOADS: Final[dict[str, Workload]] = {

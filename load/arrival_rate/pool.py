@@ -5,22 +5,19 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
-import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import gevent
 import psycopg
 
 from harness.devices.seeded_fleet import read_key
-from harness.http.client import Answer, Client
-from harness.http.transport import TransportError
+from harness.http.client import Client
 from harness.provider.server import ProviderControl
 from harness.sandboxes import seeding
-from harness.sandboxes.calls import Call, write_calls
+from harness.sandboxes.calls import ALLOCATE, Call, write_calls
 from harness.sandboxes.course import course
 from harness.sandboxes.keys import Role, delete_key, insert_key
 from harness.sandboxes.verify import snapshot, verify
@@ -28,33 +25,23 @@ from harness.settings import SettingsError, Target
 from harness.verdict.artifacts import write_json
 from harness.verdict.thresholds import Check
 from load.arrival_rate.run import ArrivalRateRun
-from load.arrival_rate.students import StudentRequests
+from load.arrival_rate.students import DRAIN, NEW, REPLAY, StudentRequests
 from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, Subject, Workload
+from load.measurements.histogram import Histogram
 from load.measurements.observations import Before, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
-from load.verdict.check import Finding, RunCheck, judged_elsewhere
+from load.verdict.check import Finding, RunCheck, Undecided, judged_elsewhere
 from load.verdict.counters import Growth, grown
+from load.verdict.seed_counters import seed_counters
+from load.verdict.verdict import Facts
 from load.workloads.call_record import CallRecord
 
-Answers = Sequence[dict[str, Any]]
-_ROLES: Final[tuple[Role, ...]] = ("track", "admin")
-_ROUND_S: Final = 4.0  # of all jobs
-_JOBS: Final = ("sync", "auto-expire", "cleanup", "auto-delete-stale")
-# What the provider does to the list and to deletions, a round each: well, badly, slowly, not at all.
-_LISTS: Final[Sequence[Answers]] = (
-    [],
-    [{"status": 500, "times": 0}],
-    [{"delay_s": 1.0, "times": 0}],
-    [{"body": b'{"results": []}', "content_type": "application/json", "times": 0}],
-    [{"drop": True, "times": 0}],
+ROLES: Final[tuple[Role, ...]] = ("track", "admin")
+_WRITTEN: Final = (
+    "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
-_DELETES: Final[Sequence[Answers]] = (
-    [],
-    [{"status": 503, "every": 2, "times": 0}],
-    [{"delay_s": 0.5, "times": 0}],
-    [{"status": 429, "retry_after": 1, "times": 1}],
-    [{"drop": True, "effect": True, "every": 3, "times": 0}],
-)
+_WAL_BYTES: Final = 10.0  # for a refusal
+_TRANSACTIONS: Final = 100  # in a whole run of them: those of the background
 
 
 class SeededPool(Subject):
@@ -63,14 +50,15 @@ class SeededPool(Subject):
     def __init__(self, target: Target) -> None:
         if target.database_url is None:
             raise SettingsError("DATABASE_URL: not set; the sandboxes of a pool are put into the database")
-        self.checks = CHECKS
+        self.checks: Checks = (COUNTERS, LOG_ERRORS)
         self._target, self._url = target, target.database_url
-        self._client = Client(target.base_url, target.admin_key, target.hmac_secret)
-        self._before = Before(target, self._client)
+        self.client = Client(target.base_url, target.admin_key, target.hmac_secret)
+        self._before = Before(target, self.client)
         self._label: str | None = None  # of what is in the pool for this run
-        self._keys: list[str] = []
+        self.keys: list[str] = []
         self._calls: list[Call] = []
         self._course: dict[str, Any] | None = None
+        self._written: tuple[float, int] | None = None  # bytes of WAL, transaction ids
 
     def clock(self) -> ServerClock:
         """The database's, which decides. psycopg.Error."""
@@ -79,11 +67,13 @@ class SeededPool(Subject):
     def begin(self, run: ArrivalRateRun) -> None:
         """TransportError, ValueError: the target does not tell its counters."""
         self._before.note(f"{run.tag}-before")
+        if DRAIN in dict(run.scenario.mix):
+            self.checks = (*self.checks, RunCheck("nothing-written", "a refusal writes nothing", self._idle))
 
     def seed(self, whole: Assignment) -> None:
         """Keys and sandboxes. psycopg.Error, SeedingError."""
-        for role, secret in zip(_ROLES, self.tokens(whole), strict=True):
-            self._keys.append(insert_key(self._url, role, secret))
+        for role, secret in zip(ROLES, self.tokens(whole), strict=True):
+            self.keys.append(insert_key(self._url, role, secret))
         self._fill(whole)
 
     def _fill(self, whole: Assignment) -> None:
@@ -95,10 +85,21 @@ class SeededPool(Subject):
         with psycopg.connect(self._url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE) sandboxes, allocations")
 
+    @contextlib.contextmanager
+    def disturbed(self) -> Iterator[None]:
+        """Nothing goes on beside the requests; what the database has written when they are answered is noted."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            before = connection.execute(_WRITTEN).fetchone()
+            yield
+            after = connection.execute(_WRITTEN).fetchone()
+        assert before
+        assert after
+        self._written = after[0] - before[0], after[1] - before[1]
+
     def tokens(self, part: Assignment) -> list[str]:
         """The two keys, which follow from the database's own. psycopg.Error."""
         key = read_key(self._url)
-        drawn = (hmac.digest(key, f"{role} {part.run}".encode(), "sha256") for role in _ROLES)
+        drawn = (hmac.digest(key, f"{role} {part.run}".encode(), "sha256") for role in ROLES)
         return [f"nxk_{base64.urlsafe_b64encode(one).decode()[:43]}" for one in drawn]
 
     def observe(self, run: ArrivalRateRun) -> Observations:
@@ -112,6 +113,14 @@ class SeededPool(Subject):
     def verified(self, seen: Observations) -> Sequence[Check]:
         return judged_elsewhere(seen.verified, "verify", "the verifier was asked")
 
+    def facts(self, run: ArrivalRateRun) -> Facts:
+        """The seven counters of seed 003."""
+        calls, asks = record(run), Histogram()
+        for kind in (NEW, REPLAY):
+            asks.merge(run.timings().whole(kind))
+        outcomes = Counter(call.status for call in calls.calls() if call.kind == ALLOCATE)
+        return seed_counters(outcomes, asks, calls.outcomes["release released"])
+
     def files(self, directory: Path) -> list[str]:
         if self._course is None:
             return []
@@ -123,12 +132,21 @@ class SeededPool(Subject):
         with contextlib.suppress(psycopg.Error):  # it is away, which the verdict tells
             if self._label is not None:
                 seeding.remove(self._url, self._label)
-            while self._keys:
-                delete_key(self._url, self._keys.pop())
+            while self.keys:
+                delete_key(self._url, self.keys.pop())
 
     def _provider(self) -> ProviderControl | None:
         """The one that V9 is to be judged by."""
         return None
+
+    def _idle(self, run: ArrivalRateRun, _: Observations) -> Finding:
+        refused = record(run).outcomes["new exhausted"]
+        if self._written is None or not refused:
+            raise Undecided("nothing was refused")
+        wal, transactions = self._written
+        told = f"{wal / refused:.2f} bytes of WAL for each of {refused:,} refusals, {transactions} transactions in all"
+        wanted = f"wanted: < {_WAL_BYTES:g} bytes, < {_TRANSACTIONS} transactions"
+        return Finding([] if wal / refused < _WAL_BYTES and transactions < _TRANSACTIONS else [wanted], told)
 
     def _verified(self, run: ArrivalRateRun) -> Sequence[Check]:
         """Judged by rows, record and, where it is a fake, provider."""
@@ -139,50 +157,6 @@ class SeededPool(Subject):
         seeded = run.scenario.devices if self._label else None
         found = verify(self._url, self._calls, label=self._label, seeded=seeded, provider=self._provider())
         return found.checks
-
-
-class ListedPool(SeededPool):
-    """One that the provider lists and a sync has filled, beside whose students all jobs run and the provider fails."""
-
-    def __init__(self, target: Target) -> None:
-        """SettingsError: also where the provider is no fake."""
-        super().__init__(target)
-        if target.provider_control_url is None:
-            raise SettingsError("NEXMDM_PROVIDER_CONTROL_URL: not set; only a fake provider can be told to fail")
-        self._fake = ProviderControl(target.provider_control_url)
-        self._jobs: Counter[str] = Counter()
-
-    def _provider(self) -> ProviderControl:
-        return self._fake
-
-    def _fill(self, whole: Assignment) -> None:
-        self._fake.add(whole.devices)
-        said = self._admin("sync")
-        if said.status != 200 or said.json()["synced"] != whole.devices:
-            raise SettingsError(f"the first sync answered {said.status} {said.body[:200]!r}")
-
-    @contextlib.contextmanager
-    def disturbed(self) -> Iterator[None]:
-        """Every job again and again, while the provider is slow, fails and hangs in turn."""
-        rounds = gevent.spawn(self._rounds)
-        try:
-            yield
-        finally:
-            rounds.kill()
-            self._fake.script("list", [])
-            self._fake.script("delete", [])
-
-    def _rounds(self) -> None:
-        for number in itertools.count():
-            self._fake.script("list", _LISTS[number % len(_LISTS)])
-            self._fake.script("delete", _DELETES[number % len(_DELETES)])
-            for job in _JOBS:
-                gevent.sleep(_ROUND_S / len(_JOBS))
-                with contextlib.suppress(TransportError):
-                    self._jobs[f"{job} {self._admin(job).status}"] += 1
-
-    def _admin(self, job: str) -> Answer:
-        return self._client.bearer(self._keys[_ROLES.index("admin")], "POST", f"/v1/admin/{job}")
 
 
 def record(run: ArrivalRateRun) -> CallRecord:
@@ -208,10 +182,7 @@ def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:
     return grown(seen.metrics.get(), *allocations)
 
 
-CHECKS: Checks = (
-    RunCheck("counters", "the counters of allocations grew by what was answered", _counters),
-    LOG_ERRORS,
+COUNTERS: Final[RunCheck[ArrivalRateRun, Observations]] = RunCheck(
+    "counters", "the counters of allocations grew by what was answered", _counters
 )
-_workload = partial(Workload, StudentRequests, CallRecord, CallRecord.from_dict)
-STUDENTS: Final = _workload(SeededPool)
-STUDENTS_BESIDE_JOBS: Final = _workload(ListedPool)
+STUDENTS: Final = Workload(StudentRequests, CallRecord, CallRecord.from_dict, SeededPool)

@@ -31,7 +31,14 @@ _NO_PROCESS: Final = "needs NEXMDM_BACKEND_PID"
 def criteria(scenario: ArrivalRate, subject: Subject) -> Criteria[ArrivalRateRun, Observations]:
     """What every scenario of an arrival rate is judged by, and what its subject asks beside that."""
     own = _KNEE if isinstance(scenario, Capacity) else _PROCESSES if scenario.memory_growth is not None else ()
-    return Criteria((*own, *subject.checks), judgements, _facts, _notes, partial(_files, subject), subject.verified)
+    return Criteria(
+        (*own, *subject.checks),
+        judgements,
+        lambda run: _facts(run) | subject.facts(run),
+        _notes,
+        partial(_files, subject),
+        subject.verified,
+    )
 
 
 def judgements(run: ArrivalRateRun, _: Observations | None = None) -> list[Judgement]:

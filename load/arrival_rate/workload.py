@@ -100,7 +100,7 @@ Checks = Sequence[RunCheck[ArrivalRateRun, Observations]]
 class Subject(ABC):
     """Whom the requests are sent for, and where that is looked up afterwards. checks: what must exist then.
 
-    A subclass need not have `settle`, `disturbed`, `files` and `close`.
+    A subclass need not have `settle`, `disturbed`, `verified`, `facts`, `files` and `close`.
     """
 
     checks: Checks
@@ -135,6 +135,10 @@ class Subject(ABC):
     def verified(self, seen: Observations) -> Sequence[Check]:  # noqa: ARG002  # of those with a judge of their own
         """Checks beside `checks`, which were judged where the observations were made."""
         return ()
+
+    def facts(self, run: ArrivalRateRun) -> dict[str, str | int | float | bool | None]:  # noqa: ARG002  # of those with more
+        """Figures beside those of every run."""
+        return {}
 
     def files(self, directory: Path) -> list[str]:  # noqa: ARG002  # of those that have some
         """Write what was observed, beyond what every run writes; returns the names."""
