@@ -19,6 +19,7 @@ _SEED = """
     INSERT INTO devices (device_id, alias, token_hash, agent_version)
     SELECT lpad(to_hex(number), 32, '0')::uuid, 'pgbench-' || number, '$2b$04$' || repeat('x', 53), '1.4.2'
     FROM generate_series(1, %s) AS number
+    ON CONFLICT DO NOTHING
 """
 _SCRIPT = """
 \\set number random(1, %d)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import capacity, commands, crowds, heartbeats, layers, overload, scenarios, scrape, storage
+from bench import allocations, capacity, commands, crowds, heartbeats, layers, overload, scenarios, scrape, storage
 from bench.pairs import Figure
 from bench.rig import Disturbed, Refused, Rig, Void
 from harness.verdict.thresholds import Judgement, Limit, Status
@@ -84,6 +84,7 @@ ROWS: Final = (
         relative=True,
         compared=Comparison(heartbeats.FIGURES, heartbeats.sample),
     ),
+    Row("allocations", (allocations.TO_PGBENCH,), allocations.allocations, relative=True),
     Row(
         "overload",
         overload.LIMITS,
