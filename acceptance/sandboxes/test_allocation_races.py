@@ -32,6 +32,7 @@ CALLED = """
     where datname = current_database() and pid <> pg_backend_pid()
         and query like '%%nexmdm_allocate_sandbox%%' and query_start > %s
 """
+CALLING = CALLED.replace("max(query_start)", "count(*)")
 
 
 @pytest.fixture
@@ -60,6 +61,23 @@ def test_fifty_duplicates_are_one_allocation(free: int, two_workers: System, poo
     assert two_workers.db.value("select count(*) from allocations where track_id = %s", student.track_id) == 1
     left = "select count(*) from sandboxes where status = 'available'"
     assert two_workers.db.value(left) == free - 1
+
+
+@case("allocation-races/011", "allocateSandbox 201", "allocateSandbox 200", "allocateSandbox 503")
+def test_duplicates_that_one_call_answers(two_workers: System, pool: Pool) -> None:
+    """Of duplicates that waited in a process together, one is told that its allocation is new (003: idempotency)."""
+    pool.seed()
+    student = pool.student()
+    with both(two_workers), ThreadPoolExecutor(20) as threads, as_owner(two_workers) as owner:
+        with unfinished(two_workers, TRACK_LOCK, student.track_id) as wait_for:
+            first = [threads.submit(student.allocate) for _ in range(2)]
+            wait_for(2)
+            begun = two_workers.db.value("select clock_timestamp()")
+            others = [threads.submit(student.allocate) for _ in range(18)]
+            # The first call of each worker runs into its time-out: the next one is for all the others.
+            eventually(lambda: owner.execute(CALLING, [begun]).fetchall() == [(2,)], within_s=4.0)
+        assert statuses([asked.result() for asked in first]) == {503: 2}
+        assert statuses([asked.result() for asked in others]) == {201: 1, 200: 17}
 
 
 @case("allocation-races/002", "allocateSandbox 201")
