@@ -40,6 +40,7 @@ ROLES: Final[tuple[Role, ...]] = ("track", "admin")
 _WRITTEN: Final = (
     "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
+_DELETION_S: Final = 5.0  # a fake that answers at once would have hundreds a second made
 _WAL_BYTES: Final = 10.0  # for a refusal
 _TRANSACTIONS: Final = 100  # in a whole run of them: those of the background
 
@@ -71,7 +72,10 @@ class SeededPool(Subject):
             self.checks = (*self.checks, RunCheck("nothing-written", "a refusal writes nothing", self._idle))
 
     def seed(self, whole: Assignment) -> None:
-        """Keys and sandboxes. psycopg.Error, SeedingError."""
+        """Keys and sandboxes; a fake provider deletes as slowly as a real one. psycopg.Error, SeedingError."""
+        if self._target.provider_control_url is not None:
+            slow = [{"delay_s": _DELETION_S, "times": 0}]
+            ProviderControl(self._target.provider_control_url).script("delete", slow)
         for role, secret in zip(ROLES, self.tokens(whole), strict=True):
             self.keys.append(insert_key(self._url, role, secret))
         self._fill(whole)
