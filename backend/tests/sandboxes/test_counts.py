@@ -71,6 +71,38 @@ async def test_an_answer_is_never_older_than_the_period(
     assert (await pool.read()).by_status["available"] == 1
 
 
+async def test_a_count_that_takes_long_is_good_for_longer(
+    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(counts, "monotonic", lambda: now)
+    pool = PoolCounts(db, 2.0)
+    async with connection.transaction():
+        first = await one_begun(pool, connection)
+        now += 0.1  # 2 % of 5 s
+    await first
+    await store_sandbox(connection, "one")
+    now += 4.8
+    assert (await pool.read()).by_status["available"] == 0
+    now += 0.2
+    assert (await pool.read()).by_status["available"] == 1
+
+
+async def test_no_count_is_good_for_more_than_ten_periods(
+    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(counts, "monotonic", lambda: now)
+    pool = PoolCounts(db, 2.0)
+    async with connection.transaction():
+        first = await one_begun(pool, connection)
+        now += 5.0
+    await first
+    await store_sandbox(connection, "one")
+    now += 15.1
+    assert (await pool.read()).by_status["available"] == 1
+
+
 async def test_a_caller_that_leaves_takes_no_count_away(
     db: Database, connection: asyncpg.Connection[Any], statements: list[str]
 ) -> None:
