@@ -37,11 +37,12 @@ class _Rush:
     def round(self, duration_s: float) -> float:
         """Allocations a second."""
         self.answers, begun = Counter(), time.monotonic()
-        self._loop.run(self._students(begun), self, window=_AT_ONCE, until=begun + duration_s)
+        self._loop.run(self._students(begun, begun + duration_s), self, window=_AT_ONCE)
         return self.answers[201] / (time.monotonic() - begun)
 
-    def _students(self, due: float) -> Iterator[Exchange]:
-        for number in self._numbers:
+    def _students(self, due: float, until: float) -> Iterator[Exchange]:
+        while time.monotonic() < until:
+            number = next(self._numbers)
             yield Exchange(due, f"{self._head}{number}\r\n\r\n".encode())
 
     def released(self, exchange: Exchange) -> None:
