@@ -57,49 +57,25 @@ async def test_who_asks_during_a_count_shares_it_or_the_next(
     assert set(seen[1:]) == {1}, "no answer is older than its question"
 
 
-async def test_an_answer_is_never_older_than_the_period(
-    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "took_s,good_for_s",
+    [(0.0, 2.0), (0.1, 5.0), (5.0, 20.0)],
+    ids=["the period", "2 % of its time", "ten periods at most"],
+)
+async def test_an_answer_is_never_older_than_it_may_be(
+    took_s: float, good_for_s: float, db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr(counts, "monotonic", lambda: now)
-    pool = PoolCounts(db, 2.0)
-    assert (await pool.read()).by_status["available"] == 0
-    await store_sandbox(connection, "one")
-    now += 2.0
-    assert (await pool.read()).by_status["available"] == 0
-    now += 0.1
-    assert (await pool.read()).by_status["available"] == 1
-
-
-async def test_a_count_that_takes_long_is_good_for_longer(
-    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
+    now = began = 1000.0
     monkeypatch.setattr(counts, "monotonic", lambda: now)
     pool = PoolCounts(db, 2.0)
     async with connection.transaction():
         first = await one_begun(pool, connection)
-        now += 0.1  # 2 % of 5 s
-    await first
+        now += took_s
+    assert (await first).by_status["available"] == 0
     await store_sandbox(connection, "one")
-    now += 4.8
+    now = began + good_for_s - 0.01
     assert (await pool.read()).by_status["available"] == 0
-    now += 0.2
-    assert (await pool.read()).by_status["available"] == 1
-
-
-async def test_no_count_is_good_for_more_than_ten_periods(
-    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 1000.0
-    monkeypatch.setattr(counts, "monotonic", lambda: now)
-    pool = PoolCounts(db, 2.0)
-    async with connection.transaction():
-        first = await one_begun(pool, connection)
-        now += 5.0
-    await first
-    await store_sandbox(connection, "one")
-    now += 15.1
+    now = began + good_for_s + 0.1
     assert (await pool.read()).by_status["available"] == 1
 
 
@@ -128,4 +104,21 @@ async def test_a_failure_is_told_to_all_who_share_it_and_to_nobody_after_them(
     assert {type(error) for error in failed} == {ProgrammingError}
     assert len(statements) == 2
     await connection.execute("ALTER TABLE elsewhere RENAME TO sandboxes")
+    assert (await pool.read()).by_status["available"] == 0
+
+
+async def test_a_failure_that_took_long_is_told_for_no_longer(
+    db: Database, connection: asyncpg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = began = 1000.0
+    monkeypatch.setattr(counts, "monotonic", lambda: now)
+    pool = PoolCounts(db, 2.0)
+    async with connection.transaction():
+        first = await one_begun(pool, connection)
+        await connection.execute("ALTER TABLE sandboxes RENAME TO elsewhere")
+        now += 1.0
+    with pytest.raises(ProgrammingError):
+        await first
+    await connection.execute("ALTER TABLE elsewhere RENAME TO sandboxes")
+    now = began + 2.1
     assert (await pool.read()).by_status["available"] == 0

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from nexmdm.kernel.database import Database
 from nexmdm.sandboxes.types import STATUSES, SandboxStatus
 
-_MOST_SHARE: Final = 0.02  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
+MOST_SHARE: Final = 0.02  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
 
 # One snapshot: the sandboxes of all labs are as many as are allocated.
 _COUNT: Final = text(
@@ -58,7 +58,7 @@ class PoolCounts:
         """
         asked = monotonic()
         async with self._turn:
-            good_for_s = max(self._every_s, min(self._took_s / _MOST_SHARE, 10 * self._every_s))
+            good_for_s = max(self._every_s, min(self._took_s / MOST_SHARE, 10 * self._every_s))
             if self._count is None or self._began < asked - good_for_s:
                 self._began = monotonic()
                 self._count = asyncio.create_task(self._read())
