@@ -156,7 +156,7 @@ class Traffic:
 
     def _students(self, writes: Writes) -> None:
         """Each asks until it has a sandbox, now and then again, and gives it back later; every fifth just vanishes."""
-        rng = random.Random(2)  # noqa: S311 - who asks again is no secret
+        rng = random.Random(2)  # noqa: S311 - which tracks ask again is no secret
         holders: list[tuple[str, str]] = []
         for number in itertools.count():
             track_id = new_track()

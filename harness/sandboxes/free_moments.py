@@ -29,7 +29,7 @@ def free_check(calls: Sequence[Call], free: Iterable[Interval]) -> Check:
     """V8. free: of each sandbox of the pool, when it was to be had: from the first moment up to before the second.
 
     A request in the queue is promised a sandbox while it waits: what is free counts less these. Which of them came
-    first is not known, so that each counts before all others, and before whoever does not wait.
+    first is not known, so that each counts before all others, and before requests that do not wait.
     """
     refused = refusals(calls)
     if not refused:

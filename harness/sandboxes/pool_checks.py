@@ -1,4 +1,4 @@
-"""What a pool and its ledger must hold of each other, whoever asked: checks V1 to V4 and V10, by SQL in one snapshot.
+"""What a pool and its ledger must hold of each other: checks V1 to V4 and V10, by SQL in one snapshot.
 
 The constraints of the service's tables forbid most of it: a service that has lost one is what these checks find.
 """

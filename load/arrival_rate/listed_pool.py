@@ -14,7 +14,7 @@ from harness.http.client import Answer
 from harness.http.transport import TransportError
 from harness.provider.server import ProviderControl
 from harness.settings import SettingsError, Target
-from load.arrival_rate.pool import COUNTERS, ROLES, SeededPool
+from load.arrival_rate.pool import ROLES, SeededPool
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.students import StudentRequests
 from load.arrival_rate.workload import Assignment, Observations, Workload
@@ -52,7 +52,7 @@ class ListedPool(SeededPool):
         self._fake = ProviderControl(target.provider_control_url)
         self._jobs: Counter[str] = Counter()
         # What a job says of a provider that fails is an error, and is meant to be one.
-        self.checks = (COUNTERS, RunCheck("jobs", "every job ran, and the provider failed some", self._ran))
+        self.checks = (self.counters, RunCheck("jobs", "every job ran, and the provider failed some", self._ran))
 
     def _provider(self) -> ProviderControl:
         return self._fake

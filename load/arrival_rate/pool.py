@@ -51,12 +51,14 @@ class SeededPool(Subject):
     def __init__(self, target: Target) -> None:
         if target.database_url is None:
             raise SettingsError("DATABASE_URL: not set; the sandboxes of a pool are put into the database")
-        self.checks: Checks = (COUNTERS, LOG_ERRORS)
+        self.counters = RunCheck("counters", "the counters of allocations grew by what was answered", self._counters)
+        self.checks: Checks = (self.counters, LOG_ERRORS)
         self._target, self._url = target, target.database_url
         self.client = Client(target.base_url, target.admin_key, target.hmac_secret)
         self._before = Before(target, self.client)
         self._label: str | None = None  # of what is in the pool for this run
         self.keys: list[str] = []
+        self._record: CallRecord | None = None
         self._calls: list[Call] = []
         self._course: dict[str, Any] | None = None
         self._written: tuple[float, int] | None = None  # bytes of WAL, transaction ids
@@ -119,7 +121,7 @@ class SeededPool(Subject):
 
     def facts(self, run: ArrivalRateRun) -> Facts:
         """The seven counters of seed 003."""
-        calls, asks = record(run), Histogram()
+        calls, asks = self._recorded(run), Histogram()
         for kind in (NEW, REPLAY):
             asks.merge(run.timings().whole(kind))
         outcomes = Counter(call.status for call in calls.calls() if call.kind == ALLOCATE)
@@ -144,7 +146,7 @@ class SeededPool(Subject):
         return None
 
     def _idle(self, run: ArrivalRateRun, _: Observations) -> Finding:
-        refused = record(run).outcomes["new exhausted"]
+        refused = self._recorded(run).outcomes["new exhausted"]
         if self._written is None or not refused:
             raise Undecided("nothing was refused")
         wal, transactions = self._written
@@ -154,7 +156,7 @@ class SeededPool(Subject):
 
     def _verified(self, run: ArrivalRateRun) -> Sequence[Check]:
         """Judged by rows, record and, where it is a fake, provider."""
-        self._calls = list(record(run).calls())
+        self._calls = list(self._recorded(run).calls())
         with snapshot(self._url) as connection:
             now = run.clock.now()
             self._course = course(run.scenario.name, connection, self._calls, run.started_at, now)
@@ -162,31 +164,27 @@ class SeededPool(Subject):
         found = verify(self._url, self._calls, label=self._label, seeded=seeded, provider=self._provider())
         return found.checks
 
+    def _recorded(self, run: ArrivalRateRun) -> CallRecord:
+        """The calls of all legs, of a run that is over: half a million are added up once."""
+        if self._record is None:
+            self._record = CallRecord()
+            for tally in run.tallies:
+                assert isinstance(tally.ledger, CallRecord)
+                self._record.merge(tally.ledger)
+        return self._record
 
-def record(run: ArrivalRateRun) -> CallRecord:
-    """The calls of all legs."""
-    calls = CallRecord()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, CallRecord)
-        calls.merge(tally.ledger)
-    return calls
+    def _counters(self, run: ArrivalRateRun, seen: Observations) -> Finding:
+        needs(run, "process")
+        outcomes = self._recorded(run).outcomes
+        wanted = {"new": "new allocated", "replay": "replay replayed", "exhausted": "new exhausted"}
+        if not any(outcomes[name] for name in wanted.values()):
+            return Finding(["nobody was answered about a sandbox"], "nothing to compare")
+        unsure = sum(tally.unanswered for tally in run.tallies)
+        allocations = (
+            Growth("sandboxes_allocations", {"outcome": outcome}, outcomes[name], outcomes[name] + unsure)
+            for outcome, name in wanted.items()
+        )
+        return grown(seen.metrics.get(), *allocations)
 
 
-def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:
-    needs(run, "process")
-    outcomes = record(run).outcomes
-    wanted = {"new": "new allocated", "replay": "replay replayed", "exhausted": "new exhausted"}
-    if not any(outcomes[name] for name in wanted.values()):
-        return Finding(["nobody was answered about a sandbox"], "nothing to compare")
-    unsure = sum(tally.unanswered for tally in run.tallies)
-    allocations = (
-        Growth("sandboxes_allocations", {"outcome": outcome}, outcomes[name], outcomes[name] + unsure)
-        for outcome, name in wanted.items()
-    )
-    return grown(seen.metrics.get(), *allocations)
-
-
-COUNTERS: Final[RunCheck[ArrivalRateRun, Observations]] = RunCheck(
-    "counters", "the counters of allocations grew by what was answered", _counters
-)
 STUDENTS: Final = Workload(StudentRequests, CallRecord, CallRecord.from_dict, SeededPool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, Self
 
@@ -58,19 +58,20 @@ class Leg:
 
     def plan(self, jitter: Sequence[float], index: int = 0, processes: int = 1) -> Iterator[Arrival]:
         """The requests of one process of several, in order of time; one jitter for each device of the fleet."""
-        devices = len(jitter)
+        devices, after_s = len(jitter), self._timetable()
         for number in range(self.requests):
             device = (self.first + number) % devices
             if device % processes == index:
-                yield Arrival(number, device, self.start + self._after_s(number + jitter[device]))
+                yield Arrival(number, device, self.start + after_s(number + jitter[device]))
 
-    def _after_s(self, requests: float) -> float:
+    def _timetable(self) -> Callable[[float], float]:
         """When so many are due, seconds after the start."""
-        if self.to_per_s is None or self.to_per_s == self.per_s:
-            return requests / self.per_s
-        growth = (self.to_per_s - self.per_s) / self.duration_s
+        begins, ends = self.per_s, self.per_s if self.to_per_s is None else self.to_per_s
+        if begins == ends:
+            return lambda requests: requests / begins
+        growth = (ends - begins) / self.duration_s
         # Of the last one the square may be below 0 by a rounding error.
-        return (math.sqrt(max(0.0, self.per_s**2 + 2 * growth * requests)) - self.per_s) / growth
+        return lambda requests: (math.sqrt(max(0.0, begins**2 + 2 * growth * requests)) - begins) / growth
 
     def share(self, devices: int, index: int, processes: int) -> int:
         """How many requests of the plan are this process's."""

@@ -19,10 +19,10 @@ from harness.sandboxes.calls import ALLOCATE, RELEASE, VIEW, Call
 from load.arrival_rate.schedule import WARM_UP, Leg, jitters
 from load.arrival_rate.workload import WorkerConfig
 from load.workloads.call_record import CallRecord
+from load.workloads.students import LABS
 
 NEW, REPLAY, STATS = "new", "replay", "stats"
 DRAIN: Final = "drain"  # of a mix: the warm-up takes a sandbox with each request, where it would only look
-LABS: Final = 5
 _RECORDED: Final = {NEW: ALLOCATE, REPLAY: ALLOCATE, RELEASE: RELEASE, VIEW: VIEW}
 
 
@@ -65,7 +65,7 @@ class StudentRequests:
         call = self._call(asked, exchange, answer)
         outcome = self._judged(asked, exchange, answer, call)
         record.outcomes[f"{asked.what} {outcome or 'wrong'}"] += 1
-        if asked.what != STATS and exchange.kind + asked.what != WARM_UP + VIEW:
+        if asked.what == NEW or asked.has is not None:  # others are of no student who has asked for anything
             record.add(call)
         self._goes_on(asked, exchange, call, outcome)
         return bool(outcome)
@@ -81,7 +81,7 @@ class StudentRequests:
         return Exchange(due, self._request(what, track_id, has, number).encode(), kind, number)
 
     def _drawn(self) -> Call | None:
-        """One who has a sandbox for a while yet and asks for nothing; None: nobody."""
+        """What a student keeps for a while yet, who has no request on its way; None: there is no such student."""
         until = time.monotonic() + self._config.ahead_s + 2 * self._config.timeout_s
         while self._have:
             place = self._rng.randrange(len(self._have))
@@ -99,7 +99,7 @@ class StudentRequests:
             path = f"/v1/sandboxes/{has.sandbox_id}" if has else "/v1/allocations/current"
             return f"GET {path}{self._student}{track_id}{end}"
         path = f"/v1/sandboxes/{has.sandbox_id}/mark-for-deletion" if has and what == RELEASE else "/v1/allocate"
-        lab = f"\r\nX-Instruqt-Track-ID: lab-{zlib.crc32(track_id.encode()) % LABS}"
+        lab = f"\r\nX-Instruqt-Track-ID: {LABS[zlib.crc32(track_id.encode()) % len(LABS)]}"
         return f"POST {path}{self._student}{track_id}{lab}\r\nContent-Length: 0{end}"
 
     def _call(self, asked: _Asked, exchange: Exchange, answer: Mapping[str, Any]) -> Call:

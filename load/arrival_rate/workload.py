@@ -14,13 +14,13 @@ from typing import Any, Protocol, Self
 
 from harness.open_loop.exchange import Exchange
 from harness.settings import Target
-from harness.verdict.thresholds import Check, Status
+from harness.verdict.thresholds import Check
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import Leg
-from load.measurements.observations import Absent, LogErrors, Metrics, Part
+from load.measurements.observations import LogErrors, Metrics, Part
 from load.measurements.server_clock import ServerClock
 from load.measurements.tally import Ledger
-from load.verdict.check import Finding, RunCheck
+from load.verdict.check import RunCheck, log_errors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +158,4 @@ class Workload:
     subject: Callable[[Target], Subject]
 
 
-def _log_errors(_: ArrivalRateRun, seen: Observations) -> Finding:
-    log = seen.log.get()
-    if not log.lines:
-        raise Absent(Status.INCONCLUSIVE, "the log has no line of this run")
-    return Finding(log.errors, f"{log.lines} log lines, {len(log.errors)} of them errors")
-
-
-LOG_ERRORS: RunCheck[ArrivalRateRun, Observations] = RunCheck("log-errors", "no ERROR line in the log", _log_errors)
+LOG_ERRORS: RunCheck[ArrivalRateRun, Observations] = log_errors(lambda seen: seen.log)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from harness.sandboxes.calls import ALLOCATE
-from harness.verdict.thresholds import Status
-from load.measurements.observations import Absent, needs
+from load.measurements.observations import needs
 from load.students.observer import Observations
 from load.students.run import StudentRun
-from load.verdict.check import Finding, RunCheck, Undecided
+from load.verdict.check import Finding, RunCheck, Undecided, log_errors
 from load.verdict.counters import exactly, grown
 from load.workloads.students import MultiLab
 
@@ -57,18 +56,11 @@ def _counters(run: StudentRun, seen: Observations) -> Finding:
     return grown(seen.metrics.get(), *wanted)
 
 
-def _log_errors(_: StudentRun, seen: Observations) -> Finding:
-    log = seen.log.get()
-    if not log.lines:
-        raise Absent(Status.INCONCLUSIVE, "the log has no line of this run")
-    return Finding(log.errors, f"{log.lines} log lines, {len(log.errors)} of them errors")
-
-
 COUNTERS = RunCheck("counters", "metrics grew by exactly what is on record", _counters)
-CHECKS = (
+CHECKS: tuple[RunCheck[StudentRun, Observations], ...] = (
     RunCheck("given", "as many sandboxes were given as there were, each once", _given),
     COUNTERS,
-    RunCheck("log-errors", "no ERROR line in the log", _log_errors),
+    log_errors(lambda seen: seen.log),
 )
 LABS_CHECKS = (
     RunCheck("answers", "exactly the new, the repeated and the late are answered as such", _answers),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from harness.verdict.thresholds import Check, Status
-from load.measurements.observations import Absent, Part
+from load.measurements.observations import Absent, LogErrors, Part
 from load.measurements.run import Run
 
 RunT = TypeVar("RunT", bound=Run)
@@ -54,6 +54,18 @@ def _answer(check: RunCheck[RunT, Seen], run: RunT, observations: Seen) -> Check
         return Check(check.id, check.title, Status.PASS, found.seen)
     more = f" and {len(found.faults) - 3} more" if len(found.faults) > 3 else ""
     return Check(check.id, check.title, Status.FAIL, f"{found.seen}; {'; '.join(found.faults[:3])}{more}")
+
+
+def log_errors(log_of: Callable[[Seen], Part[LogErrors]]) -> RunCheck[RunT, Seen]:
+    """The check that no ERROR line is in the log. log_of: what was read of it."""
+
+    def ask(_: RunT, seen: Seen) -> Finding:
+        log = log_of(seen).get()
+        if not log.lines:
+            raise Absent(Status.INCONCLUSIVE, "the log has no line of this run")
+        return Finding(log.errors, f"{log.lines} log lines, {len(log.errors)} of them errors")
+
+    return RunCheck("log-errors", "no ERROR line in the log", ask)
 
 
 def judged_elsewhere(part: Part[Sequence[Check]], check_id: str, title: str) -> Sequence[Check]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import Percentile
+from load.workloads.arrival_rate import MIX, Percentile
 
 LABS: Final = ("aws-security-101", "aws-networking-101", "kubernetes-basics", "docker-intro", "terraform-101")
 ALLOCATE, REPEAT, RELEASE, VIEW, STATS = "allocate", "repeat", "release", "view", "stats"
@@ -111,7 +111,7 @@ class Demonstration(Students):
         return f"{self.devices} students of {len(self.labs)} labs come over {self.duration_s:g} s"
 
 
-_STUDENT = ((REPEAT, 0.1), (RELEASE, 0.1), (VIEW, 0.08), (STATS, 0.02))
+_STUDENT = tuple((REPEAT if kind == "replay" else kind, share) for kind, share in MIX if kind != "new")
 
 SMOKE = Mixed(
     "sandboxes-smoke",
