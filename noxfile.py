@@ -15,7 +15,7 @@
                         backend of mutants/catalogue/sandboxes, which it must notice; without NAME: which there are
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`,
-                        `-- sandboxes-smoke`, `-- sandboxes-stress`, `-- sandboxes-multi`;
+                        `-- sandboxes-smoke`, `-stress`, `-multi`, `-steady`, `-staged`, `-jobs`, `-exhausted`;
                         `-- NAME --web`: under Locust's web page
     nox -s bench        the performance targets as ratios, on a quiet machine with wrk; e.g. `-- --quick`, and
                         before and after: `-- --against REV` measures that revision's backend and today's in pairs

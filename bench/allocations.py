@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from bench.cpu import tree_s
 from bench.pgbench import Pgbench
 from bench.rig import Refused, Rig, listed, median_ratio
+from harness.api_keys import insert_key
 from harness.open_loop.exchange import Exchange
 from harness.open_loop.loop import OpenLoop
-from harness.sandboxes.keys import insert_key
 from harness.sandboxes.seeding import remove, seed
 from harness.verdict.thresholds import Judgement, Limit
 

@@ -13,6 +13,7 @@ from acceptance.system import api_keys
 from acceptance.system.match import accepted
 from acceptance.system.roles import as_owner
 from acceptance.system.system import System
+from harness.api_keys import Role
 from harness.http.client import Answer
 from harness.waiting import eventually
 
@@ -113,7 +114,7 @@ class Pool:
         # Before a case begins: no digest shows them.
         self.track_key, self.admin_key = self._key("track"), self._key("admin")
 
-    def _key(self, role: str) -> str:
+    def _key(self, role: Role) -> str:
         key = api_keys.create(self.system, role=role)
         # The next note of its use is far away: no digest of a case shows one.
         self.write("update api_keys set last_used_at = now() + interval '1 day' where name = %(name)s", name=key.name)

@@ -1,13 +1,11 @@
 """API keys of a system that the run has started. `nexmdm keys` is a case of its own; the others make theirs by SQL."""
 
-import hashlib
-import secrets
 import uuid
 from dataclasses import dataclass, field
 
 from acceptance.system.roles import as_owner
 from acceptance.system.system import System
-from harness.settings import SECRETS
+from harness.api_keys import Role, insert_key
 
 
 @dataclass(frozen=True)
@@ -16,16 +14,11 @@ class ApiKey:
     secret: str = field(repr=False)
 
 
-def create(system: System, services: list[str] | None = None, *, role: str = "admin") -> ApiKey:
+def create(system: System, services: list[str] | None = None, *, role: Role = "admin") -> ApiKey:
     """A new key with the longest name, by default for all services, as `nexmdm keys create` stores it."""
-    key = ApiKey(f"key-{uuid.uuid4().hex:x<60}", f"nxk_{secrets.token_urlsafe(32)}")
-    SECRETS.add(key.secret)
-    with as_owner(system) as owner:
-        owner.execute(
-            "insert into api_keys (name, role, services, key_hash) values (%s, %s, %s, %s)",
-            [key.name, role, services, hashlib.sha256(key.secret.encode()).hexdigest()],
-        )
-    return key
+    name = f"key-{uuid.uuid4().hex:x<60}"
+    url = system.running.owner["NEXMDM_DATABASE_URL"]
+    return ApiKey(name, insert_key(url, role, name=name, services=services))
 
 
 def revoke(system: System, name: str) -> None:

@@ -13,6 +13,7 @@ from schemathesis.core.transport import Response
 
 from contracts.fuzz.cases import Sent, in_scenario, kept
 from contracts.fuzz.world import World
+from harness.api_keys import Role
 
 TRACK_HEADER: Final = "X-Instruqt-Sandbox-ID"  # the one that wins
 TRACK_HEADERS: Final = (TRACK_HEADER, "X-Track-ID")
@@ -42,7 +43,7 @@ class SandboxSupplies:
             return None
         return "Authorization", f"Bearer {self._key('track' if scheme == 'trackKey' else 'admin')}"
 
-    def _key(self, role: str) -> str:
+    def _key(self, role: Role) -> str:
         key: str = self._once(f"{role} key", lambda: self._world.api_key(role))
         return key
 

@@ -8,15 +8,18 @@ deletes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import psycopg
 
+from harness.api_keys import Role, insert_key
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, Client
 from harness.http.transport import HttpxTransport
@@ -27,7 +30,6 @@ POOL_PREFIX: Final = "contract-"
 PACKAGE_NAME: Final = "com.example.app"
 _TOKEN_USES: Final = 1000
 _STOCK: Final = 300  # free sandboxes that are added at a time: each sync reads them all
-_KEY: Final = "insert into api_keys (name, role, key_hash) values (%s, %s, %s)"
 _FREE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
     select *, 'available', now() from unnest(%s::text[], %s::text[], %s::text[])
@@ -102,12 +104,10 @@ class World:
         answer = self.client.admin("POST", "/v1/apk/builds", params=query, content=apk(), headers=headers)
         return self._made(answer)
 
-    def api_key(self, role: str) -> str:
+    def api_key(self, role: Role) -> str:
         """A new key, stored as `nexmdm keys create` does."""
-        key = f"nxk_{secrets.token_urlsafe(32)}"
-        SECRETS.add(key)
-        self._write(_KEY, f"{POOL_PREFIX}{self.tag}-{role}", role, sha256(key.encode()))
-        return key
+        with self._owner() as url:
+            return insert_key(url, role, name=f"{POOL_PREFIX}{self.tag}-{role}")
 
     def stock(self) -> None:
         """One more sandbox will be taken: see that there is one."""
@@ -142,9 +142,14 @@ class World:
         return cursor
 
     def _write(self, statement: str, *values: object) -> None:
+        with self._owner() as url, psycopg.connect(url, autocommit=True) as owner:
+            owner.execute(statement.encode(), values)
+
+    @contextlib.contextmanager
+    def _owner(self) -> Iterator[str]:
+        """Where to write. WorldBroken where that fails in the block."""
         try:
-            with psycopg.connect(self._database_url or "", autocommit=True) as owner:
-                owner.execute(statement.encode(), values)
+            yield self._database_url or ""
         except psycopg.Error as error:
             raise WorldBroken(f"DATABASE_URL: {type(error).__name__}: is it the owner's?") from None
 

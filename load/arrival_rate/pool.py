@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import psycopg
 
+from harness.api_keys import Role, delete_key, insert_key
 from harness.devices.seeded_fleet import read_key
 from harness.http.client import Client
 from harness.provider.server import ProviderControl
 from harness.sandboxes import seeding
 from harness.sandboxes.calls import ALLOCATE, Call, write_calls
 from harness.sandboxes.course import course
-from harness.sandboxes.keys import Role, delete_key, insert_key
 from harness.sandboxes.verify import snapshot, verify
 from harness.settings import SettingsError, Target
 from harness.verdict.artifacts import write_json

@@ -12,8 +12,9 @@ from typing import Final
 import gevent
 from gevent.event import AsyncResult
 
+from harness import api_keys
 from harness.http.client import Client, Transport
-from harness.sandboxes import keys, seeding
+from harness.sandboxes import seeding
 from harness.settings import Target
 from harness.verdict.cpu_contention import Strangers
 from harness.verdict.thresholds import Status
@@ -78,7 +79,7 @@ class ClosedLoop(Engine[StudentRun, Observations]):
 
     def make_keys(self, url: str) -> None:
         """For students and for an admin. NotReady: others have sandboxes in the pool."""
-        self._key, self._admin_key = keys.insert_key(url, "track"), keys.insert_key(url, "admin")
+        self._key, self._admin_key = api_keys.insert_key(url, "track"), api_keys.insert_key(url, "admin")
         self.run.secrets += [self._key, self._admin_key]
         if free := self.pool()["available"]:
             others = f"{free} sandboxes are free already, and this run would give them away"
@@ -89,7 +90,7 @@ class ClosedLoop(Engine[StudentRun, Observations]):
         url = self.target.database_url
         for secret in filter(None, (self._key, self._admin_key)):
             assert url is not None, "it made the keys"
-            keys.delete_key(url, secret)
+            api_keys.delete_key(url, secret)
         if url is not None and self._seeded:
             seeding.remove(url, self.run.id)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from harness.api_keys import insert_key
 from harness.provider.server import ProviderControl
 from harness.sandboxes import seeding
 from harness.sandboxes.calls import ALLOCATE, EXTEND, RELEASE, VIEW, Call
-from harness.sandboxes.keys import insert_key
 from harness.sandboxes.verify import Verification, verify_snapshot
 from harness.tests.sandboxes.conftest import Database
 from harness.verdict.thresholds import Status

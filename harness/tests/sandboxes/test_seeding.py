@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from harness.api_keys import delete_key, insert_key
 from harness.sandboxes import seeding
-from harness.sandboxes.keys import delete_key, insert_key
 from harness.tests.sandboxes.conftest import Database
 
 ALLOCATE = "SELECT outcome, sandbox_id FROM nexmdm_allocate_sandbox('{}', '{}', null, null, 60, 30, 600, 0, 10)"

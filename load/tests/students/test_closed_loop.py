@@ -9,7 +9,8 @@ from typing import Any
 import gevent
 import pytest
 
-from harness.sandboxes import keys, seeding
+from harness import api_keys
+from harness.sandboxes import seeding
 from harness.sandboxes.calls import read_calls
 from harness.settings import Target
 from harness.verdict.thresholds import Check, Status
@@ -45,8 +46,8 @@ def play(loop: ClosedLoop, broker: Broker, directory: Path) -> dict[str, Any]:
 def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys that were removed, and the labels whose sandboxes were. Database and verifier are left out."""
     labels: list[str] = []
-    monkeypatch.setattr(keys, "insert_key", lambda _url, role: f"key-of-the-{role}")
-    monkeypatch.setattr(keys, "delete_key", lambda _url, secret: labels.append(secret))
+    monkeypatch.setattr(api_keys, "insert_key", lambda _url, role: f"key-of-the-{role}")
+    monkeypatch.setattr(api_keys, "delete_key", lambda _url, secret: labels.append(secret))
     monkeypatch.setattr(seeding, "remove", lambda _url, label: labels.append(label))
     monkeypatch.setattr(server_clock, "from_database", lambda _: server_clock.this_machine())
     monkeypatch.setattr(Observer, "_verified", lambda _: VERIFIED)

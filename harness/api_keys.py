@@ -1,0 +1,39 @@
+"""API keys made by SQL, for suites that hold a database URL and no command of the backend."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Literal
+
+import psycopg
+
+from harness.settings import SECRETS
+
+Role = Literal["track", "admin"]
+
+
+def insert_key(
+    database_url: str, role: Role, secret: str = "", *, name: str = "", services: Sequence[str] | None = None
+) -> str:
+    """A new key, stored as `nexmdm keys create` does; its secret. psycopg.Error.
+
+    secret, name: drawn where none is given; services: None: all.
+    """
+    secret = secret or f"nxk_{secrets.token_urlsafe(32)}"
+    SECRETS.add(secret)
+    stored = hashlib.sha256(secret.encode()).hexdigest()
+    named = name or f"load-{secrets.token_hex(8)}"
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        connection.execute(
+            "insert into api_keys (name, role, services, key_hash) values (%s, %s, %s, %s)",
+            [named, role, None if services is None else list(services), stored],
+        )
+    return secret
+
+
+def delete_key(database_url: str, secret: str) -> None:
+    """Take it away again. psycopg.Error."""
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        connection.execute("delete from api_keys where key_hash = %s", [hashlib.sha256(secret.encode()).hexdigest()])
