@@ -28,7 +28,8 @@ _STYLES: Final = {
 def draw(document: Mapping[str, Any]) -> list[Figure]:
     """A line for each state in which there ever was a sandbox; and one for each answer that was ever given."""
     states = _figure("pool-states", "Sandboxes in each state", document["pool"])
-    return [*states, *_figure("pool-answers", "Requests for a sandbox: answers a second", document["answers"])]
+    title = "Requests for a sandbox: answers a second, and how many were asking at once"
+    return [*states, *_figure("pool-answers", title, document["answers"])]
 
 
 def _figure(plot_name: str, title: str, courses: Mapping[str, Sequence[tuple[float, float]]]) -> list[Figure]:
