@@ -61,14 +61,14 @@ def settings(*services: str) -> Settings:
 
 
 def test_operations_are_always_on() -> None:
-    assert [service.name for service in switched_on(settings())] == ["fleet", "sandboxes", "operations"]
+    assert [service.name for service in switched_on(settings())] == ["fleet", "sandboxes", "platform", "operations"]
     assert [service.name for service in switched_on(settings("fleet"))] == ["fleet", "operations"]
     assert [service.name for service in switched_on(settings("operations"))] == ["operations"]
 
 
 def test_a_name_of_no_service_is_refused() -> None:
     with pytest.raises(
-        ConfigurationError, match="NEXMDM_SERVICES: names no service; there is fleet, operations, sandboxes"
+        ConfigurationError, match="NEXMDM_SERVICES: names no service; there is fleet, operations, platform, sandboxes"
     ):
         switched_on(settings("fleet", "hunter2"))
 

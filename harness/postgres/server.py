@@ -232,7 +232,7 @@ class Postgres:
             self.drop(name)
         if self._made_role:
             with contextlib.suppress(PostgresError):  # a database that somebody kept still names it
-                self._run("DROP ROLE IF EXISTS {}", self._made_role)
+                self._run("DROP ROLE IF EXISTS {}, {}", self._made_role, f"{self._made_role}_background")
 
     def __enter__(self) -> Self:
         return self

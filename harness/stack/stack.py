@@ -189,6 +189,7 @@ class Stack:
                 "NEXMDM_HOST": "127.0.0.1",
                 "NEXMDM_WORKERS": str(workers),
                 "NEXMDM_STORAGE_URL": str(workspace("apk")),
+                "NEXMDM_PLATFORM_STORAGE_URL": str(workspace("objects")),
                 "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
                 "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",
                 "NEXMDM_DISPATCH_BACKOFF_CAP_S": "1",

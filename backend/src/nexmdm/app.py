@@ -38,12 +38,13 @@ from nexmdm.kernel.rights import KERNEL, Rights
 from nexmdm.kernel.settings import ConfigurationError, Settings
 from nexmdm.operations.health import HealthAtOnce
 from nexmdm.operations.service import SERVICE as OPERATIONS
+from nexmdm.platform.service import SERVICE as PLATFORM
 from nexmdm.sandboxes.service import SERVICE as SANDBOXES
 from nexmdm.server import connections, event_loop_lag, fast_lane, listener
 from nexmdm.server.connections import Connections
 from nexmdm.server.metrics import LABELS as SERVER_LABELS
 
-SERVICES: Final = (FLEET, SANDBOXES, OPERATIONS)
+SERVICES: Final = (FLEET, SANDBOXES, PLATFORM, OPERATIONS)
 
 
 def settings_class() -> type[Settings]:
@@ -68,9 +69,10 @@ def rights() -> Rights:
     """What the service's database role may do: the tables of services that are switched off stay."""
     parts = (KERNEL, *(service.rights for service in SERVICES))
     return Rights(
-        {table: held for part in parts for table, held in part.tables.items()},
-        [function for part in parts for function in part.functions],
-        [function for part in parts for function in part.owner_functions],
+        tables={table: held for part in parts for table, held in part.tables.items()},
+        background={table: held for part in parts for table, held in part.background.items()},
+        functions=[function for part in parts for function in part.functions],
+        owner_functions=[function for part in parts for function in part.owner_functions],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import asyncpg
@@ -31,6 +32,8 @@ retention_app = typer.Typer(no_args_is_help=True, help="Delete what is past its 
 app.add_typer(retention_app, name="retention")
 keys_app = typer.Typer(no_args_is_help=True, help="API keys: named admins, and labs. Run as the owner of the database.")
 app.add_typer(keys_app, name="keys")
+platform_app = typer.Typer(no_args_is_help=True, help="Zones, files and events.")
+app.add_typer(platform_app, name="platform")
 
 FAILED = 1
 BAD_CONFIGURATION = 2
@@ -164,16 +167,21 @@ def retention_run() -> None:
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is known by, in logs too; never given twice.")],
-    role: Annotated[str, typer.Option(help="What it may do: admin, or track (ask for sandboxes).")],
+    role: Annotated[
+        str, typer.Option(help="What it may do: admin, track (ask for sandboxes), member or agent (of a zone).")
+    ],
     services: Annotated[
         list[str] | None, typer.Option(help="The services it is good for, with commas between. All if left out.")
     ] = None,
+    zone: Annotated[str | None, typer.Option(help="The zone of a member or an agent.")] = None,
+    subject: Annotated[str | None, typer.Option(help="The agent that an agent's key speaks for; default NAME.")] = None,
 ) -> None:
     """Make a key and print it, this once, as one JSON object."""
     with _one_line_errors():
         url = configuration.migration_url()
         from nexmdm.app import SERVICES
         from nexmdm.kernel import keys
+        from nexmdm.platform.zone_keys import zone_takes_keys
 
         known = [service.name for service in SERVICES]
         wanted = [service.strip() for part in services for service in part.split(",")] if services else None
@@ -182,7 +190,8 @@ def keys_create(
             # Straight to the descriptor: a closed, full or broken stdout must keep the key from being made.
             os.write(1, f"{json.dumps({'key': key, **row.shown()})}\n".encode())
 
-        asyncio.run(keys.create(url, name, role, wanted, known, show))
+        new = keys.NewKey(name=name, role=role, services=wanted, zone=zone, subject=subject)
+        asyncio.run(keys.create(url, new, known, show, None if zone is None else partial(zone_takes_keys, zone=zone)))
 
 
 @keys_app.command("list")
@@ -203,6 +212,20 @@ def keys_revoke(name: Annotated[str, typer.Argument(help="The name that the key 
         from nexmdm.kernel import keys
 
         typer.echo(json.dumps(asyncio.run(keys.revoke(url, name)).shown()))
+
+
+@platform_app.command("init")
+def platform_init(
+    file: Annotated[Path, typer.Option(help="Where NEXUS_URL and NEXUS_API_KEY go, readable for you alone.")] = Path(
+        ".nexus-admin-env"
+    ),
+) -> None:
+    """Make the zones corp and corp-eng and an admin's key, unless they are there. Run as the owner of the database."""
+    with _one_line_errors():
+        settings = _load()
+        from nexmdm.platform import init
+
+        typer.echo(asyncio.run(init.init(settings, file)))
 
 
 @app.command("check-config")

@@ -14,7 +14,7 @@ from support.database import settings_for
 
 from nexmdm.kernel import keys
 from nexmdm.kernel.database import Database
-from nexmdm.kernel.keys import KeyRefused
+from nexmdm.kernel.keys import KeyRefused, NewKey
 
 KNOWN = ("one", "other")
 ROW = "INSERT INTO api_keys (name, role, services, key_hash) VALUES ($1, $2, $3, $4)"
@@ -23,7 +23,8 @@ HASH = "0" * 64
 
 async def made(url: str, name: str = "ci", services: list[str] | None = None) -> str:
     shown: list[tuple[str, keys.Key]] = []
-    await keys.create(url, name, "admin", services, KNOWN, lambda *made: shown.append(made))
+    new = NewKey(name=name, role="admin", services=services)
+    await keys.create(url, new, KNOWN, lambda *made: shown.append(made))
     return shown[0][0]
 
 
@@ -31,7 +32,8 @@ async def test_a_key_is_random_and_only_its_hash_is_stored(
     database_url: str, connection: asyncpg.Connection[Any]
 ) -> None:
     shown: list[tuple[str, keys.Key]] = []
-    await keys.create(database_url, "ci", "admin", ["other", "one", "one"], KNOWN, lambda *made: shown.append(made))
+    new = NewKey(name="ci", role="admin", services=["other", "one", "one"])
+    await keys.create(database_url, new, KNOWN, lambda *made: shown.append(made))
     [(key, row)] = shown
     assert re.fullmatch(r"nxk_[A-Za-z0-9_-]{43}", key)
     assert key != await made(database_url, "another")
@@ -42,6 +44,7 @@ async def test_a_key_is_random_and_only_its_hash_is_stored(
         "role": "admin",
         "services": ["one", "other"],
         "zone": None,
+        "subject": None,
         "created_at": row.created_at,
         "last_used_at": None,
         "revoked_at": None,
@@ -71,7 +74,8 @@ async def test_what_no_key_can_be_is_refused(
 ) -> None:
     await made(database_url)
     with pytest.raises(KeyRefused, match=reason):
-        await keys.create(database_url, name, role, services, KNOWN, lambda *_: pytest.fail("a key was made"))
+        new = NewKey(name=name, role=role, services=services)
+        await keys.create(database_url, new, KNOWN, lambda *_: pytest.fail("a key was made"))
     assert await connection.fetchval("SELECT count(*) FROM api_keys") == 1
 
 
@@ -80,7 +84,7 @@ async def test_a_key_that_cannot_be_shown_is_not_made(database_url: str, connect
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left"):
-        await keys.create(database_url, "ci", "admin", None, KNOWN, full)
+        await keys.create(database_url, NewKey(name="ci", role="admin"), KNOWN, full)
     assert await connection.fetchval("SELECT count(*) FROM api_keys") == 0
 
 
@@ -174,7 +178,7 @@ async def test_the_look_up_is_by_index(database_url: str, connection: asyncpg.Co
         " FROM generate_series(1, 2000) AS n"
     )
     await connection.execute("ANALYZE api_keys")
-    statement = re.sub(r"\$[123]\b", f"'{HASH}'", keys._VERIFY)
+    statement = re.sub(r"\$[12]\b", f"'{HASH}'", keys._VERIFY).replace("$3", "'{admin}'")
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}"))
     assert "uq_api_keys_key_hash" in plan
     assert "Seq Scan on api_keys" not in plan

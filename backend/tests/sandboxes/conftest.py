@@ -11,13 +11,14 @@ import pytest
 from support.provider import FakeProvider, serving
 
 from nexmdm.kernel import keys, log
+from nexmdm.kernel.keys import NewKey
 
 
 @pytest.fixture
 async def admin(api: httpx.AsyncClient, database_url: str) -> httpx.AsyncClient:
     """`api` with an API key of role admin in the place of the environment's key."""
     shown: list[str] = []
-    await keys.create(database_url, "ci", "admin", None, (), lambda key, _: shown.append(key))
+    await keys.create(database_url, NewKey(name="ci", role="admin"), (), lambda key, _: shown.append(key))
     api.headers = httpx.Headers({"Authorization": f"Bearer {shown[0]}"})
     return api
 

@@ -14,6 +14,7 @@ from support.database import settings_for
 from support.provider import uuid
 
 from nexmdm.kernel import keys
+from nexmdm.kernel.keys import NewKey
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.statements import Statements
 from nexmdm.sandboxes import expiry, stale
@@ -109,7 +110,7 @@ async def test_all_jobs_beside_all_requests(
     db: Database, connection: asyncpg.Connection[Any], database_url: str
 ) -> None:
     shown: list[str] = []
-    await keys.create(database_url, "t", "track", None, (), lambda key, _: shown.append(key))
+    await keys.create(database_url, NewKey(name="t", role="track"), (), lambda key, _: shown.append(key))
     settings = settings_for(
         "postgresql://unused",
         sandbox_duration_s=1,

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nexmdm.app import rights
+from nexmdm.kernel.rights import BACKGROUND
 from nexmdm.schema import grants, migrations
 from nexmdm.schema.metadata import METADATA
 
@@ -28,7 +29,10 @@ def role(server_url: str, execute: Execute) -> Iterator[str]:
     quoted = '"' + name.replace('"', '""') + '"'
     execute(server_url, f"CREATE ROLE {quoted}")
     yield name
-    execute(server_url, f"DROP ROLE {quoted}")  # fails where a test has left rights behind
+    background = '"' + (name + BACKGROUND).replace('"', '""') + '"'
+    execute(
+        server_url, f"DROP ROLE IF EXISTS {background}", f"DROP ROLE {quoted}"
+    )  # fails where a test has left rights behind
 
 
 @pytest.fixture

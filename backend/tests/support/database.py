@@ -10,13 +10,14 @@ import bcrypt
 from pydantic import SecretStr
 
 from nexmdm.fleet.settings import FleetSettings
+from nexmdm.platform.settings import PlatformSettings
 from nexmdm.sandboxes.settings import SandboxSettings
 
 TOKEN_SECRET = "s" * 43
 _TOKEN_HASH = bcrypt.hashpw(TOKEN_SECRET.encode(), bcrypt.gensalt(4)).decode()  # the least cost that bcrypt has
 
 
-class AllSettings(FleetSettings, SandboxSettings):
+class AllSettings(FleetSettings, SandboxSettings, PlatformSettings):
     """The settings of every service, as the application reads them."""
 
 

@@ -77,7 +77,7 @@ class Telemetry:
             pass  # nobody is there to be answered
         except Exception as error:
             # The type alone: the text of an exception may hold what a caller sent.
-            emit(UNHANDLED_EXCEPTION, "error", error=_origin_of(error))
+            emit(UNHANDLED_EXCEPTION, "error", error=where_raised(error))
             if status:
                 raise
             await Problem(INTERNAL_ERROR).response(source.request_id)(scope, receive, send_stamped)
@@ -103,7 +103,7 @@ def record(scope: Mapping[str, Any], source: Origin, status: int, elapsed_s: flo
     )
 
 
-def _origin_of(error: BaseException) -> str:
+def where_raised(error: BaseException) -> str:
     """`TypeName at module:line`, enough to find the bug with."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, Protocol, Self
 
 import asyncpg
@@ -48,6 +50,27 @@ class Statements:
         Raises:
             NoConnectionError: all are in use; TimeoutError: the database did not answer; asyncpg.PostgresError.
         """
+        async with self._connection() as connection:
+            rows: list[Any] = await connection.fetch(statement, *arguments)
+            return rows
+
+    @asynccontextmanager
+    async def transaction(self, begin: str = "BEGIN") -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A connection within a transaction, which is committed at the end and undone by whatever is raised.
+
+        begin: SQL of ours that opens it, in the same round trip as what it sets. Raises as `fetch` does.
+        """
+        async with self._connection() as connection:
+            try:
+                await connection.execute(begin)
+                yield connection
+                await connection.execute("COMMIT")
+            except BaseException:
+                await _undo(connection)
+                raise
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         try:
             connection = await self._pool.acquire(timeout=self._wait_s)
         except TimeoutError as error:
@@ -55,16 +78,24 @@ class Statements:
                 raise
             raise NoConnectionError from error
         try:
-            rows: list[Any] = await connection.fetch(statement, *arguments)
+            yield connection
         finally:
             await self._pool.release(connection)
-        return rows
 
     async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection[Any]:
         connection = await self._db.connect()
         if self._lock_timeout_s is not None:
             await connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'")
         return connection
+
+
+async def _undo(connection: asyncpg.Connection[Any]) -> None:
+    """Leave the transaction; a connection that cannot is closed, so that nobody else gets it."""
+    try:
+        if connection.is_in_transaction():
+            await connection.execute("ROLLBACK")
+    except BaseException:  # noqa: BLE001 - what failed before is the error to tell
+        connection.terminate()
 
 
 async def _nothing(_connection: object) -> None:

@@ -16,10 +16,12 @@ from nexmdm.kernel.columns import (
     nullable_timestamptz,
     one_of,
     sha256_hex,
+    sql_list,
     timestamptz,
 )
 
-KEY_ROLES: Final = ("admin", "track")
+KEY_ROLES: Final = ("admin", "track", "member", "agent")
+ZONED_ROLES: Final = ("member", "agent")  # good for one zone
 
 
 class RateLimit(SQLModel, table=True):
@@ -56,13 +58,16 @@ class ScheduledJob(SQLModel, table=True):
 
 
 class ApiKey(SQLModel, table=True):
-    """A named credential (`kernel.keys`). `services` null: all of them. `zone` is null while no service has zones."""
+    """A named credential (`kernel.keys`). `services` null: all of them. `subject`: the agent that it speaks for."""
 
     __tablename__ = "api_keys"
     __table_args__ = (
         CheckConstraint("name ~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$'", name="name"),
         one_of("role", KEY_ROLES),
         CheckConstraint("cardinality(services) > 0 AND array_position(services, NULL) IS NULL", name="services"),
+        CheckConstraint(f"(role IN {sql_list(ZONED_ROLES)}) = (zone IS NOT NULL)", name="zone"),
+        CheckConstraint("(role = 'agent') = (subject IS NOT NULL)", name="agent_has_subject"),
+        CheckConstraint("subject ~ '^[A-Za-z0-9._:-]{1,128}$'", name="subject"),
         sha256_hex("key_hash"),
         UniqueConstraint("key_hash", name="uq_api_keys_key_hash"),
     )
@@ -70,6 +75,7 @@ class ApiKey(SQLModel, table=True):
     role: str = free_text()
     services: list[str] | None = Field(default=None, sa_type=ARRAY(Text))
     zone: str | None = nullable_text()
+    subject: str | None = nullable_text()
     key_hash: str = free_text()
     created_at: datetime = timestamptz(default="now()")
     last_used_at: datetime | None = nullable_timestamptz()

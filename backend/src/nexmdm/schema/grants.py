@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from nexmdm.kernel import sessions
 from nexmdm.kernel.command_error import CommandError
-from nexmdm.kernel.rights import Rights
+from nexmdm.kernel.rights import BACKGROUND, Rights
 from nexmdm.schema import migrations
 
 _MISSING: Final = text(
@@ -29,9 +29,21 @@ _MISSING: Final = text(
     UNION ALL
     SELECT 'EXECUTE on ' || signature FROM unnest(CAST(:functions AS text[])) AS signature
     WHERE NOT has_function_privilege(signature, 'EXECUTE')
+    UNION ALL
+    SELECT 'membership in ' || mine.name FROM (SELECT current_user || :ending AS name) AS mine
+    WHERE NOT pg_has_role((SELECT relowner FROM pg_class WHERE oid = 'alembic_version'::regclass), 'USAGE')
+        AND NOT EXISTS (SELECT FROM pg_roles WHERE rolname = mine.name AND pg_has_role(oid, 'SET'))
     ORDER BY missing
     """
 )
+_MEMBERSHIP: Final = """
+    SELECT bool_and(set_option AND NOT inherit_option) FROM pg_auth_members AS held
+        JOIN pg_roles AS role ON role.oid = held.roleid JOIN pg_roles AS member ON member.oid = held.member
+    WHERE role.rolname = $1 AND member.rolname = $2
+"""
+_ZONED: Final = """
+    SELECT oid::regclass::text AS name FROM pg_class WHERE relrowsecurity AND relnamespace = 'public'::regnamespace
+"""
 # Effective rights, whether they were given to the role, to PUBLIC, or to another role that it is a member of.
 _HELD: Final = """
     SELECT c.relname || ' ' || r AS held
@@ -65,6 +77,7 @@ async def missing(connection: AsyncConnection | AsyncSession, rights: Rights) ->
         "tables": [table for table, _ in pairs],
         "rights": [right for _, right in pairs],
         "functions": list(rights.functions),
+        "ending": BACKGROUND,
     }
     return list((await connection.execute(_MISSING, names)).scalars())
 
@@ -82,6 +95,7 @@ async def grant(url: str, role: str, rights: Rights) -> None:
             await connection.execute(f"SELECT pg_advisory_xact_lock({migrations.LOCK})")
             await _check_role(connection, role)
             await _replace(connection, role, rights)
+            await _grant_background(connection, role, rights)
             if extra := {row["held"] for row in await connection.fetch(_HELD, role)} - _wanted(rights):
                 raise GrantError(f"{role} can do more than it was given here: {', '.join(sorted(extra))}")
     finally:
@@ -95,6 +109,22 @@ async def _check_role(connection: asyncpg.Connection[Any], role: str) -> None:
         raise GrantError("the database has no schema yet; run `nexmdm migrate` first")
     if await connection.fetchval(_TOO_MIGHTY, role):
         raise GrantError(f"{role} is a superuser, or has the rights of the owner: nothing can be kept from it")
+
+
+async def _grant_background(connection: asyncpg.Connection[Any], role: str, rights: Rights) -> None:
+    """The role of the background loops: it sees every zone, cannot log in, and only the service may take it."""
+    background = role + BACKGROUND
+    if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", background):
+        try:
+            await _execute(connection, "CREATE ROLE %I NOLOGIN", background)
+        except asyncpg.InsufficientPrivilegeError:
+            raise GrantError(f"no right to make roles; have it made first: CREATE ROLE {background} NOLOGIN") from None
+    await _replace(connection, background, Rights(tables=rights.background))
+    for row in await connection.fetch(_ZONED):
+        await _execute(connection, f"DROP POLICY IF EXISTS %I ON {row['name']}", background)
+        await _execute(connection, f"CREATE POLICY %1$I ON {row['name']} TO %1$I USING (true)", background)
+    if not await connection.fetchval(_MEMBERSHIP, background, role):
+        await _execute(connection, "GRANT %I TO %I WITH INHERIT FALSE, SET TRUE", background, role)
 
 
 async def _replace(connection: asyncpg.Connection[Any], role: str, rights: Rights) -> None:
@@ -114,9 +144,9 @@ async def _replace(connection: asyncpg.Connection[Any], role: str, rights: Right
         await _execute(connection, f"GRANT EXECUTE ON FUNCTION {function} TO %I", role)
 
 
-async def _execute(connection: asyncpg.Connection[Any], statement: str, role: str) -> None:
-    """Names cannot be parameters of such statements; PostgreSQL itself quotes this one."""
-    await connection.execute(await connection.fetchval("SELECT format($1, $2::text)", statement, role))
+async def _execute(connection: asyncpg.Connection[Any], statement: str, *roles: str) -> None:
+    """Names cannot be parameters of such statements; PostgreSQL itself quotes these."""
+    await connection.execute(await connection.fetchval("SELECT format($1, VARIADIC $2::text[])", statement, roles))
 
 
 def _wanted(rights: Rights) -> set[str]:

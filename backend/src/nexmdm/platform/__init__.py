@@ -1,0 +1,1 @@
+"""Zones with their files and events: the platform of seed 004."""

@@ -1,0 +1,103 @@
+"""The event log as a stream of server-sent events, each a CloudEvent (CloudEvents 1.0, JSON format)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Final
+
+import asyncpg
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import StreamingResponse
+
+from nexmdm.http.runtime import runtime
+from nexmdm.kernel.database import is_unavailable
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import OVERLOADED, VALIDATION_ERROR, Problem, answers, invalid
+from nexmdm.platform.auth import DESCRIBED, ZONE_HEADERS, Caller
+from nexmdm.platform.event_log import OF_EVENTS, Reader, in_zone, read, shown
+from nexmdm.platform.events import STREAM_CLOSED, STREAM_OPENED
+from nexmdm.platform.problems import CURSOR_EXPIRED
+from nexmdm.platform.state import platform
+
+router = APIRouter(tags=["events"], dependencies=[DESCRIBED, Depends(in_zone)])
+
+_LOOK_EVERY_S: Final = 0.5
+_PING_EVERY_S: Final = 15.0
+_PAGE: Final = 200
+_NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_LAST_EVENT_ID: Final = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events."""
+
+    media_type = "text/event-stream"
+
+
+@router.get(
+    "/api/v2/events/stream",
+    operation_id="streamEvents",
+    response_class=EventStream,
+    responses=answers(*OF_EVENTS, CURSOR_EXPIRED, VALIDATION_ERROR, OVERLOADED),
+    openapi_extra={"parameters": [*ZONE_HEADERS, _LAST_EVENT_ID]},
+)
+async def stream(request: Request, caller: Reader) -> EventStream:
+    """Each event of a zone as it is committed, after the one that Last-Event-ID names, else from now on."""
+    given = request.headers.get("last-event-id")
+    if given is not None and _NUMBER.fullmatch(given) is None:
+        raise invalid("/header/last-event-id", "cursor", "Not the id of an event of this stream.")
+    place = caller.last_event if given is None else int(given)
+    if place > caller.last_event:
+        raise invalid("/header/last-event-id", "cursor", "Not the id of an event of this zone.")
+    await read(request, caller, "replay", place, 1)  # refuses a place whose events are gone
+    platform(request).streams.enter()
+    return EventStream(_events(request, caller, place), headers={"Cache-Control": "no-store"})
+
+
+async def _events(request: Request, caller: Caller, place: int) -> AsyncIterator[bytes]:
+    """Until the client leaves, the key, the zone or the brick is no longer good, or the process stops."""
+    emit(STREAM_OPENED, zone_id=caller.zone_id)
+    stopping, spoke = runtime(request).stopping, monotonic()
+    try:
+        yield b": open\n\n"
+        while not stopping.is_set():
+            caller = await in_zone(request)
+            if caller.last_event > place:
+                rows, place, _ = await read(request, caller, "replay", place, _PAGE)
+                spoke = monotonic()
+                yield b"".join(map(_sent, rows))
+            elif monotonic() - spoke >= _PING_EVERY_S:
+                spoke = monotonic()
+                yield b": ping\n\n"
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), _LOOK_EVERY_S)
+    except Problem:
+        return  # a client that connects again is told why
+    except Exception as error:
+        if not is_unavailable(error):
+            raise
+    finally:
+        platform(request).streams.leave()
+        emit(STREAM_CLOSED, zone_id=caller.zone_id)
+
+
+def _sent(row: asyncpg.Record) -> bytes:
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": str(row["event_id"]),
+        "source": f"/zones/{row['zone_id']}",
+        "type": f"nexmdm.platform.{row['type']}",
+        "time": row["timestamp"],
+        "datacontenttype": "application/json",
+        "data": shown(row),
+    }
+    if row["path"]:
+        event["subject"] = row["path"]
+    data = orjson.dumps(event, option=orjson.OPT_UTC_Z).decode()
+    return f"id: {row['sequence_number']}\nevent: {row['type']}\ndata: {data}\n\n".encode()

@@ -1,0 +1,208 @@
+"""Files: written and read whole or in ranges, under conditions, and deleted. Directories are implied by their files."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+import asyncpg
+from pydantic import Field
+
+from nexmdm.http.types import Maybe, Shape, Whole
+from nexmdm.platform import contents, paths
+from nexmdm.platform.contents import Content
+from nexmdm.platform.rpc import Call, Method
+from nexmdm.platform.rpc_errors import (
+    CONTENT_INVALID,
+    ETAG_MISMATCH,
+    EXISTS,
+    IS_A_DIRECTORY,
+    NOT_FOUND,
+    TOO_LARGE,
+    RpcError,
+)
+from nexmdm.platform.types import PART_BYTES
+from nexmdm.platform.zone_row import Change, commit_change
+
+_READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
+
+_LOCK: Final = """
+    SELECT file_id, kind, size, etag, version, content IS NULL AND size > 0 AS in_parts
+    FROM files WHERE zone_id = $1 AND path = $2 FOR UPDATE
+"""
+_INSERT: Final = """
+    INSERT INTO files (zone_id, path, kind, size, etag, content) VALUES ($1, $2, 'file', $3, $4, $5)
+    ON CONFLICT (zone_id, path) DO NOTHING RETURNING file_id, version, modified_at
+"""
+_REPLACE: Final = """
+    UPDATE files SET size = $3, etag = $4, content = $5, version = version + 1, modified_at = clock_timestamp()
+    WHERE zone_id = $1 AND path = $2 RETURNING file_id, version, modified_at
+"""
+_DELETE: Final = "DELETE FROM files WHERE zone_id = $1 AND path = $2 AND kind = 'file' RETURNING size"
+_READ: Final = "SELECT file_id, kind, size, etag, content FROM files WHERE zone_id = $1 AND path = $2"
+IS_BELOW: Final = "SELECT EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $2 AND path < $3)"
+
+Path = Annotated[str, Field(max_length=paths.MOST_BYTES)]
+Etag = Annotated[str, Field(min_length=1, max_length=128)]
+Offset = Annotated[int, Whole(0, 2**63 - 1)]
+
+
+class Bytes(Shape):
+    """Bytes in JSON."""
+
+    type: Literal["bytes"] = Field(alias="__type__")
+    data: str
+
+
+class Write(Shape):
+    """`if_none_match`: `*`, or an etag."""
+
+    path: Path
+    content: str | Bytes
+    if_match: Maybe[Etag] = None
+    if_none_match: Maybe[Etag] = None
+
+
+class Read(Shape):
+    """With an offset or a length a part of the file."""
+
+    path: Path
+    offset: Maybe[Offset] = None
+    length: Maybe[Offset] = None
+
+
+class Named(Shape):
+    """One path."""
+
+    path: Path
+
+
+def _decoded(content: str | Bytes) -> bytes:
+    if isinstance(content, str):
+        return content.encode()
+    try:
+        return base64.b64decode(content.data, validate=True)
+    except (binascii.Error, ValueError):
+        raise RpcError(CONTENT_INVALID) from None
+
+
+def _envelope(content: bytes) -> dict[str, str]:
+    return {"__type__": "bytes", "data": base64.b64encode(content).decode()}
+
+
+async def write(call: Call, given: Write) -> dict[str, Any]:
+    """Write a file whole, in place of what was there."""
+    path = paths.of_entry(given.path)
+    zone_id, platform = call.zone_id, call.platform
+    content = await platform.contents.keep(zone_id, call.caller.zone_uid, _decoded(given.content))
+    try:
+        async with call.within() as tx:
+            row, growth, is_new = await _store(tx, zone_id, path, given, content)
+            change = Change(
+                type="write",
+                path=path,
+                agent_id=call.caller.agent_id,
+                used_bytes=growth,
+                files=int(is_new),
+                no_file_at=paths.ancestors(path) if is_new else (),
+                nothing_below=paths.below(path) if is_new else ("", ""),
+            )
+            await commit_change(tx, zone_id, change)
+    except BaseException:
+        await platform.contents.let_go(zone_id, content)
+        raise
+    return {
+        "bytes_written": content.size,
+        "size": content.size,
+        "etag": content.etag,
+        "version": row["version"],
+        "modified_at": row["modified_at"],
+    }
+
+
+async def _store(
+    tx: asyncpg.Connection[Any], zone_id: str, path: str, given: Write, content: Content
+) -> tuple[asyncpg.Record, int, bool]:
+    """The file's row, by how many bytes the zone grows, whether the file is new."""
+    written = (zone_id, path, content.size, content.etag, content.inline)
+    while True:
+        old = await tx.fetchrow(_LOCK, zone_id, path)
+        _check_conditions(given, old)
+        row = await tx.fetchrow(_REPLACE if old else _INSERT, *written)
+        if row is not None:
+            break  # else somebody else has made it since
+    await contents.take(tx, zone_id, row["file_id"], content, replace=bool(old and old["in_parts"]))
+    return row, content.size - (old["size"] if old else 0), old is None
+
+
+def _check_conditions(given: Write, old: asyncpg.Record | None) -> None:
+    if old is not None and old["kind"] == "directory":
+        raise RpcError(IS_A_DIRECTORY)
+    if given.if_match is not None and (old is None or old["etag"] != given.if_match):
+        raise RpcError(ETAG_MISMATCH)
+    if old is not None and given.if_none_match == "*":
+        raise RpcError(EXISTS)
+    if old is not None and given.if_none_match == old["etag"]:
+        raise RpcError(ETAG_MISMATCH)
+
+
+async def read(call: Call, given: Read) -> dict[str, Any]:
+    """Read a file whole, or a range of it with its offset, size and etag."""
+    path = paths.canonical(given.path)
+    for _ in range(_READ_AGAIN):
+        async with call.within() as tx:
+            row = await _existing(tx, call.zone_id, path)
+        whole = given.offset is None and given.length is None
+        offset = min(given.offset or 0, row["size"])
+        length = row["size"] - offset if given.length is None else min(given.length, row["size"] - offset)
+        if length > PART_BYTES:
+            raise RpcError(TOO_LARGE, limit=PART_BYTES)
+        try:
+            content = await _range(call, row, offset, length)
+        except FileNotFoundError:
+            continue
+        if whole:
+            return _envelope(content)
+        return {"content": _envelope(content), "offset": offset, "size": row["size"], "etag": row["etag"]}
+    raise RpcError(NOT_FOUND)
+
+
+async def _existing(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> asyncpg.Record:
+    """The row of a file. RpcError: there is none, or a directory."""
+    row = await tx.fetchrow(_READ, zone_id, path)
+    if row is not None and row["kind"] == "file":
+        return row
+    if row is not None or path == paths.ROOT or await tx.fetchval(IS_BELOW, zone_id, *paths.below(path)):
+        raise RpcError(IS_A_DIRECTORY)
+    raise RpcError(NOT_FOUND)
+
+
+async def _range(call: Call, row: asyncpg.Record, offset: int, length: int) -> bytes:
+    if row["content"] is not None:
+        inline: bytes = row["content"]
+        return inline[offset : offset + length]
+    file_id: UUID = row["file_id"]
+    return await call.platform.contents.read(call.zone_id, call.caller.zone_uid, file_id, offset, length)
+
+
+async def delete(call: Call, given: Named) -> dict[str, Any]:
+    """Delete a file."""
+    path = paths.of_entry(given.path)
+    async with call.within() as tx:
+        size = await tx.fetchval(_DELETE, call.zone_id, path)
+        if size is None:
+            await _existing(tx, call.zone_id, path)  # says why; or it was written since
+            raise RpcError(NOT_FOUND)
+        change = Change(type="delete", path=path, agent_id=call.caller.agent_id, used_bytes=-size, files=-1)
+        await commit_change(tx, call.zone_id, change)
+    return {"deleted": True}
+
+
+BRICK: Final = "files"
+METHODS: Final = (
+    Method("write", "writeFile", Write, write, brick=BRICK, alias="write_file"),
+    Method("read", "readFile", Read, read, brick=BRICK, alias="read_file"),
+    Method("delete", "deleteFile", Named, delete, brick=BRICK, alias="delete_file"),
+)

@@ -1,0 +1,17 @@
+"""The metrics of the platform."""
+
+from nexmdm.kernel.metrics import BUCKETS_S, Counter, Gauge, Histogram
+
+rpc_calls = Counter("nexmdm_platform_rpc_calls", "JSON-RPC calls, by what became of them.", ["method", "outcome"])
+rpc_duration = Histogram("nexmdm_platform_rpc_seconds", "One JSON-RPC call.", ["method"], buckets=BUCKETS_S)
+objects_swept = Counter("nexmdm_platform_objects_swept", "Objects that no file referred to and that were removed.")
+streams = Gauge("nexmdm_platform_streams", "Event streams that are open.", multiprocess_mode="livesum")
+# Of the background process; "livemax" because every other process has a 0 of its own.
+zones_terminating = Gauge(
+    "nexmdm_platform_zones_terminating", "Zones that are being deleted.", multiprocess_mode="livemax"
+)
+oldest_terminating = Gauge(
+    "nexmdm_platform_oldest_terminating_seconds",
+    "Age of the oldest deletion of a zone that is not finished.",
+    multiprocess_mode="livemax",
+)

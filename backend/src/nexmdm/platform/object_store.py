@@ -1,0 +1,121 @@
+"""Where large contents lie: below a local directory, each object under a name of its own that is never used again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+from nexmdm.kernel.events import DEPENDENCY_AWAY
+from nexmdm.kernel.log import emit
+
+_HALF: Final = ".half"  # the end of the name of an object that is being written
+
+
+class StoreAwayError(Exception):
+    """The store cannot be read or written."""
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        emit(DEPENDENCY_AWAY, "error", dependency="objects", error=type(error).__name__)
+        raise StoreAwayError from error
+
+
+class ObjectStore:
+    """Objects by zone (its uid) and id. Each call runs in a thread, and raises StoreAwayError."""
+
+    def __init__(self, folder: str) -> None:
+        self._zones = Path(folder).absolute() / "zones"
+
+    async def put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
+        """Durable when it returns."""
+        with _available():
+            await asyncio.to_thread(self._put, zone, name, content)
+
+    async def get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes:
+        """Some of an object. FileNotFoundError: it is gone."""
+        with _available():
+            return await asyncio.to_thread(self._get, zone, name, offset, length)
+
+    async def delete(self, zone: UUID, name: UUID) -> None:
+        """Gone for good, whether or not it was there."""
+        with _available():
+            await asyncio.to_thread(self._delete, zone, name)
+
+    async def names(self, zone: UUID) -> list[str]:
+        """What lies in the zone's folder, half-written objects too."""
+        with _available():
+            return await asyncio.to_thread(self._names, zone)
+
+    async def remove_zone(self, zone: UUID) -> None:
+        """Remove whatever is left of a zone."""
+        with _available():
+            await asyncio.to_thread(self._remove_zone, zone)
+
+    def _put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
+        folder = self._folder(zone)
+        half = folder / f"{name}{_HALF}"
+        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        except BaseException:
+            half.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+        half.rename(folder / str(name))
+        _sync(folder)
+
+    def _get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes:
+        descriptor = os.open(self._zones / str(zone) / str(name), os.O_RDONLY)
+        try:
+            return os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+
+    def _delete(self, zone: UUID, name: UUID) -> None:
+        for ending in ("", _HALF):
+            (self._zones / str(zone) / f"{name}{ending}").unlink(missing_ok=True)
+
+    def _names(self, zone: UUID) -> list[str]:
+        with suppress(FileNotFoundError):
+            return [path.name for path in (self._zones / str(zone)).iterdir()]
+        return []
+
+    def _remove_zone(self, zone: UUID) -> None:
+        folder = self._zones / str(zone)
+        with suppress(FileNotFoundError):
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+            _sync(self._zones)
+
+    def _folder(self, zone: UUID) -> Path:
+        folder = self._zones / str(zone)
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for parent in (self._zones, self._zones.parent):
+                _sync(parent)
+        return folder
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

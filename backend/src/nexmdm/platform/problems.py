@@ -1,0 +1,19 @@
+"""The problem types of the platform."""
+
+from typing import Final
+
+from nexmdm.kernel.problems import ProblemType
+
+ZONE_ID_INVALID: Final = ProblemType("zone_id_invalid", 400, "The id of the zone is not valid")
+AGENT_ID_INVALID: Final = ProblemType("agent_id_invalid", 400, "The id of the agent is not valid")
+ZONE_FORBIDDEN: Final = ProblemType("zone_forbidden", 403, "The key is not good for this zone")
+ROLE_FORBIDDEN: Final = ProblemType("role_forbidden", 403, "The key's role may not do this")
+AGENT_FORBIDDEN: Final = ProblemType("agent_forbidden", 403, "The key speaks for another agent")
+ZONE_NOT_FOUND: Final = ProblemType("zone_not_found", 404, "There is no such zone")
+KEY_NOT_FOUND: Final = ProblemType("key_not_found", 404, "There is no such key")
+ZONE_EXISTS: Final = ProblemType("zone_exists", 409, "There is already a zone of this id")
+ZONE_TERMINATING: Final = ProblemType("zone_terminating", 409, "The zone is being deleted")
+ZONE_PROTECTED: Final = ProblemType("zone_protected", 409, "The zone cannot be deleted")
+KEY_EXISTS: Final = ProblemType("key_exists", 409, "There is already a key of this name")
+CURSOR_EXPIRED: Final = ProblemType("cursor_expired", 410, "The events after the cursor are gone")
+BRICK_UNMOUNTED: Final = ProblemType("brick_unmounted", 503, "This part of the platform is unmounted")

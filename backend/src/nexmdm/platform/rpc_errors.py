@@ -1,0 +1,46 @@
+"""The errors of JSON-RPC calls (JSON-RPC 2.0, section 5.1, and the platform's own numbers)."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+
+class RpcErrorType(NamedTuple):
+    """One kind of error: its number, a machine-readable code, a message."""
+
+    number: int
+    code: str
+    message: str
+
+
+PARSE_ERROR: Final = RpcErrorType(-32700, "parse_error", "Parse error")
+INVALID_REQUEST: Final = RpcErrorType(-32600, "invalid_request", "Invalid Request")
+METHOD_NOT_FOUND: Final = RpcErrorType(-32601, "method_not_found", "Method not found")
+INVALID_PARAMS: Final = RpcErrorType(-32602, "invalid_params", "Invalid params")
+INTERNAL_ERROR: Final = RpcErrorType(-32603, "internal_error", "Internal error")
+NOT_FOUND: Final = RpcErrorType(-32000, "not_found", "There is nothing at this path")
+EXISTS: Final = RpcErrorType(-32001, "exists", "There is something at this path")
+PATH_INVALID: Final = RpcErrorType(-32002, "path_invalid", "The path is not valid")
+CONTENT_INVALID: Final = RpcErrorType(-32005, "content_invalid", "The content is not valid base64")
+TOO_LARGE: Final = RpcErrorType(-32005, "too_large", "Too much for one call")
+CURSOR_INVALID: Final = RpcErrorType(-32005, "cursor_invalid", "Not a cursor of this list")
+ETAG_MISMATCH: Final = RpcErrorType(-32006, "etag_mismatch", "The file is another than expected")
+IS_A_DIRECTORY: Final = RpcErrorType(-32006, "is_a_directory", "The path is that of a directory")
+NOT_A_DIRECTORY: Final = RpcErrorType(-32006, "not_a_directory", "A file lies where a directory is needed")
+DIRECTORY_NOT_EMPTY: Final = RpcErrorType(-32006, "directory_not_empty", "The directory is not empty")
+TREE_CHANGED: Final = RpcErrorType(-32006, "tree_changed", "The directory has changed in between")
+ZONE_TERMINATING: Final = RpcErrorType(-32006, "zone_terminating", "The zone is being deleted")
+QUOTA_EXCEEDED: Final = RpcErrorType(-32010, "quota_exceeded", "The zone's quota does not allow this")
+BACKEND_UNAVAILABLE: Final = RpcErrorType(-32011, "backend_unavailable", "The store of large contents is away")
+
+
+class RpcError(Exception):
+    """A refused call. `data` stands beside the code in the answer, and quotes nothing that was sent."""
+
+    def __init__(self, kind: RpcErrorType, **data: Any) -> None:
+        super().__init__(kind.code)
+        self.kind, self.data = kind, data
+
+    def shown(self) -> dict[str, Any]:
+        """The `error` member of the answer."""
+        return {"code": self.kind.number, "message": self.kind.message, "data": {"code": self.kind.code, **self.data}}

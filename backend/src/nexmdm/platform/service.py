@@ -1,0 +1,70 @@
+"""What the platform declares to the application."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nexmdm.http.service import Service
+from nexmdm.kernel.log import declared as declared_events
+from nexmdm.kernel.problems import declared as declared_problems
+from nexmdm.kernel.rights import Rights
+from nexmdm.platform import (
+    event_log,
+    event_stream,
+    events,
+    health,
+    metrics,
+    problems,
+    retention,
+    rpc_errors,
+    rpc_routes,
+    sweeper,
+    teardown,
+    zone_keys,
+    zones,
+)
+from nexmdm.platform.auth import RULE
+from nexmdm.platform.rpc import RESULT
+from nexmdm.platform.settings import PlatformSettings
+from nexmdm.platform.state import lifespan
+from nexmdm.platform.streams import QUEUE
+
+_ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_METHODS: Final = (*(method.name for method in rpc_routes.METHODS.all), "unknown")
+_OUTCOMES: Final = (
+    RESULT,
+    *(value.code for value in vars(rpc_errors).values() if isinstance(value, rpc_errors.RpcErrorType)),
+)
+
+SERVICE: Final = Service(
+    name="platform",
+    settings=PlatformSettings,
+    routers=(zones.router, zone_keys.router, rpc_routes.router, event_log.router, event_stream.router, health.router),
+    problems=declared_problems(problems),
+    events=declared_events(events),
+    metric_labels={metrics.rpc_calls: (_METHODS, _OUTCOMES), metrics.rpc_duration: (_METHODS,)},
+    rights=Rights(
+        tables={
+            "bricks": ("SELECT", "UPDATE"),
+            "events": ("SELECT", "INSERT"),
+            "file_parts": ("SELECT", "INSERT", "DELETE"),
+            "files": _ALL,
+            "objects": ("SELECT", "INSERT", "UPDATE"),
+            "zone_finalizers": ("SELECT", "INSERT"),
+            "zones": ("SELECT", "INSERT", "UPDATE"),
+        },
+        background={
+            "api_keys": ("SELECT", "UPDATE (revoked_at)"),
+            "events": ("SELECT", "INSERT", "DELETE"),
+            "files": ("SELECT", "DELETE"),
+            "objects": ("SELECT", "DELETE"),
+            "zone_finalizers": ("SELECT", "UPDATE", "DELETE"),
+            "zones": ("SELECT", "UPDATE", "DELETE"),
+        },
+    ),
+    rate_limits=(RULE,),
+    queues=(QUEUE,),
+    retention=retention.POLICIES,
+    jobs={"sweeper": sweeper.keep_sweeping, "teardown": teardown.keep_deleting},
+    lifespan=lifespan,
+)

@@ -1,0 +1,23 @@
+"""The settings of the platform."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from nexmdm.kernel.settings import Days, Rate, Seconds, Settings
+
+
+class PlatformSettings(Settings):
+    """What the platform adds."""
+
+    platform_storage_url: str = "./var/objects"
+    platform_rpc_bytes: Annotated[int, Field(ge=2**16, le=2**28)] = 2**24  # of a body
+    platform_tree_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # that one call may move or remove
+    platform_pin_s: Annotated[float, Field(ge=10, le=86_400)] = 600  # for which an object may wait for its file
+    platform_sweep_every_s: Seconds = 60
+    platform_teardown_every_s: Seconds = 1
+    platform_streams: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
+    platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
+    retention_events_days: Days = 30

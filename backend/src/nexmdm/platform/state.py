@@ -1,0 +1,48 @@
+"""What the platform keeps while the application runs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from fastapi import Request
+
+from nexmdm.http.runtime import Runtime, runtime
+from nexmdm.kernel.settings import narrow
+from nexmdm.kernel.statements import Statements
+from nexmdm.platform.contents import Contents
+from nexmdm.platform.object_store import ObjectStore
+from nexmdm.platform.settings import PlatformSettings
+from nexmdm.platform.streams import Streams
+from nexmdm.platform.zone_row import within
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """One per process."""
+
+    settings: PlatformSettings
+    statements: Statements
+    contents: Contents
+    streams: Streams
+
+    def within(self, zone_id: str, begin: str = "BEGIN") -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
+        """A transaction that sees this zone alone."""
+        return within(self.statements, zone_id, begin)
+
+
+def platform(request: Request) -> Platform:
+    """The platform of the application that serves the request."""
+    return runtime(request).state(Platform)
+
+
+@asynccontextmanager
+async def lifespan(running: Runtime) -> AsyncIterator[Platform]:
+    """Start what the platform needs; end it after the last request."""
+    settings = narrow(running.settings, PlatformSettings)
+    async with Statements(running.db, settings.db_pool_size) as statements:
+        contents = Contents(statements, ObjectStore(settings.platform_storage_url), settings.platform_pin_s)
+        yield Platform(settings, statements, contents, Streams(settings.platform_streams))

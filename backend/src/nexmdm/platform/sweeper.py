@@ -1,0 +1,66 @@
+"""Removes objects that no file has: of writes that were refused or killed, of files that are gone or replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+from uuid import UUID
+
+import asyncpg
+
+from nexmdm.kernel.database import Database
+from nexmdm.kernel.log import emit
+from nexmdm.kernel.settings import Settings, narrow
+from nexmdm.kernel.statements import Statements
+from nexmdm.platform import metrics
+from nexmdm.platform.background import keep_doing, over_all_zones
+from nexmdm.platform.events import OBJECTS_SWEPT
+from nexmdm.platform.object_store import ObjectStore
+from nexmdm.platform.settings import PlatformSettings
+
+_BATCH: Final = 200
+
+_DUE: Final = """
+    SELECT o.zone_id, o.object_id, z.uid FROM objects AS o JOIN zones AS z USING (zone_id)
+    WHERE o.pinned_until <= clock_timestamp() AND ($1::text IS NULL OR o.zone_id = $1) ORDER BY o.pinned_until LIMIT $2
+"""
+# The row goes first: the key of a file that has the object refuses it, whatever was seen before.
+_DELETE: Final = """
+    DELETE FROM objects WHERE zone_id = $1 AND object_id = $2 AND pinned_until <= clock_timestamp() RETURNING object_id
+"""
+
+
+async def sweep(statements: Statements, store: ObjectStore, zone_id: str | None = None) -> tuple[int, bool]:
+    """Remove a batch of objects, of one zone or of all; how many went, and whether there may be more."""
+    async with over_all_zones(statements) as tx:
+        due = await tx.fetch(_DUE, zone_id, _BATCH)
+    swept = 0
+    for row in due:
+        swept += await _remove(statements, store, row["zone_id"], row["uid"], row["object_id"])
+    if swept:
+        metrics.objects_swept.inc(swept)
+        emit(OBJECTS_SWEPT, objects=swept)
+    return swept, len(due) == _BATCH and swept > 0
+
+
+async def _remove(statements: Statements, store: ObjectStore, zone_id: str, zone_uid: UUID, name: UUID) -> bool:
+    """The row, then the object, then the commit: what a crash leaves is a row that is swept again."""
+    try:
+        async with over_all_zones(statements) as tx:
+            if await tx.fetchval(_DELETE, zone_id, name) is None:
+                return False  # another sweeper was here
+            await store.delete(zone_uid, name)
+    except asyncpg.ForeignKeyViolationError:
+        return False
+    return True
+
+
+async def keep_sweeping(db: Database, settings: Settings, stop: asyncio.Event) -> None:
+    """Sweep until `stop`."""
+    own = narrow(settings, PlatformSettings)
+    store = ObjectStore(own.platform_storage_url)
+
+    async def turn(statements: Statements) -> bool:
+        return (await sweep(statements, store))[1]
+
+    await keep_doing("sweeper", db, turn, own.platform_sweep_every_s, stop)

@@ -1,0 +1,227 @@
+"""Zones, their files with what these consist of, their events, and the parts of the platform that can be unmounted.
+
+`zones` is the registry, which every request reads; of the other tables with a zone_id row-level security shows a
+transaction the rows of its own zone alone.
+"""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlmodel import Field, SQLModel
+
+from nexmdm.kernel.columns import (
+    count,
+    free_text,
+    nullable_text,
+    nullable_timestamptz,
+    one_of,
+    refers_to,
+    sha256_hex,
+    timestamptz,
+)
+from nexmdm.platform.types import EVENT_TYPES, INLINE_BYTES, LIMITS, PHASES, ZONE_ID
+
+ZONED: Final = ("zone_finalizers", "files", "objects", "file_parts", "events")  # with row-level security
+
+
+def _amount() -> int:
+    column: Column[int] = Column(BigInteger, nullable=False, server_default=text("0"))
+    amount: int = Field(default=0, sa_column=column)
+    return amount
+
+
+def _bytewise(*, nullable: bool = False) -> str:
+    """Text whose order is that of its bytes, so that what lies below a path is one range."""
+    column: Column[str] = Column(Text(collation="C"), nullable=nullable)
+    path: str = Field(default=None, sa_column=column) if nullable else Field(sa_column=column)
+    return path
+
+
+def _uuid(name: str = "gen_random_uuid()") -> UUID:
+    made: UUID = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(name)})
+    return made
+
+
+def _limit() -> int | None:
+    column: Column[int] = Column(BigInteger, nullable=True)
+    limit: int | None = Field(default=None, sa_column=column)
+    return limit
+
+
+class Zone(SQLModel, table=True):
+    """A zone. Every change of what is in it ends with a change of this row, which so carries quota, order and gate.
+
+    event_seq: the number of its last event, whose time is event_at: neither ever goes back. uid: that of its objects; a
+    later zone of the same id sees none of them.
+    """
+
+    __tablename__ = "zones"
+    __table_args__ = (
+        CheckConstraint(f"zone_id ~ '^{ZONE_ID}$'", name="zone_id"),
+        UniqueConstraint("uid", name="uq_zones_uid"),
+        one_of("phase", PHASES),
+        CheckConstraint("zone_id <> 'root' OR phase = 'Active'", name="root_stays"),
+        CheckConstraint("(phase = 'Terminating') = (terminating_at IS NOT NULL)", name="terminating_has_time"),
+        CheckConstraint(" AND ".join(f"coalesce({limit}, 0) >= 0" for limit in LIMITS), name="limits"),
+        CheckConstraint(
+            "used_bytes >= 0 AND reserved_bytes >= 0 AND files >= 0 AND agents >= 0 AND tasks_queued >= 0"
+            " AND uploads_open >= 0",
+            name="usage",
+        ),
+        CheckConstraint("event_seq >= 0", name="event_seq"),
+        Index("ix_zones_created_at", "created_at", "zone_id"),
+    )
+    zone_id: str = Field(primary_key=True, sa_type=Text)
+    uid: UUID = _uuid()
+    name: str = free_text()
+    domain: str | None = nullable_text()
+    description: str | None = nullable_text()
+    owner: str | None = nullable_text()
+    phase: str = free_text("Active")
+    terminating_at: datetime | None = nullable_timestamptz()
+    max_storage_bytes: int | None = _limit()
+    max_files: int | None = _limit()
+    max_agents: int | None = _limit()
+    max_tasks_queued: int | None = _limit()
+    max_uploads_open: int | None = _limit()
+    used_bytes: int = _amount()
+    reserved_bytes: int = _amount()
+    files: int = _amount()
+    agents: int = _amount()
+    tasks_queued: int = _amount()
+    uploads_open: int = _amount()
+    event_seq: int = _amount()
+    event_at: datetime = timestamptz(default="clock_timestamp()")
+    created_at: datetime = timestamptz(default="clock_timestamp()")
+    updated_at: datetime = timestamptz(default="clock_timestamp()")
+
+
+class ZoneFinalizer(SQLModel, table=True):
+    """A step of a zone's deletion, and how much it has removed. Steps are done in the order of their positions."""
+
+    __tablename__ = "zone_finalizers"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "position"),
+        CheckConstraint("removed >= 0", name="removed"),
+    )
+    zone_id: str = refers_to("zones.zone_id", on_delete="CASCADE")
+    position: int
+    name: str = free_text()
+    removed: int = _amount()
+    finished_at: datetime | None = nullable_timestamptz()
+
+
+class File(SQLModel, table=True):
+    """A file, or a directory that was made as such. Small contents lie here, large ones in parts."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "path"),
+        UniqueConstraint("zone_id", "file_id", name="uq_files_file_id"),
+        CheckConstraint("path ~ '^/.' AND octet_length(path) <= 1024", name="path"),
+        one_of("kind", ("file", "directory")),
+        CheckConstraint("(kind = 'file') = (etag IS NOT NULL)", name="file_has_etag"),
+        CheckConstraint("kind = 'file' OR (size = 0 AND content IS NULL)", name="directory_is_empty"),
+        CheckConstraint("size >= 0 AND version >= 1", name="size"),
+        CheckConstraint("content IS NULL OR octet_length(content) = size", name="content"),
+        CheckConstraint(f"octet_length(content) <= {INLINE_BYTES}", name="content_is_small"),
+    )
+    zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
+    path: str = _bytewise()
+    file_id: UUID = _uuid()
+    kind: str = free_text()
+    size: int = _amount()
+    etag: str | None = nullable_text()
+    version: int = count(1)
+    content: bytes | None = Field(default=None, sa_type=LargeBinary)
+    modified_at: datetime = timestamptz(default="clock_timestamp()")
+
+
+class StoredObject(SQLModel, table=True):
+    """A part of a large content, in the object store. Until a file has it, it stays for as long as it is pinned."""
+
+    __tablename__ = "objects"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "object_id"),
+        CheckConstraint("size > 0", name="size"),
+        sha256_hex("sha256"),
+        Index("ix_objects_pinned_until", "pinned_until"),
+    )
+    zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
+    object_id: UUID = Field(nullable=False)
+    size: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sha256: str = free_text()
+    pinned_until: datetime = timestamptz()  # infinity: a file has it
+
+
+class FilePart(SQLModel, table=True):
+    """Which objects a file consists of. A trigger demands a live pin, and lets go of the object with the row."""
+
+    __tablename__ = "file_parts"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "file_id", "number"),
+        UniqueConstraint("zone_id", "object_id", name="uq_file_parts_object_id"),
+        ForeignKeyConstraint(
+            ["zone_id", "file_id"],
+            ["files.zone_id", "files.file_id"],
+            name="fk_file_parts_file_id",
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["zone_id", "object_id"],
+            ["objects.zone_id", "objects.object_id"],
+            name="fk_file_parts_object_id",
+            ondelete="RESTRICT",
+        ),
+        CheckConstraint("number >= 1", name="number"),
+    )
+    zone_id: str = free_text()
+    file_id: UUID = Field(nullable=False)
+    number: int
+    object_id: UUID = Field(nullable=False)
+
+
+class ZoneEvent(SQLModel, table=True):
+    """A committed change. The numbers of a zone have no gap, and are in the order of the commits."""
+
+    __tablename__ = "events"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "sequence_number"),
+        UniqueConstraint("event_id", name="uq_events_event_id"),
+        one_of("type", EVENT_TYPES),
+        CheckConstraint("(type = 'rename') = (new_path IS NOT NULL)", name="rename_has_new_path"),
+        CheckConstraint("sequence_number >= 1", name="sequence_number"),
+        Index("ix_events_type", "zone_id", "type", "sequence_number"),
+        Index("ix_events_path", "zone_id", "path", "sequence_number"),
+        Index("ix_events_occurred_at", "occurred_at", postgresql_using="brin"),
+    )
+    zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
+    sequence_number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    event_id: UUID = _uuid()
+    type: str = free_text()
+    path: str = _bytewise()
+    new_path: str | None = _bytewise(nullable=True)
+    agent_id: str | None = nullable_text()
+    occurred_at: datetime = timestamptz()
+
+
+class Brick(SQLModel, table=True):
+    """A part of the platform, and whether it is to serve. Every request of it reads its row."""
+
+    __tablename__ = "bricks"
+    name: str = Field(primary_key=True, sa_type=Text)
+    mounted: bool = Field(default=True, nullable=False, sa_column_kwargs={"server_default": text("true")})
+    changed_at: datetime = timestamptz(default="clock_timestamp()")

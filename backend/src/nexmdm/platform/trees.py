@@ -1,0 +1,254 @@
+"""Directories and trees: listed, made, moved and removed. A directory is there while something lies below it, too."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, Any, Final
+
+import asyncpg
+from pydantic import Field
+
+from nexmdm.http.types import Maybe, Shape, Whole
+from nexmdm.platform import paths
+from nexmdm.platform.files import BRICK, IS_BELOW, Named, Path
+from nexmdm.platform.rpc import Call, Method
+from nexmdm.platform.rpc_errors import (
+    CURSOR_INVALID,
+    DIRECTORY_NOT_EMPTY,
+    EXISTS,
+    NOT_A_DIRECTORY,
+    NOT_FOUND,
+    PATH_INVALID,
+    TOO_LARGE,
+    TREE_CHANGED,
+    RpcError,
+)
+from nexmdm.platform.zone_row import Change, commit_change
+
+_KIND: Final = "SELECT kind FROM files WHERE zone_id = $1 AND path = $2"
+_ALL: Final = """
+    SELECT path, kind AS type, size, etag, modified_at FROM files
+    WHERE zone_id = $1 AND path > $2 AND path < $3 ORDER BY path LIMIT $4
+"""
+# From one entry to the next: what lies in a directory is skipped at once. A directory that was made has a row of its
+# own, which comes first.
+_CHILDREN: Final = """
+    WITH RECURSIVE step (path, end_of_name, after, kind, size, etag, modified_at) AS (
+        SELECT NULL::text COLLATE "C", 0, $2::text COLLATE "C", NULL::text, 0::bigint, NULL::text, NULL::timestamptz
+        UNION ALL
+        SELECT f.path, strpos(substr(f.path, $5), '/'),
+            CASE strpos(substr(f.path, $5), '/')
+                WHEN 0 THEN f.path
+                ELSE left(f.path, $5 - 2 + strpos(substr(f.path, $5), '/')) || '0'
+            END COLLATE "C",
+            f.kind, f.size, f.etag, f.modified_at
+        FROM step CROSS JOIN LATERAL (
+            SELECT * FROM files WHERE zone_id = $1 AND path > step.after AND path < $3 ORDER BY path LIMIT 1
+        ) AS f
+    )
+    SELECT CASE end_of_name WHEN 0 THEN path ELSE left(path, $5 - 2 + end_of_name) END AS path, after,
+        CASE end_of_name WHEN 0 THEN kind ELSE 'directory' END AS type,
+        CASE end_of_name WHEN 0 THEN size ELSE 0 END AS size,
+        CASE end_of_name WHEN 0 THEN etag END AS etag,
+        CASE end_of_name WHEN 0 THEN modified_at END AS modified_at
+    FROM step
+    WHERE path IS NOT NULL AND (end_of_name = 0 OR NOT EXISTS (
+        SELECT FROM files AS made WHERE made.zone_id = $1 AND made.path = left(step.path, $5 - 2 + end_of_name)))
+    LIMIT $4
+"""
+_MAKE: Final = """
+    INSERT INTO files (zone_id, path, kind) VALUES ($1, $2, 'directory') ON CONFLICT (zone_id, path) DO NOTHING
+    RETURNING path
+"""
+_LOCK_TREE: Final = """
+    SELECT path, kind, size FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)
+    ORDER BY path LIMIT $5 FOR UPDATE
+"""
+_COUNT_TREE: Final = "SELECT count(*) FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)"
+_MOVE: Final = """
+    UPDATE files SET path = $5 || substr(path, $6)
+    WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)
+"""
+_REMOVE: Final = "DELETE FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)"
+
+
+class List(Shape):
+    """The root by default."""
+
+    path: Path = paths.ROOT
+    recursive: bool = False
+    limit: Annotated[int, Whole(1, 1000)] = 1000
+    cursor: Maybe[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,1400}$")]] = None
+
+
+class Rename(Shape):
+    """From where to where."""
+
+    old_path: Path
+    new_path: Path
+
+
+class Make(Shape):
+    """`parents`: it may be there already, and so need not its parent."""
+
+    path: Path
+    parents: bool = False
+
+
+class Remove(Shape):
+    """`recursive`: with all that lies below."""
+
+    path: Path
+    recursive: bool = False
+
+
+async def _is_directory(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> bool:
+    """RpcError: a file lies there."""
+    if path == paths.ROOT:
+        return True
+    kind = await tx.fetchval(_KIND, zone_id, path)
+    if kind == "file":
+        raise RpcError(NOT_A_DIRECTORY)
+    return kind is not None or bool(await tx.fetchval(IS_BELOW, zone_id, *paths.below(path)))
+
+
+async def exists(call: Call, given: Named) -> bool:
+    """Whether there is a file or a directory."""
+    path = paths.canonical(given.path)
+    async with call.within() as tx:
+        try:
+            return await _is_directory(tx, call.zone_id, path)
+        except RpcError:
+            return True
+
+
+async def listing(call: Call, given: List) -> dict[str, Any]:
+    """What lies in a directory, or anywhere below it, in the order of the bytes of the paths."""
+    path = paths.canonical(given.path)
+    first, last = paths.below(path)
+    after = first if given.cursor is None else _decoded(given.cursor, first, last)
+    async with call.within() as tx:
+        if not await _is_directory(tx, call.zone_id, path):
+            raise RpcError(NOT_FOUND)
+        arguments = (call.zone_id, after, last, given.limit + 1)
+        if given.recursive:
+            rows = await tx.fetch(_ALL, *arguments)
+        else:
+            rows = await tx.fetch(_CHILDREN, *arguments, len(first) + 1)
+    shown = rows[: given.limit]
+    cursor = None
+    if len(rows) > given.limit:
+        cursor = _encoded(shown[-1]["path" if given.recursive else "after"])
+    fields = ("path", "type", "size", "etag", "modified_at")
+    return {"entries": [{name: row[name] for name in fields} for row in shown], "next_cursor": cursor}
+
+
+def _encoded(after: str) -> str:
+    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
+
+
+def _decoded(cursor: str, first: str, last: str) -> str:
+    """The path after which the next page begins. RpcError: it is not of this list."""
+    try:
+        after = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
+    except (binascii.Error, ValueError):
+        after = ""
+    if not first.encode() < after.encode() < last.encode() or "\0" in after or _encoded(after) != cursor:
+        raise RpcError(CURSOR_INVALID)
+    return after
+
+
+async def mkdir(call: Call, given: Make) -> dict[str, Any]:
+    """Make a directory that is there without files, too."""
+    path = paths.of_entry(given.path)
+    async with call.within() as tx:
+        if not given.parents:
+            parent = paths.ancestors(path)[-1:] or [paths.ROOT]
+            if not await _is_directory(tx, call.zone_id, parent[0]):
+                raise RpcError(NOT_FOUND)
+            if await tx.fetchval(IS_BELOW, call.zone_id, *paths.below(path)):
+                raise RpcError(EXISTS)
+        if await tx.fetchval(_MAKE, call.zone_id, path) is None:
+            if not given.parents:
+                raise RpcError(EXISTS)
+            await _is_directory(tx, call.zone_id, path)
+            return {"created": False}
+        agent_id = call.caller.agent_id
+        change = Change(type="mkdir", path=path, agent_id=agent_id, files=1, no_file_at=paths.ancestors(path))
+        await commit_change(tx, call.zone_id, change)
+    return {"created": True}
+
+
+async def _lock_tree(call: Call, tx: asyncpg.Connection[Any], path: str) -> list[asyncpg.Record]:
+    """The rows of a file or a tree, locked in the order of their paths. RpcError: none, or too many."""
+    most = call.platform.settings.platform_tree_files
+    rows: list[asyncpg.Record] = await tx.fetch(_LOCK_TREE, call.zone_id, path, *paths.below(path), most + 1)
+    if not rows:
+        raise RpcError(NOT_FOUND)
+    if len(rows) > most:
+        raise RpcError(TOO_LARGE, limit=most)
+    return rows
+
+
+async def rename(call: Call, given: Rename) -> dict[str, Any]:
+    """Move a file or a tree to where nothing is yet."""
+    old, new = paths.of_entry(given.old_path), paths.of_entry(given.new_path)
+    if new.startswith(f"{old}/") or new == old:
+        raise RpcError(PATH_INVALID, reason="leads into itself")
+    zone_id, tree = call.zone_id, (old, *paths.below(old))
+    async with call.within() as tx:
+        rows = await _lock_tree(call, tx, old)
+        longest = max(len(row["path"].encode()) for row in rows) + len(new.encode()) - len(old.encode())
+        if longest > paths.MOST_BYTES:
+            raise RpcError(PATH_INVALID, reason=f"longer than {paths.MOST_BYTES} bytes")
+        if await tx.fetchval(_KIND, zone_id, new) or await tx.fetchval(IS_BELOW, zone_id, *paths.below(new)):
+            raise RpcError(EXISTS)
+        try:
+            await tx.execute(_MOVE, zone_id, *tree, new, len(old) + 1)
+        except asyncpg.UniqueViolationError:
+            raise RpcError(EXISTS) from None
+        is_file = rows[0]["path"] == old and rows[0]["kind"] == "file"
+        change = Change(
+            type="rename",
+            path=old,
+            new_path=new,
+            agent_id=call.caller.agent_id,
+            no_file_at=paths.ancestors(new),
+            nothing_below=paths.below(new) if is_file else ("", ""),
+        )
+        await commit_change(tx, zone_id, change)
+        if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
+            raise RpcError(TREE_CHANGED)
+        if not is_file and await tx.fetchval(_COUNT_TREE, zone_id, new, *paths.below(new)) != len(rows):
+            raise RpcError(EXISTS)
+    return {"renamed": True, "old_path": old, "new_path": new}
+
+
+async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
+    """Remove a directory, or a whole tree."""
+    path = paths.of_entry(given.path)
+    zone_id, tree = call.zone_id, (path, *paths.below(path))
+    async with call.within() as tx:
+        rows = await _lock_tree(call, tx, path)
+        if rows[0]["path"] == path and rows[0]["kind"] == "file":
+            raise RpcError(NOT_A_DIRECTORY)
+        if not given.recursive and (len(rows) > 1 or rows[0]["path"] != path):
+            raise RpcError(DIRECTORY_NOT_EMPTY)
+        await tx.execute(_REMOVE, zone_id, *tree)
+        size = sum(row["size"] for row in rows)
+        agent_id = call.caller.agent_id
+        change = Change(type="rmdir", path=path, agent_id=agent_id, used_bytes=-size, files=-len(rows))
+        await commit_change(tx, zone_id, change)
+        if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
+            raise RpcError(TREE_CHANGED)
+    return {"deleted": True, "files_deleted": sum(row["kind"] == "file" for row in rows)}
+
+
+METHODS: Final = (
+    Method("rename", "renamePath", Rename, rename, brick=BRICK),
+    Method("list", "listDirectory", List, listing, brick=BRICK),
+    Method("exists", "pathExists", Named, exists, brick=BRICK),
+    Method("mkdir", "makeDirectory", Make, mkdir, brick=BRICK),
+    Method("rmdir", "removeDirectory", Remove, rmdir, brick=BRICK),
+)

@@ -1,0 +1,39 @@
+"""The vocabulary of the platform: what its rows and answers may hold."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final, Literal, get_args
+
+from pydantic import StringConstraints
+
+ZONE_ID: Final = "(root|[a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
+ROOT: Final = "root"  # the zone of an admin who names none; it stays
+AGENT_ID: Final = r"[A-Za-z0-9._:-]{1,128}"
+INLINE_BYTES: Final = 64 * 1024  # a larger content lies in the object store
+PART_BYTES: Final = 8 * 2**20
+
+Phase = Literal["Active", "Terminating"]
+EventType = Literal[
+    "write",
+    "delete",
+    "rename",
+    "mkdir",
+    "rmdir",
+    "zone.created",
+    "zone.updated",
+    "zone.terminating",
+    "zone.deleted",
+]
+ZoneId = Annotated[str, StringConstraints(pattern=f"^{ZONE_ID}$")]
+
+
+def is_zone_id(text: str) -> bool:
+    """Whether a zone could have this id."""
+    return re.fullmatch(ZONE_ID, text) is not None
+
+
+PHASES: Final[tuple[str, ...]] = get_args(Phase)
+EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)
+LIMITS: Final = ("max_storage_bytes", "max_files", "max_agents", "max_tasks_queued", "max_uploads_open")
+USAGE: Final = dict(zip(LIMITS, ("used_bytes", "files", "agents", "tasks_queued", "uploads_open"), strict=True))

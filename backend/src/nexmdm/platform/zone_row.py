@@ -1,0 +1,123 @@
+"""The row of a zone: how a transaction sees a zone, and how each change of what is in it ends.
+
+Whoever changes something locks the rows of that first, in the order of their keys, and then commits the change here.
+The lock on the zone's row, held until the commit, makes the events' numbers gapless and equal to the order of the
+commits, keeps the quota to the byte, and puts every write before or after the zone's deletion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+import asyncpg
+
+from nexmdm.kernel.statements import Statements
+from nexmdm.platform.types import EventType
+
+_CHARGE: Final = """
+    UPDATE zones SET
+        used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
+        event_seq = event_seq + 1, event_at = greatest(event_at, clock_timestamp())
+    WHERE zone_id = $1 AND phase = 'Active'
+        AND ($2::bigint + $3::bigint <= 0 OR max_storage_bytes IS NULL
+            OR used_bytes + reserved_bytes + $2 + $3 <= max_storage_bytes)
+        AND ($4::bigint <= 0 OR max_files IS NULL OR files + $4 <= max_files)
+    RETURNING event_seq, event_at
+"""
+# A statement of its own: the one that waited for the row still sees the world before the wait.
+_APPEND: Final = """
+    WITH blocked AS (
+        SELECT CASE
+            WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path = ANY ($8::text[]) AND kind = 'file')
+                THEN 'not_a_directory'
+            WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $9 AND path < $10) THEN 'is_a_directory'
+        END AS reason
+    ), appended AS (
+        INSERT INTO events (zone_id, sequence_number, occurred_at, type, path, new_path, agent_id)
+        SELECT $1, $2, $3, $4, $5, $6, $7 FROM blocked WHERE reason IS NULL
+    )
+    SELECT reason FROM blocked
+"""
+_WHY_NOT: Final = """
+    SELECT phase, max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files AS too_many_files
+    FROM zones WHERE zone_id = $1
+"""
+
+
+class ZoneEndsError(Exception):
+    """The zone is being deleted, or is gone."""
+
+
+class QuotaExceededError(Exception):
+    """The zone's `limit` does not allow the change."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class BlockedPathError(Exception):
+    """`reason`: not_a_directory, where a file lies above the path; is_a_directory, where something lies below it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What a transaction has changed, as one event; with what it costs the zone, refunds being negative.
+
+    no_file_at: paths of directories that something was put into. nothing_below: the range below a new file, its ends
+    excluded.
+    """
+
+    type: EventType
+    path: str = ""
+    new_path: str | None = None
+    agent_id: str | None = None
+    used_bytes: int = 0
+    reserved_bytes: int = 0
+    files: int = 0
+    no_file_at: Sequence[str] = ()
+    nothing_below: tuple[str, str] = ("", "")
+
+
+def within(
+    statements: Statements, zone_id: str, begin: str = "BEGIN"
+) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
+    """A transaction that sees and changes this zone alone. The id has to be one: it becomes part of a statement."""
+    return statements.transaction(f"{begin}; SET LOCAL nexmdm.zone = '{zone_id}'")
+
+
+async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> int:
+    """Charge the zone and append the event; the caller commits and does nothing else before. Its sequence number.
+
+    Raises:
+        ZoneEndsError, QuotaExceededError, BlockedPathError: the transaction has to be undone.
+    """
+    charged = await tx.fetchrow(_CHARGE, zone_id, change.used_bytes, change.reserved_bytes, change.files)
+    if charged is None:
+        why = await tx.fetchrow(_WHY_NOT, zone_id, change.files)
+        if why is None or why["phase"] != "Active":
+            raise ZoneEndsError
+        raise QuotaExceededError("max_files" if why["too_many_files"] else "max_storage_bytes")
+    number: int = charged["event_seq"]
+    reason = await tx.fetchval(
+        _APPEND,
+        zone_id,
+        number,
+        charged["event_at"],
+        change.type,
+        change.path,
+        change.new_path,
+        change.agent_id,
+        list(change.no_file_at),
+        *change.nothing_below,
+    )
+    if reason is not None:
+        raise BlockedPathError(reason)
+    return number
