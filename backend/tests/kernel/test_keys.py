@@ -73,8 +73,8 @@ async def test_what_no_key_can_be_is_refused(
     connection: asyncpg.Connection[Any],
 ) -> None:
     await made(database_url)
+    new = NewKey(name=name, role=role, services=services)
     with pytest.raises(KeyRefused, match=reason):
-        new = NewKey(name=name, role=role, services=services)
         await keys.create(database_url, new, KNOWN, lambda *_: pytest.fail("a key was made"))
     assert await connection.fetchval("SELECT count(*) FROM api_keys") == 1
 

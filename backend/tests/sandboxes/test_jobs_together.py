@@ -14,8 +14,8 @@ from support.database import settings_for
 from support.provider import uuid
 
 from nexmdm.kernel import keys
-from nexmdm.kernel.keys import NewKey
 from nexmdm.kernel.database import Database
+from nexmdm.kernel.keys import NewKey
 from nexmdm.kernel.statements import Statements
 from nexmdm.sandboxes import expiry, stale
 from nexmdm.sandboxes.allocations import _EXTEND, _RELEASE

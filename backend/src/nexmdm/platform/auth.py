@@ -17,6 +17,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from nexmdm.http.credentials import bearer_token, refusal, single_header
+from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_TOKEN, TOKEN_INVALID, TOKEN_MISSING
 from nexmdm.http.runtime import database, service_of
 from nexmdm.kernel import keys, rate_limits
@@ -33,7 +34,7 @@ from nexmdm.platform.problems import (
     ZONE_TERMINATING,
 )
 from nexmdm.platform.state import platform
-from nexmdm.platform.types import AGENT_ID
+from nexmdm.platform.types import AGENT_ID, ZONE_ID
 
 ADMIN: Final = "admin"
 AGENT: Final = "agent"
@@ -147,6 +148,7 @@ async def any_member(request: Request) -> Caller:
     row = await _find(request, None, None)
     if row["role"] == AGENT:
         raise await refusal(request, ROLE_FORBIDDEN)
+    refuse_repeated_parameters(request)
     return Caller(row["name"], row["role"], row["own_zone"], row["zone_id"], row["uid"], None)
 
 
@@ -155,15 +157,15 @@ async def require_admin(request: Request) -> Caller:
     row = await _find(request, None, None)
     if row["role"] != ADMIN:
         raise await refusal(request, ADMIN_REQUIRED)
+    refuse_repeated_parameters(request)
     return Caller(row["name"], row["role"], None, row["zone_id"], row["uid"], None)
 
 
-def _header(name: str, pattern: str | None = None) -> dict[str, Any]:
-    schema = {"type": "string"} | ({"pattern": f"^{pattern}$"} if pattern else {})
-    return {"name": name, "in": "header", "schema": schema}
+def _header(name: str, pattern: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string", "pattern": f"^{pattern}$"}}
 
 
-ZONE_HEADERS: Final = [_header("X-Nexus-Zone-ID"), _header("X-Agent-Id", AGENT_ID)]
+ZONE_HEADERS: Final = [_header("X-Nexus-Zone-ID", ZONE_ID), _header("X-Agent-Id", AGENT_ID)]
 # The scheme only describes: the dependencies beside it judge, and refuse what FastAPI's own would let pass.
 DESCRIBED: Final = Depends(HTTPBearer(scheme_name="zoneKey", auto_error=False))
 Admin = Annotated[Caller, Depends(require_admin)]

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
 from nexmdm.http.pagination import refuse_repeated_parameters
-from nexmdm.http.types import Moment
-from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
+from nexmdm.http.types import FREE_TEXT, Moment
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.event_cursor import Order, decode, encode
 from nexmdm.platform.paths import MOST_BYTES
@@ -70,7 +70,7 @@ class Filters:
     """What is asked for. All have to hold; the limit counts what is left."""
 
     operation_type: Annotated[EventType | None, Query()] = None
-    path_prefix: Annotated[str | None, Query(min_length=1, max_length=MOST_BYTES)] = None
+    path_prefix: Annotated[str | None, Query(min_length=1, max_length=MOST_BYTES, pattern=FREE_TEXT)] = None
     agent_id: Annotated[str | None, Query(pattern=f"^{AGENT_ID}$")] = None
     since: Annotated[Moment | None, Query()] = None
     until: Annotated[Moment | None, Query()] = None
@@ -151,11 +151,11 @@ def shown(row: asyncpg.Record) -> dict[str, Any]:
     return dict(row) | {"event_id": str(row["event_id"])}
 
 
-def _described(operation_id: str) -> dict[str, Any]:
+def _described(operation_id: str, *more: ProblemType) -> dict[str, Any]:
     return {
         "operation_id": operation_id,
         "response_model": Events,
-        "responses": answers(*OF_EVENTS, CURSOR_EXPIRED, VALIDATION_ERROR),
+        "responses": answers(*OF_EVENTS, *more, VALIDATION_ERROR),
         "openapi_extra": {"parameters": ZONE_HEADERS},
     }
 
@@ -172,7 +172,7 @@ async def list_events(
     return await _page(request, caller, "list", filters, limit, cursor)
 
 
-@router.get("/api/v2/events/replay", **_described("replayEvents"))
+@router.get("/api/v2/events/replay", **_described("replayEvents", CURSOR_EXPIRED))
 async def replay_events(
     request: Request,
     caller: Reader,

@@ -30,7 +30,11 @@ _LOOK_EVERY_S: Final = 0.5
 _PING_EVERY_S: Final = 15.0
 _PAGE: Final = 200
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,17}")
-_LAST_EVENT_ID: Final = {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}}
+_LAST_EVENT_ID: Final = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "schema": {"type": "string", "pattern": f"^({_NUMBER.pattern})$"},
+}
 
 
 class EventStream(StreamingResponse):

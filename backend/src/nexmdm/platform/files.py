@@ -15,6 +15,7 @@ from nexmdm.platform import contents, paths
 from nexmdm.platform.contents import Content
 from nexmdm.platform.rpc import Call, Method
 from nexmdm.platform.rpc_errors import (
+    BACKEND_UNAVAILABLE,
     CONTENT_INVALID,
     ETAG_MISMATCH,
     EXISTS,
@@ -23,8 +24,8 @@ from nexmdm.platform.rpc_errors import (
     TOO_LARGE,
     RpcError,
 )
-from nexmdm.platform.types import PART_BYTES
-from nexmdm.platform.zone_row import Change, commit_change
+from nexmdm.platform.types import INLINE_BYTES, PART_BYTES
+from nexmdm.platform.zone_row import Change, check_change, commit_change
 
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
 
@@ -44,7 +45,8 @@ _DELETE: Final = "DELETE FROM files WHERE zone_id = $1 AND path = $2 AND kind = 
 _READ: Final = "SELECT file_id, kind, size, etag, content FROM files WHERE zone_id = $1 AND path = $2"
 IS_BELOW: Final = "SELECT EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $2 AND path < $3)"
 
-Path = Annotated[str, Field(max_length=paths.MOST_BYTES)]
+Path = Annotated[str, Field(max_length=2**16)]  # which of them is one `paths` says
+Text = Annotated[str, Field(max_length=2**24)]  # the body may be no larger
 Etag = Annotated[str, Field(min_length=1, max_length=128)]
 Offset = Annotated[int, Whole(0, 2**63 - 1)]
 
@@ -53,14 +55,14 @@ class Bytes(Shape):
     """Bytes in JSON."""
 
     type: Literal["bytes"] = Field(alias="__type__")
-    data: str
+    data: Text
 
 
 class Write(Shape):
     """`if_none_match`: `*`, or an etag."""
 
     path: Path
-    content: str | Bytes
+    content: Text | Bytes
     if_match: Maybe[Etag] = None
     if_none_match: Maybe[Etag] = None
 
@@ -96,7 +98,11 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     """Write a file whole, in place of what was there."""
     path = paths.of_entry(given.path)
     zone_id, platform = call.zone_id, call.platform
-    content = await platform.contents.keep(zone_id, call.caller.zone_uid, _decoded(given.content))
+    given_content = _decoded(given.content)
+    if len(given_content) > INLINE_BYTES:
+        async with call.within() as tx:
+            await _refuse_early(tx, zone_id, path, given, len(given_content))
+    content = await platform.contents.keep(zone_id, call.caller.zone_uid, given_content)
     try:
         async with call.within() as tx:
             row, growth, is_new = await _store(tx, zone_id, path, given, content)
@@ -106,8 +112,7 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
                 agent_id=call.caller.agent_id,
                 used_bytes=growth,
                 files=int(is_new),
-                no_file_at=paths.ancestors(path) if is_new else (),
-                nothing_below=paths.below(path) if is_new else ("", ""),
+                **_around(path, is_new=is_new),
             )
             await commit_change(tx, zone_id, change)
     except BaseException:
@@ -120,6 +125,20 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
         "version": row["version"],
         "modified_at": row["modified_at"],
     }
+
+
+async def _refuse_early(tx: asyncpg.Connection[Any], zone_id: str, path: str, given: Write, size: int) -> None:
+    """Refuse what could not be committed now, before a large content is stored. What is committed decides again."""
+    old = await tx.fetchrow(_LOCK, zone_id, path)
+    _check_conditions(given, old)
+    growth, is_new = size - (old["size"] if old else 0), old is None
+    change = Change(type="write", used_bytes=growth, files=int(is_new), **_around(path, is_new=is_new))
+    await check_change(tx, zone_id, change)
+
+
+def _around(path: str, *, is_new: bool) -> dict[str, Any]:
+    """What must not be around a new file."""
+    return {"no_file_at": paths.ancestors(path), "nothing_below": paths.below(path)} if is_new else {}
 
 
 async def _store(
@@ -166,7 +185,7 @@ async def read(call: Call, given: Read) -> dict[str, Any]:
         if whole:
             return _envelope(content)
         return {"content": _envelope(content), "offset": offset, "size": row["size"], "etag": row["etag"]}
-    raise RpcError(NOT_FOUND)
+    raise RpcError(BACKEND_UNAVAILABLE)
 
 
 async def _existing(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> asyncpg.Record:

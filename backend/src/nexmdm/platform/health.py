@@ -7,6 +7,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from nexmdm.kernel.problems import OVERLOADED, answers
+
 router = APIRouter(tags=["operations"])
 
 
@@ -16,7 +18,7 @@ class Health(BaseModel):
     status: Literal["healthy"] = "healthy"
 
 
-@router.get("/health", operation_id="getPlatformHealth")
+@router.get("/health", operation_id="getPlatformHealth", responses=answers(OVERLOADED))
 async def get_platform_health() -> Health:
     """Whether the process serves requests; needs no credentials."""
     return Health()

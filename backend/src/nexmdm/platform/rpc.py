@@ -45,8 +45,10 @@ from nexmdm.platform.zone_row import BlockedPathError, QuotaExceededError, ZoneE
 
 MOST_CALLS: Final = 100  # in a batch
 RESULT: Final = "result"
+_MEMBERS: Final = {"jsonrpc", "method", "id", "params"}
 _LARGE: Final = 2**20  # what takes the event loop longer to parse than a hop to a thread
-_SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
+MOST_OF_ID: Final = 256  # characters
+SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
 _BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
 
 
@@ -135,7 +137,7 @@ class Methods:
         """The answer to one call; None to a notification."""
         if not isinstance(sent, dict) or sent.get("jsonrpc") != "2.0" or not isinstance(sent.get("method"), str):
             return _failure(_id_of(sent), RpcError(INVALID_REQUEST))
-        if not _is_id(sent.get("id")) or not isinstance(sent.get("params", {}), dict | list):
+        if sent.keys() - _MEMBERS or not _is_id(sent.get("id")) or not isinstance(sent.get("params", {}), dict | list):
             return _failure(_id_of(sent), RpcError(INVALID_REQUEST))
         method = self.find(sent["method"])
         started, outcome = perf_counter(), RESULT
@@ -190,7 +192,9 @@ def _is_id(value: object) -> bool:
     """A string, a number that every client can tell from the next, or null."""
     if isinstance(value, bool):
         return False
-    return value is None or isinstance(value, str) or (isinstance(value, int | float) and abs(value) <= _SAFE_NUMBER)
+    if isinstance(value, str):
+        return len(value) <= MOST_OF_ID
+    return value is None or (isinstance(value, int | float) and abs(value) <= SAFE_NUMBER)
 
 
 def _id_of(sent: object) -> object:

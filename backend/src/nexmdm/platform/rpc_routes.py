@@ -10,7 +10,7 @@ from nexmdm.kernel.problems import answers
 from nexmdm.platform import files, trees
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.problems import BRICK_UNMOUNTED, ZONE_TERMINATING
-from nexmdm.platform.rpc import Method, Methods
+from nexmdm.platform.rpc import MOST_CALLS, MOST_OF_ID, SAFE_NUMBER, Method, Methods
 
 router = APIRouter(tags=["rpc"], dependencies=[DESCRIBED])
 
@@ -21,6 +21,47 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     204: {"description": "A notification has no answer"},
     **answers(*_REFUSALS),
 }
+
+
+# What a call may look like (JSON-RPC 2.0, section 4). The parameters of any method may stand in an array.
+_POSITIONAL: Final = {"type": "array", "maxItems": 4, "items": {}}
+_NAMED: Final = {
+    "type": "object",
+    "maxProperties": 4,
+    "propertyNames": {"pattern": "^[a-z_]{1,32}$"},
+    "additionalProperties": {},
+}
+_ID: Final = {
+    "anyOf": [
+        {"type": "string", "maxLength": MOST_OF_ID},
+        {"type": "number", "minimum": -SAFE_NUMBER, "maximum": SAFE_NUMBER},
+        {"type": "null"},
+    ]
+}
+
+
+def _call(method: dict[str, Any], params: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["jsonrpc", *required],
+        "properties": {
+            "jsonrpc": {"const": "2.0"},
+            "method": {"type": "string"} | method,
+            "id": _ID,
+            "params": {"anyOf": [params, _POSITIONAL]},
+        },
+    }
+
+
+def _call_of(method: Method) -> dict[str, Any]:
+    params = method.shape.model_json_schema()
+    return _call({"const": method.name}, params, ["params"] if "required" in params else [])
+
+
+def _call_by_name() -> dict[str, Any]:
+    call = _call({"enum": [method.name for method in METHODS.all]}, _NAMED, ["method"])
+    return {"anyOf": [call, {"type": "array", "minItems": 1, "maxItems": MOST_CALLS, "items": call}]}
 
 
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
@@ -37,11 +78,6 @@ def _endpoint(method: Method) -> Callable[..., Awaitable[Response]]:
 
 
 for _method in METHODS.all:
-    _call = {
-        "type": "object",
-        "required": ["jsonrpc", "params"],
-        "properties": {"params": _method.shape.model_json_schema()},
-    }
     router.add_api_route(
         f"/api/nfs/{_method.name}",
         _endpoint(_method),
@@ -49,7 +85,7 @@ for _method in METHODS.all:
         operation_id=_method.operation_id,
         response_class=Response,
         responses=_ANSWER,
-        openapi_extra=_body(_call),
+        openapi_extra=_body(_call_of(_method)),
     )
 
 
@@ -58,7 +94,7 @@ for _method in METHODS.all:
     operation_id="callBatch",
     response_class=Response,
     responses=_ANSWER,
-    openapi_extra=_body({}),
+    openapi_extra=_body(_call_by_name()),
 )
 async def call_any(request: Request, caller: Annotated[Caller, Depends(InZone(brick=files.BRICK))]) -> Response:
     """Make a call, or up to 100 in order."""

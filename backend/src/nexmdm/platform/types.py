@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, get_args
 
 from pydantic import StringConstraints
 
-ZONE_ID: Final = "(root|[a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
+ZONE_ID: Final = "[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"
 ROOT: Final = "root"  # the zone of an admin who names none; it stays
 AGENT_ID: Final = r"[A-Za-z0-9._:-]{1,128}"
 INLINE_BYTES: Final = 64 * 1024  # a larger content lies in the object store

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import asyncpg
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import BaseModel, Field
 from sqlmodel import col, select
 
@@ -29,6 +29,7 @@ from nexmdm.platform.types import AGENT_ID, ROOT, is_zone_id
 router = APIRouter(tags=["keys"], dependencies=[DESCRIBED])
 
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_OF_PATH: Final = Path(json_schema_extra={"pattern": _NAME})  # another one is 404
 # Locked against the zone's deletion, whose last step revokes its keys.
 _ZONE: Final = "SELECT phase FROM zones WHERE zone_id = $1 FOR SHARE"
 
@@ -113,7 +114,7 @@ def _view(row: Any) -> KeyView:
 
 
 @router.delete("/api/keys/{name}", operation_id="revokeKey", responses=answers(*OF_AN_ADMIN, KEY_NOT_FOUND))
-async def revoke_key(request: Request, _caller: Admin, name: str) -> KeyView:
+async def revoke_key(request: Request, _caller: Admin, name: Annotated[str, _OF_PATH]) -> KeyView:
     """Revoke a key: its next request is refused, everywhere. May be repeated."""
     row = None if "\0" in name else await keys.end(platform(request).statements, name)
     if row is None:

@@ -10,37 +10,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import asyncpg
 
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform.types import EventType
 
-_CHARGE: Final = """
-    UPDATE zones SET
-        used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
-        event_seq = event_seq + 1, event_at = greatest(event_at, clock_timestamp())
-    WHERE zone_id = $1 AND phase = 'Active'
+_FITS: Final = """
+    phase = 'Active'
         AND ($2::bigint + $3::bigint <= 0 OR max_storage_bytes IS NULL
             OR used_bytes + reserved_bytes + $2 + $3 <= max_storage_bytes)
         AND ($4::bigint <= 0 OR max_files IS NULL OR files + $4 <= max_files)
+"""
+_CHARGE: Final = f"""
+    UPDATE zones SET
+        used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
+        event_seq = event_seq + 1, event_at = greatest(event_at, clock_timestamp())
+    WHERE zone_id = $1 AND {_FITS}
     RETURNING event_seq, event_at
+"""  # noqa: S608 - composed of the constant above
+_WOULD_FIT: Final = f"SELECT 1 FROM zones WHERE zone_id = $1 AND {_FITS}"  # noqa: S608 - as above
+_BLOCKED: Final = """
+    SELECT CASE
+        WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path = ANY ($2::text[]) AND kind = 'file')
+            THEN 'not_a_directory'
+        WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $3 AND path < $4) THEN 'is_a_directory'
+    END AS reason
 """
 # A statement of its own: the one that waited for the row still sees the world before the wait.
-_APPEND: Final = """
-    WITH blocked AS (
-        SELECT CASE
-            WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path = ANY ($8::text[]) AND kind = 'file')
-                THEN 'not_a_directory'
-            WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $9 AND path < $10) THEN 'is_a_directory'
-        END AS reason
-    ), appended AS (
+_APPEND: Final = f"""
+    WITH blocked AS ({_BLOCKED}), appended AS (
         INSERT INTO events (zone_id, sequence_number, occurred_at, type, path, new_path, agent_id)
-        SELECT $1, $2, $3, $4, $5, $6, $7 FROM blocked WHERE reason IS NULL
+        SELECT $1, $5, $6, $7, $8, $9, $10 FROM blocked WHERE reason IS NULL
     )
     SELECT reason FROM blocked
-"""
+"""  # noqa: S608 - composed of the constant above
 _WHY_NOT: Final = """
     SELECT phase, max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files AS too_many_files
     FROM zones WHERE zone_id = $1
@@ -101,23 +106,26 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     """
     charged = await tx.fetchrow(_CHARGE, zone_id, change.used_bytes, change.reserved_bytes, change.files)
     if charged is None:
-        why = await tx.fetchrow(_WHY_NOT, zone_id, change.files)
-        if why is None or why["phase"] != "Active":
-            raise ZoneEndsError
-        raise QuotaExceededError("max_files" if why["too_many_files"] else "max_storage_bytes")
+        await _refuse(tx, zone_id, change)
     number: int = charged["event_seq"]
-    reason = await tx.fetchval(
-        _APPEND,
-        zone_id,
-        number,
-        charged["event_at"],
-        change.type,
-        change.path,
-        change.new_path,
-        change.agent_id,
-        list(change.no_file_at),
-        *change.nothing_below,
-    )
+    event = (number, charged["event_at"], change.type, change.path, change.new_path, change.agent_id)
+    reason = await tx.fetchval(_APPEND, zone_id, list(change.no_file_at), *change.nothing_below, *event)
     if reason is not None:
         raise BlockedPathError(reason)
     return number
+
+
+async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> None:
+    """Raise what `commit_change` would, as things are now; it changes and locks nothing."""
+    cost = (change.used_bytes, change.reserved_bytes, change.files)
+    if await tx.fetchval(_WOULD_FIT, zone_id, *cost) is None:
+        await _refuse(tx, zone_id, change)
+    if reason := await tx.fetchval(_BLOCKED, zone_id, list(change.no_file_at), *change.nothing_below):
+        raise BlockedPathError(reason)
+
+
+async def _refuse(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> NoReturn:
+    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files)
+    if why is None or why["phase"] != "Active":
+        raise ZoneEndsError
+    raise QuotaExceededError("max_files" if why["too_many_files"] else "max_storage_bytes")

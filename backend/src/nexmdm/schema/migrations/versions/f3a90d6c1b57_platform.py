@@ -22,10 +22,20 @@ UPGRADE = (
         ADD CONSTRAINT ck_api_keys_zone CHECK ((role IN ('member', 'agent')) = (zone IS NOT NULL)),
         ADD CONSTRAINT ck_api_keys_agent_has_subject CHECK ((role = 'agent') = (subject IS NOT NULL))
     """,
+    # The service's role may revoke a key, and nobody may make it good again.
+    """
+    CREATE FUNCTION nexmdm_stay_revoked() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        NEW.revoked_at := coalesce(OLD.revoked_at, NEW.revoked_at);
+        RETURN NEW;
+    END
+    $$
+    """,
+    "CREATE TRIGGER stay_revoked BEFORE UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION nexmdm_stay_revoked()",
     """
     CREATE TABLE zones (
         zone_id text CONSTRAINT pk_zones PRIMARY KEY
-            CONSTRAINT ck_zones_zone_id CHECK (zone_id ~ '^(root|[a-z0-9][a-z0-9-]{1,61}[a-z0-9])$'),
+            CONSTRAINT ck_zones_zone_id CHECK (zone_id ~ '^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$'),
         uid uuid NOT NULL DEFAULT gen_random_uuid() CONSTRAINT uq_zones_uid UNIQUE,
         name text NOT NULL,
         domain text,
@@ -187,7 +197,8 @@ UPGRADE = (
 )
 DOWNGRADE = (
     "DROP TABLE bricks, events, file_parts, objects, files, zone_finalizers, zones",
-    "DROP FUNCTION nexmdm_take_object, nexmdm_let_go_of_object",
+    "DROP TRIGGER stay_revoked ON api_keys",
+    "DROP FUNCTION nexmdm_take_object, nexmdm_let_go_of_object, nexmdm_stay_revoked",
     # The version before knows no such key, and would refuse its role.
     "DELETE FROM api_keys WHERE role IN ('member', 'agent')",
     """
