@@ -106,6 +106,8 @@ HELPERS = (*SLOW_HELPERS, ("acceptance", "acceptance"))
 SELECTING = ("-k", "-m", "--case")
 # What the stack of a scenario is set to. The pool's jobs rest where they are not the subject.
 AT_REST = ("WORKERS=2", "SYNC_EVERY_S=86400", "DRY_SYNC_EVERY_S=86400", "STATS_EVERY_S=1")
+# docs/operations.md, "PostgreSQL under a large pool".
+LARGE_POOL = ("max_wal_size=8GB", "checkpoint_timeout=15min", "shared_buffers=512MB")
 SETTINGS = {
     "sandboxes": DEMONSTRATION,
     "sandboxes-steady": AT_REST,
@@ -175,6 +177,8 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
     load = environments.ensure("load", say=session.log)
     given = os.environ.get("NEXMDM_BASE_URL")
     settings = [] if given else [f"--set=NEXMDM_{setting}" for setting in SETTINGS.get(name, ())]
+    if name == "sandboxes-staged" and not (given or os.environ.get("DATABASE_URL")):
+        settings += [f"--postgres={setting}" for setting in LARGE_POOL]
     inner = [*settings, "--", str(load), "-m", "load", name, *arguments]
     env = backend_env(session) if command is None else {"NEXMDM_BACKEND_COMMAND": command}
     with reported(session, name):

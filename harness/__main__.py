@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from harness.options import setting
+from harness.options import server_setting, setting
 from harness.settings import HarnessError
 from harness.verdict.thresholds import exit_code
 from harness.waiting import Interrupted, interrupt
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--workers", type=int, default=1, metavar="N", help="web processes of the backend")
         instead = "a setting of the backend (backend/README.md), instead of the stack's own; may be repeated"
         action.add_argument("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help=instead)
+        server = "a setting of the embedded PostgreSQL, as in postgresql.conf; may be repeated"
+        action.add_argument(
+            "--postgres", type=server_setting, action="append", default=[], metavar="NAME=VALUE", help=server
+        )
         if name == "up":
             action.add_argument("--env-file", type=Path, metavar="FILE", help="write export lines for a shell, too")
         if name == "run":
@@ -76,11 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         if given.action == "up":
-            return launcher.up(given.workers, given.env_file, dict(given.set))
+            return launcher.up(given.workers, given.env_file, dict(given.set), dict(given.postgres))
         command = given.command[1:] if given.command[:1] == ["--"] else given.command
         if not command:
             parser.error("run: no command given (python -m harness run -- CMD)")
-        return launcher.run(command, given.workers, given.only, dict(given.set))
+        return launcher.run(command, given.workers, given.only, dict(given.set), dict(given.postgres))
     except Interrupted as interrupted:
         launcher.say(f"stopped by {interrupted.number.name}")
         return 128 + interrupted.number

@@ -13,6 +13,14 @@ def positive(text: str) -> int:
     return number
 
 
+def server_setting(text: str) -> tuple[str, str]:
+    """NAME=VALUE of PostgreSQL's configuration."""
+    name, separator, value = text.partition("=")
+    if not separator or not name.replace("_", "").isalnum():
+        raise argparse.ArgumentTypeError(f"{text}: must be NAME=VALUE, as in postgresql.conf")
+    return name, value
+
+
 def setting(text: str) -> tuple[str, str]:
     """NAME=VALUE of the backend's environment."""
     name, separator, value = text.partition("=")

@@ -31,15 +31,15 @@ def say(text: str) -> None:
     print(f"harness: {text}", file=sys.stderr, flush=True)
 
 
-def up(workers: int, env_file: Path | None, settings: Mapping[str, str]) -> int:
+def up(workers: int, env_file: Path | None, settings: Mapping[str, str], postgres: Mapping[str, str]) -> int:
     """Start a stack, print where it is as one JSON line, keep it until a signal comes or the backend dies.
 
     env_file: where to leave the same as `export` lines for as long as the stack lives; readable for its owner only.
-    settings: of the backend, instead of the stack's own.
+    settings: of the backend, instead of the stack's own; postgres: of the embedded server.
     """
     if os.environ.get("NEXMDM_BASE_URL"):
         raise SettingsError("NEXMDM_BASE_URL: set, but `up` starts a stack of its own; unset it")
-    with _stack(workers, settings) as stack:
+    with _stack(workers, settings, postgres) as stack:
         target = stack.target
         details = {
             "base_url": target.base_url,
@@ -77,23 +77,26 @@ def _env_file(path: Path | None, variables: Mapping[str, str]) -> Iterator[None]
         path.unlink(missing_ok=True)
 
 
-def run(command: Sequence[str], workers: int, only: str | None, settings: Mapping[str, str]) -> int:
+def run(
+    command: Sequence[str], workers: int, only: str | None, settings: Mapping[str, str], postgres: Mapping[str, str]
+) -> int:
     """Run the command beside a live stack (or PostgreSQL alone, or the given deployment). Returns its exit code."""
     if shutil.which(command[0]) is None:
         raise CommandNotFoundError(f"command not found: {command[0]}")
     if only is None and os.environ.get("NEXMDM_BASE_URL"):
         if settings:
             raise SettingsError("NEXMDM_BASE_URL: set, so nothing is started that --set could be for")
+        if postgres:
+            raise SettingsError("NEXMDM_BASE_URL: set, so nothing is started that --postgres could be for")
         target = preflight.given_target()
         say(f"NEXMDM_BASE_URL is set: nothing is started, the target is {target.base_url}")
         return _run_child(command, {preflight.CHECKED: target.base_url})
     if only == "postgres":
-        server, log_file = _server(), _log_dir() / "postgres.log"
         # Hundreds of databases come and go on it, and it goes with the command: no crash of it is anybody's subject.
-        with Postgres.attach(server) if server else Postgres.start(log_file=log_file, durable=False) as postgres:
-            url = postgres.clone(f"nexmdm_run_{os.getpid()}")
+        with _postgres(_log_dir(), postgres, durable=False) as server:
+            url = server.clone(f"nexmdm_run_{os.getpid()}")
             return _run_child(command, {"NEXMDM_DATABASE_URL": url, "DATABASE_URL": url})
-    with _stack(workers, settings) as stack:
+    with _stack(workers, settings, postgres) as stack:
         target = stack.target
         code = _run_child(command, target.as_env() | {preflight.CHECKED: target.base_url})
         if not stack.backend.running:
@@ -101,14 +104,26 @@ def run(command: Sequence[str], workers: int, only: str | None, settings: Mappin
         return code
 
 
-def _stack(workers: int, settings: Mapping[str, str]) -> Stack:
-    begun = time.monotonic()
-    stack = Stack.start(workers=workers, env=settings, database_url=_server(), log_dir=_log_dir(), provider=True)
-    took_s = time.monotonic() - begun
-    say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
-    if stack.postgres.app_role is None:
-        say("note: no right to make a role on this server, so the backend runs as the database's owner")
-    return stack
+@contextlib.contextmanager
+def _stack(workers: int, settings: Mapping[str, str], postgres: Mapping[str, str]) -> Iterator[Stack]:
+    begun, logs = time.monotonic(), _log_dir()
+    with (
+        _postgres(logs, postgres) as server,
+        Stack.start(workers=workers, env=settings, postgres=server, log_dir=logs, provider=True) as stack,
+    ):
+        took_s = time.monotonic() - begun
+        say(f"ready after {took_s:.1f} s: {stack.target.base_url}, log {stack.target.log_file}")
+        if server.app_role is None:
+            say("note: no right to make a role on this server, so the backend runs as the database's owner")
+        yield stack
+
+
+def _postgres(logs: Path, settings: Mapping[str, str], *, durable: bool = True) -> Postgres:
+    if (url := _server()) is None:
+        return Postgres.start(log_file=logs / "postgres.log", settings=settings, durable=durable)
+    if settings:
+        raise SettingsError("DATABASE_URL: set, so no server is started that --postgres could be for")
+    return Postgres.attach(url)
 
 
 def _log_dir() -> Path:

@@ -51,7 +51,6 @@ class Stack:
         workers: int = 1,
         env: Mapping[str, str] | None = None,
         postgres: Postgres | None = None,
-        database_url: str | None = None,
         *,
         replicas: int = 1,
         log_dir: Path | None = None,
@@ -65,7 +64,7 @@ class Stack:
 
         workers: web processes per backend; env: settings of the backend that replace the stack's own;
         postgres: a server that is shared (the stack then clones a database on it and drops it in the end),
-        else a server of its own, or `database_url`'s server when given; replicas: backends on one database and
+        else a server of its own; replicas: backends on one database and
         one log file (`.backends`; `.backend` is the first); log_dir: where logs stay after the run (default: a
         temporary folder); log_disk: a folder for the backend's log alone; log_pipe: its stdout is a pipe;
         provider: a fake provider of sandboxes too (else the backend has none); command: the `nexmdm` command
@@ -81,7 +80,6 @@ class Stack:
                 workers,
                 dict(env or {}),
                 postgres,
-                database_url,
                 replicas,
                 logs,
                 log,
@@ -122,7 +120,6 @@ class Stack:
         workers: int,
         env: dict[str, str],
         postgres: Postgres | None,
-        database_url: str | None,
         replicas: int,
         logs: Path,
         log: Path,
@@ -132,7 +129,8 @@ class Stack:
     ) -> None:
         logs.mkdir(parents=True, exist_ok=True)
         for old in logs.glob("*.log*"):
-            old.unlink()
+            if old.name != "postgres.log" or postgres is None:  # a server that is given has its log already
+                old.unlink()
         # The fakes take a moment to import their libraries; PostgreSQL is made beside them.
         self.fcm = self._parts.enter_context(FcmServer.start(log_file=logs / "fcm.log", wait=False))
         self.provider = None
@@ -140,8 +138,7 @@ class Stack:
             started_provider = ProviderServer.start(log_file=logs / "provider.log", wait=False)
             self.provider = self._parts.enter_context(started_provider)
         if postgres is None:
-            started = Postgres.attach(database_url) if database_url else Postgres.start(log_file=logs / "postgres.log")
-            postgres = self._parts.enter_context(started)
+            postgres = self._parts.enter_context(Postgres.start(log_file=logs / "postgres.log"))
         self.postgres = postgres
         postgres.template(partial(migrate, self.command), partial(grant, self.command))
         self.database = f"nexmdm_{secrets.token_hex(6)}"

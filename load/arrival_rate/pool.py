@@ -40,6 +40,9 @@ ROLES: Final[tuple[Role, ...]] = ("track", "admin")
 _WRITTEN: Final = (
     "SELECT (pg_current_wal_insert_lsn() - '0/0')::float8, pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 )
+_SETTINGS: Final = (
+    "SELECT name || ' = ' || current_setting(name) FROM pg_settings WHERE source = 'command line' ORDER BY 1"
+)
 _DELETION_S: Final = 5.0  # a fake that answers at once would have hundreds a second made
 _WAL_BYTES: Final = 10.0  # for a refusal
 _TRANSACTIONS: Final = 100  # in a whole run of them: those of the background
@@ -62,6 +65,7 @@ class SeededPool(Subject):
         self._calls: list[Call] = []
         self._course: dict[str, Any] | None = None
         self._written: tuple[float, int] | None = None  # bytes of WAL, transaction ids
+        self._server = ""
 
     def clock(self) -> ServerClock:
         """The database's, which decides. psycopg.Error."""
@@ -78,6 +82,8 @@ class SeededPool(Subject):
         if self._target.provider_control_url is not None:
             slow = [{"delay_s": _DELETION_S, "times": 0}]
             ProviderControl(self._target.provider_control_url).script("delete", slow)
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            self._server = ", ".join(row[0] for row in connection.execute(_SETTINGS))
         for role, secret in zip(ROLES, self.tokens(whole), strict=True):
             self.keys.append(insert_key(self._url, role, secret))
         self._fill(whole)
@@ -120,12 +126,13 @@ class SeededPool(Subject):
         return judged_elsewhere(seen.verified, "verify", "the verifier was asked")
 
     def facts(self, run: ArrivalRateRun) -> Facts:
-        """The seven counters of seed 003."""
+        """The seven counters of seed 003, and what PostgreSQL was started with."""
         calls, asks = self._recorded(run), Histogram()
         for kind in (NEW, REPLAY):
             asks.merge(run.timings().whole(kind))
         outcomes = Counter(call.status for call in calls.calls() if call.kind == ALLOCATE)
-        return seed_counters(outcomes, asks, calls.outcomes["release released"])
+        server = {"PostgreSQL's command line": self._server} if self._server else {}
+        return server | seed_counters(outcomes, asks, calls.outcomes["release released"])
 
     def files(self, directory: Path) -> list[str]:
         if self._course is None:

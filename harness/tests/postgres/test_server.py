@@ -51,9 +51,11 @@ def test_it_starts_in_time_and_durable(server: Postgres) -> None:
         assert another.admin_url != server.admin_url
 
 
-def test_it_need_not_be_durable() -> None:
-    with Postgres.start(durable=False) as quick, psycopg.connect(quick.admin_url) as connection:
+def test_it_need_not_be_durable_and_takes_settings() -> None:
+    own = {"max_wal_size": "3GB"}
+    with Postgres.start(durable=False, settings=own) as quick, psycopg.connect(quick.admin_url) as connection:
         assert connection.execute("SHOW fsync").fetchall() == [("off",)]
+        assert connection.execute("SHOW max_wal_size").fetchall() == [("3GB",)]
 
 
 def test_clones_are_copies_that_do_not_share(server: Postgres) -> None:

@@ -60,6 +60,8 @@ def test_the_command_runs_beside_the_stack_and_its_exit_code_is_ours(run: Run) -
 def test_a_setting_that_is_none_is_refused(run: Run) -> None:
     done = run("run", "--set", "SYNC_EVERY_S=2", "--", "true")
     assert (done.returncode, "NEXMDM_NAME=VALUE" in done.stderr) == (2, True)
+    done = run("run", "--postgres", "max_wal_size", "--", "true")
+    assert (done.returncode, "NAME=VALUE, as in postgresql.conf" in done.stderr) == (2, True)
 
 
 @pytest.mark.slow

@@ -101,7 +101,7 @@ def test_two_stacks_on_one_server_share_nothing_else(server: Postgres) -> None:
 
 def test_a_given_server_is_used_and_left_clean(server: Postgres) -> None:
     before = children()
-    with Stack.start(database_url=server.admin_url) as stack:
+    with Postgres.attach(server.admin_url) as given, Stack.start(postgres=given) as stack:
         assert not stack.postgres.owned
         assert len(children() - before) == 2
     with psycopg.connect(server.admin_url) as connection:

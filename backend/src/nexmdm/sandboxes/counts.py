@@ -14,7 +14,7 @@ from sqlalchemy import text
 from nexmdm.kernel.database import Database
 from nexmdm.sandboxes.types import STATUSES, SandboxStatus
 
-MOST_SHARE: Final = 0.02  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
+MOST_SHARE: Final = 0.01  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
 
 # One snapshot: the sandboxes of all labs are as many as are allocated.
 _COUNT: Final = text(
@@ -54,7 +54,7 @@ class PoolCounts:
     async def read(self) -> Counts:
         """Counts that were begun at most `every_s` before this call, and what went wrong with them.
 
-        One that took more than 2 % of that is good for up to ten times as long. `as_of` tells its moment.
+        One that took more than 1 % of that is good for up to ten times as long. `as_of` tells its moment.
         """
         asked = monotonic()
         async with self._turn:
