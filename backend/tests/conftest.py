@@ -139,7 +139,9 @@ def overrides() -> dict[str, Any]:
 @pytest.fixture
 async def api(database_url: str, storage: Path, overrides: dict[str, Any]) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole application, in this process, with the admin key. A build may have 4096 bytes."""
-    settings = settings_for(database_url, storage_url=str(storage), apk_max_bytes=4096, **overrides)
+    objects = str(storage.with_name("objects"))
+    given = {"storage_url": str(storage), "platform_storage_url": objects, "apk_max_bytes": 4096, **overrides}
+    settings = settings_for(database_url, **given)
     app = create_api(settings)
     transport = httpx.ASGITransport(Telemetry(app), client=("203.0.113.9", 1))
     headers = {"X-Admin": settings.admin_key.get_secret_value()}

@@ -49,6 +49,7 @@ def up(workers: int, env_file: Path | None, settings: Mapping[str, str], postgre
             "log_file": str(target.log_file),
             "fcm_url": target.fcm_url,
             "provider_control_url": target.provider_control_url,
+            "platform_admin_key": stack.init_platform(),
             "backend_pid": target.backend_pid,
             "backend_command": stack.command,
         }

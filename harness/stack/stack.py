@@ -19,7 +19,7 @@ from harness.postgres.server import Postgres
 from harness.processes.child import bare_environment, run_to_end, workspace
 from harness.provider.server import ProviderServer
 from harness.settings import SECRETS, Target, backend_command
-from harness.stack.backend import Backend, grant, migrate
+from harness.stack.backend import Backend, BackendError, grant, migrate
 
 _COMMAND_WITHIN_S = 60.0
 # A run must meet the limits where it means to: the cases for 429 set their own.
@@ -104,6 +104,16 @@ class Stack:
         """Run `nexmdm ARGUMENTS` with the backend's settings to its end: exit code, and stdout with stderr."""
         settings = bare_environment(self.env | dict(env or {}))
         return run_to_end([self.command, *arguments], env=settings, within_s=_COMMAND_WITHIN_S)
+
+    def init_platform(self) -> str:
+        """Make the zones and the admin's key that clients begin with (`nexmdm platform init`); the key. BackendError."""
+        file = workspace("platform") / "admin-env"
+        code, said = self.run("platform", "init", "--file", str(file), env=self.owner)
+        if code:
+            raise BackendError(f"`nexmdm platform init` ended with exit code {code}\n{SECRETS.mask(said)}")
+        key = dict(line.partition("=")[::2] for line in file.read_text().splitlines())["NEXUS_API_KEY"]
+        SECRETS.add(key)
+        return key
 
     def stop(self) -> None:
         """Stop everything that this stack started; safe to call twice."""

@@ -147,6 +147,7 @@ def test_up_says_where_it_is_on_one_line_and_lives_until_the_signal(launch: Laun
         "fcm_url",
         "hmac_secret",
         "log_file",
+        "platform_admin_key",
         "provider_control_url",
     ]
     assert psutil.pid_exists(int(str(details["backend_pid"])))

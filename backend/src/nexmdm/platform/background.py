@@ -17,6 +17,7 @@ from nexmdm.kernel.rights import BACKGROUND
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform.object_store import StoreAwayError
 
+STILL_REFERRED_TO: Final = (asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)  # before 18, and since
 _CONNECTIONS: Final = 2
 # The owner of the tables, whom no policy binds, need not have such a role.
 _TAKE_ROLE: Final = (

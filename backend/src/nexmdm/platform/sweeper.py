@@ -6,14 +6,12 @@ import asyncio
 from typing import Final
 from uuid import UUID
 
-import asyncpg
-
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings, narrow
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform import metrics
-from nexmdm.platform.background import keep_doing, over_all_zones
+from nexmdm.platform.background import STILL_REFERRED_TO, keep_doing, over_all_zones
 from nexmdm.platform.events import OBJECTS_SWEPT
 from nexmdm.platform.object_store import ObjectStore
 from nexmdm.platform.settings import PlatformSettings
@@ -50,7 +48,7 @@ async def _remove(statements: Statements, store: ObjectStore, zone_id: str, zone
             if await tx.fetchval(_DELETE, zone_id, name) is None:
                 return False  # another sweeper was here
             await store.delete(zone_uid, name)
-    except asyncpg.ForeignKeyViolationError:
+    except STILL_REFERRED_TO:
         return False
     return True
 

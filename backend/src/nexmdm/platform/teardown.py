@@ -16,7 +16,7 @@ from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings, narrow
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform import metrics
-from nexmdm.platform.background import keep_doing, over_all_zones
+from nexmdm.platform.background import STILL_REFERRED_TO, keep_doing, over_all_zones
 from nexmdm.platform.events import ZONE_DELETED
 from nexmdm.platform.object_store import ObjectStore
 from nexmdm.platform.settings import PlatformSettings
@@ -109,7 +109,7 @@ async def _remove_zone(statements: Statements, store: ObjectStore, zone: asyncpg
             await tx.fetchval(_ROW, zone_id)
             await commit_change(tx, ROOT, Change(type="zone.deleted", path=zone_id))
             await store.remove_zone(zone["uid"])
-    except asyncpg.ForeignKeyViolationError:  # rows that came late, or a table that no step knows: all steps once more
+    except STILL_REFERRED_TO:  # rows that came late, or a table that no step knows: all steps once more
         async with over_all_zones(statements) as tx:
             await tx.execute(_AGAIN, zone_id)
         return False
