@@ -19,12 +19,12 @@ from nexmdm.kernel import keys
 from nexmdm.kernel.keys import KeyRefused, NewKey
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers, invalid
-from nexmdm.kernel.tables import ZONED_ROLES, ApiKey
+from nexmdm.kernel.tables import ApiKey
 from nexmdm.platform.auth import DESCRIBED, OF_AN_ADMIN, Admin
 from nexmdm.platform.events import KEY_CREATED, KEY_REVOKED
 from nexmdm.platform.problems import KEY_EXISTS, KEY_NOT_FOUND, ZONE_NOT_FOUND, ZONE_TERMINATING
 from nexmdm.platform.state import platform
-from nexmdm.platform.types import AGENT_ID, ROOT, is_zone_id
+from nexmdm.platform.types import AGENT_ID, is_zone_id
 
 router = APIRouter(tags=["keys"], dependencies=[DESCRIBED])
 
@@ -35,11 +35,11 @@ _ZONE: Final = "SELECT phase FROM zones WHERE zone_id = $1 FOR SHARE"
 
 
 class NewZoneKey(Shape):
-    """A key to be made. An agent's speaks for `subject`, by default its name."""
+    """A key of a zone. An agent's speaks for `subject`, by default its name. Admins: `nexmdm keys create`."""
 
     name: Annotated[str, Field(pattern=_NAME)]
-    role: Literal["member", "agent", "admin"]
-    zone: Maybe[Annotated[str, Field(max_length=63)]] = None
+    role: Literal["member", "agent"]
+    zone: Annotated[str, Field(max_length=63)]
     subject: Maybe[Annotated[str, Field(pattern=f"^{AGENT_ID}$")]] = None
 
 
@@ -82,18 +82,15 @@ async def create_key(
     request: Request, response: Response, _caller: Admin, given: Annotated[NewZoneKey, Depends(_new_key)]
 ) -> MadeKey:
     """Make a key and show it, this once."""
-    if (given.role in ZONED_ROLES) != (given.zone is not None):
-        raise invalid("/body/zone", "zone", "A member's and an agent's key have a zone, an admin's has none.")
     if given.subject is not None and given.role != "agent":
         raise invalid("/body/subject", "subject", "A subject is an agent's.")
     new = NewKey(name=given.name, role=given.role, zone=given.zone, subject=given.subject)
-    if given.zone is not None and not is_zone_id(given.zone):
+    if not is_zone_id(given.zone):
         raise Problem(ZONE_NOT_FOUND)
-    async with platform(request).within(given.zone or ROOT) as tx:
-        if given.zone is not None:
-            phase = await tx.fetchval(_ZONE, given.zone)
-            if phase != "Active":
-                raise Problem(ZONE_NOT_FOUND if phase is None else ZONE_TERMINATING)
+    async with platform(request).within(given.zone) as tx:
+        phase = await tx.fetchval(_ZONE, given.zone)
+        if phase != "Active":
+            raise Problem(ZONE_NOT_FOUND if phase is None else ZONE_TERMINATING)
         made = await keys.insert(tx, new)
         if made is None:
             raise Problem(KEY_EXISTS)

@@ -22,16 +22,24 @@ UPGRADE = (
         ADD CONSTRAINT ck_api_keys_zone CHECK ((role IN ('member', 'agent')) = (zone IS NOT NULL)),
         ADD CONSTRAINT ck_api_keys_agent_has_subject CHECK ((role = 'agent') = (subject IS NOT NULL))
     """,
-    # The service's role may revoke a key, and nobody may make it good again.
+    # The service's role makes keys of zones and revokes keys. It makes no admin, and nobody makes a key good again.
     """
-    CREATE FUNCTION nexmdm_stay_revoked() RETURNS trigger LANGUAGE plpgsql AS $$
+    CREATE FUNCTION nexmdm_guard_api_keys() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        NEW.revoked_at := coalesce(OLD.revoked_at, NEW.revoked_at);
+        IF TG_OP = 'UPDATE' THEN
+            NEW.revoked_at := coalesce(OLD.revoked_at, NEW.revoked_at);
+        ELSIF NEW.zone IS NULL AND NOT pg_has_role(
+            (SELECT relowner FROM pg_class WHERE oid = TG_RELID), 'USAGE'
+        ) THEN
+            RAISE insufficient_privilege USING MESSAGE = 'only the owner makes keys that are good for every zone';
+        END IF;
         RETURN NEW;
     END
     $$
     """,
-    "CREATE TRIGGER stay_revoked BEFORE UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION nexmdm_stay_revoked()",
+    """
+    CREATE TRIGGER guard BEFORE INSERT OR UPDATE ON api_keys FOR EACH ROW EXECUTE FUNCTION nexmdm_guard_api_keys()
+    """,
     """
     CREATE TABLE zones (
         zone_id text CONSTRAINT pk_zones PRIMARY KEY
@@ -197,8 +205,8 @@ UPGRADE = (
 )
 DOWNGRADE = (
     "DROP TABLE bricks, events, file_parts, objects, files, zone_finalizers, zones",
-    "DROP TRIGGER stay_revoked ON api_keys",
-    "DROP FUNCTION nexmdm_take_object, nexmdm_let_go_of_object, nexmdm_stay_revoked",
+    "DROP TRIGGER guard ON api_keys",
+    "DROP FUNCTION nexmdm_take_object, nexmdm_let_go_of_object, nexmdm_guard_api_keys",
     # The version before knows no such key, and would refuse its role.
     "DELETE FROM api_keys WHERE role IN ('member', 'agent')",
     """
