@@ -13,6 +13,7 @@ import asyncpg
 import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from nexmdm.http.runtime import runtime
 from nexmdm.kernel.database import is_unavailable
@@ -23,6 +24,7 @@ from nexmdm.platform.event_log import OF_EVENTS, Reader, in_zone, read, shown
 from nexmdm.platform.events import STREAM_CLOSED, STREAM_OPENED
 from nexmdm.platform.problems import CURSOR_EXPIRED
 from nexmdm.platform.state import platform
+from nexmdm.platform.streams import Streams
 
 router = APIRouter(tags=["events"], dependencies=[DESCRIBED, Depends(in_zone)])
 
@@ -38,9 +40,22 @@ _LAST_EVENT_ID: Final = {
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events."""
+    """Server-sent events of a zone, counted as open until the answer ends, however it does."""
 
     media_type = "text/event-stream"
+
+    def __init__(self, streams: Streams, zone_id: str, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-store"})
+        self._streams, self._zone_id = streams, zone_id
+        streams.enter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        emit(STREAM_OPENED, zone_id=self._zone_id)
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.leave()
+            emit(STREAM_CLOSED, zone_id=self._zone_id)
 
 
 @router.get(
@@ -59,16 +74,14 @@ async def stream(request: Request, caller: Reader) -> EventStream:
     if place > caller.last_event:
         raise invalid("/header/last-event-id", "cursor", "Not the id of an event of this zone.")
     await read(request, caller, "replay", place, 1)  # refuses a place whose events are gone
-    platform(request).streams.enter()
-    return EventStream(_events(request, caller, place), headers={"Cache-Control": "no-store"})
+    return EventStream(platform(request).streams, caller.zone_id, _events(request, caller, place))
 
 
 async def _events(request: Request, caller: Caller, place: int) -> AsyncIterator[bytes]:
     """Until the client leaves, the key, the zone or the brick is no longer good, or the process stops."""
-    emit(STREAM_OPENED, zone_id=caller.zone_id)
     stopping, spoke = runtime(request).stopping, monotonic()
+    yield b": open\n\n"
     try:
-        yield b": open\n\n"
         while not stopping.is_set():
             caller = await in_zone(request)
             if caller.last_event > place:
@@ -86,9 +99,6 @@ async def _events(request: Request, caller: Caller, place: int) -> AsyncIterator
     except Exception as error:
         if not is_unavailable(error):
             raise
-    finally:
-        platform(request).streams.leave()
-        emit(STREAM_CLOSED, zone_id=caller.zone_id)
 
 
 def _sent(row: asyncpg.Record) -> bytes:

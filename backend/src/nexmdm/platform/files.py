@@ -13,7 +13,7 @@ from pydantic import Field
 from nexmdm.http.types import Maybe, Shape, Whole
 from nexmdm.platform import contents, paths
 from nexmdm.platform.contents import Content
-from nexmdm.platform.rpc import Call, Method
+from nexmdm.platform.rpc import Call, Method, aside
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
     CONTENT_INVALID,
@@ -98,7 +98,8 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     """Write a file whole, in place of what was there."""
     path = paths.of_entry(given.path)
     zone_id, platform = call.zone_id, call.platform
-    given_content = _decoded(given.content)
+    text = given.content if isinstance(given.content, str) else given.content.data
+    given_content = await aside(len(text), lambda: _decoded(given.content))
     if len(given_content) > INLINE_BYTES:
         async with call.within() as tx:
             await _refuse_early(tx, zone_id, path, given, len(given_content))
@@ -182,9 +183,10 @@ async def read(call: Call, given: Read) -> dict[str, Any]:
             content = await _range(call, row, offset, length)
         except FileNotFoundError:
             continue
+        envelope = await aside(length, lambda: _envelope(content))  # noqa: B023 - awaited in this very turn
         if whole:
-            return _envelope(content)
-        return {"content": _envelope(content), "offset": offset, "size": row["size"], "etag": row["etag"]}
+            return envelope
+        return {"content": envelope, "offset": offset, "size": row["size"], "etag": row["etag"]}
     raise RpcError(BACKEND_UNAVAILABLE)
 
 

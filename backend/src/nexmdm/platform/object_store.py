@@ -87,8 +87,11 @@ class ObjectStore:
             os.close(descriptor)
 
     def _delete(self, zone: UUID, name: UUID) -> None:
-        for ending in ("", _HALF):
-            (self._zones / str(zone) / f"{name}{ending}").unlink(missing_ok=True)
+        folder = self._zones / str(zone)
+        with suppress(FileNotFoundError):
+            for ending in ("", _HALF):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
+            _sync(folder)
 
     def _names(self, zone: UUID) -> list[str]:
         with suppress(FileNotFoundError):

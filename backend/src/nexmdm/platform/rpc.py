@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import asyncpg
 import orjson
@@ -49,6 +49,7 @@ _MEMBERS: Final = {"jsonrpc", "method", "id", "params"}
 _LARGE: Final = 2**20  # what takes the event loop longer to parse than a hop to a thread
 MOST_OF_ID: Final = 256  # characters
 SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
+T = TypeVar("T")
 _BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
 
 
@@ -178,12 +179,17 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
         raise RpcError(INTERNAL_ERROR) from None
 
 
+async def aside(size: int, work: Callable[[], T]) -> T:
+    """Do what takes long for so many bytes, in a thread where they are many."""
+    return work() if size < _LARGE else await asyncio.to_thread(work)
+
+
 async def _body(request: Request) -> Any:
     """What the body says, or the RpcError of one that is no JSON. Problem: 413, 415."""
     require_media_type(request, "application/json")
     raw = await read_limited(request, platform(request).settings.platform_rpc_bytes)
     try:
-        return orjson.loads(raw) if len(raw) < _LARGE else await asyncio.to_thread(orjson.loads, raw)
+        return await aside(len(raw), lambda: orjson.loads(raw))
     except orjson.JSONDecodeError:
         return RpcError(PARSE_ERROR)
 

@@ -1,11 +1,10 @@
 """Zones, their files with what these consist of, their events, and the parts of the platform that can be unmounted.
 
-`zones` is the registry, which every request reads; of the other tables with a zone_id row-level security shows a
-transaction the rows of its own zone alone.
+`zones` and `zone_finalizers` are the registry, which every request reads; of the other tables with a zone_id row-level
+security shows a transaction the rows of its own zone alone.
 """
 
 from datetime import datetime
-from typing import Final
 from uuid import UUID
 
 from sqlalchemy import (
@@ -33,8 +32,6 @@ from nexmdm.kernel.columns import (
     timestamptz,
 )
 from nexmdm.platform.types import EVENT_TYPES, INLINE_BYTES, LIMITS, PHASES, ZONE_ID
-
-ZONED: Final = ("zone_finalizers", "files", "objects", "file_parts", "events")  # with row-level security
 
 
 def _amount() -> int:

@@ -11,7 +11,8 @@ down_revision = "b6e41c07d925"
 branch_labels = None
 depends_on = None
 
-ZONED = ("zone_finalizers", "files", "objects", "file_parts", "events")
+ZONED = ("files", "objects", "file_parts", "events")
+REGISTRY = ("zones", "zone_finalizers")
 
 UPGRADE = (
     """
@@ -198,10 +199,16 @@ UPGRADE = (
             f"CREATE POLICY zone ON {table} USING (zone_id = current_setting('nexmdm.zone', true))",
         )
     ),
-    # The registry: every request finds its zone there, and changes its own alone.
-    "ALTER TABLE zones ENABLE ROW LEVEL SECURITY",
-    "CREATE POLICY registry ON zones FOR SELECT USING (true)",
-    "CREATE POLICY zone ON zones USING (zone_id = current_setting('nexmdm.zone', true))",
+    # Every request finds its zone in the registry, and changes its own alone.
+    *(
+        statement
+        for table in REGISTRY
+        for statement in (
+            f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
+            f"CREATE POLICY registry ON {table} FOR SELECT USING (true)",
+            f"CREATE POLICY zone ON {table} USING (zone_id = current_setting('nexmdm.zone', true))",
+        )
+    ),
 )
 DOWNGRADE = (
     "DROP TABLE bricks, events, file_parts, objects, files, zone_finalizers, zones",
