@@ -183,9 +183,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     found = cases.of(item)
     if found is not None:
         systems = item.config.stash[STACKS].live
-        seen = sorted(
-            {f"{one.operation}={one.answer.status}" for system in systems for one in system.api.judged if one.operation}
-        )
+        judged = [one for system in systems for one in system.api.judged]
+        seen = sorted({f"{one.operation}={outcome}" for one in judged for outcome in one.outcomes})
         report.user_properties = [
             ("case", found.case_id),
             ("requirement", found.requirement),

@@ -1,10 +1,11 @@
-"""The coverage gate: every documented (operation, status) has a passing case, or openapi.yaml says why it has none.
+"""The coverage gate: every documented (operation, answer) has a passing case, or openapi.yaml says why it has none.
 
 `python -m ci.coverage` reads what the last runs of the acceptance and the contract suite left in artifacts/. The cases
 of a plain run have to prove every pair without the slow ones; `--slow` holds the slow ones to what they declare too.
-What counts is that a case declares the pair and has seen it. What a case only met on its way is not counted, and a
-sighting of the fuzzer is shown beside the cases: nobody could say what either proves. A response that no case can
-provoke carries `x-no-case: <reason>`. It sends no request.
+An answer is a status; of a call of JSON-RPC its result, or the code of its error (harness.http.answers). What counts is
+that a case declares the pair and has seen it. What a case only met on its way is not counted, and a sighting of the
+fuzzer is shown beside the cases: nobody could say what either proves. A response, or an entry of `x-rpc-errors`, that
+no case can provoke carries `x-no-case: <reason>`. It sends no request.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ci import cases
+from harness.http import answers
 from harness.http.openapi import Document
 from harness.settings import artifacts
 from harness.verdict.artifacts import ROOT, Envelope, write_result
@@ -30,10 +32,10 @@ SLOW: Final = "acceptance-slow"
 
 @dataclass(frozen=True)
 class Pair:
-    """One documented status of one operation: who saw it, and the reason why nobody can."""
+    """One documented answer of one operation: who saw it, and the reason why nobody can."""
 
     operation: str
-    status: str
+    answer: str
     reason: str
     cases: tuple[str, ...]
     fuzzed: int
@@ -42,17 +44,17 @@ class Pair:
     def fault(self) -> str:
         """What is wrong with it; empty when nothing is."""
         if self.cases and self.reason:
-            return f"{self.status}: has a case ({self.cases[0]}) and a reason for having none"
+            return f"{self.answer}: has a case ({self.cases[0]}) and a reason for having none"
         if self.cases or self.reason:
             return ""
-        return f"{self.status}: no case" + (f" (the fuzzer saw it {self.fuzzed} times)" if self.fuzzed else "")
+        return f"{self.answer}: no case" + (f" (the fuzzer saw it {self.fuzzed} times)" if self.fuzzed else "")
 
 
 def documented(spec: Document) -> Iterator[tuple[str, str, str]]:
-    """operationId, status, reason (mostly empty)."""
+    """operationId, answer, reason (mostly empty)."""
     for operation in spec.operations():
-        for status, response in spec.responses(operation).items():
-            yield operation.id, status, str(response.get("x-no-case", ""))
+        for answer, reason in answers.documented(spec, operation).items():
+            yield operation.id, answer, reason
 
 
 def pairs(spec: Document, matrix: Mapping[str, Any], contract: Mapping[str, Any]) -> list[Pair]:
@@ -60,12 +62,12 @@ def pairs(spec: Document, matrix: Mapping[str, Any], contract: Mapping[str, Any]
     return [
         Pair(
             operation,
-            status,
+            answer,
             reason,
-            tuple(matrix["operations"].get(operation, {}).get(status, ())),
-            contract["operations"].get(operation, {}).get("statuses", {}).get(status, 0),
+            tuple(matrix["operations"].get(operation, {}).get(answer, ())),
+            contract["operations"].get(operation, {}).get("answers", {}).get(answer, 0),
         )
-        for operation, status, reason in documented(spec)
+        for operation, answer, reason in documented(spec)
     ]
 
 
@@ -81,9 +83,9 @@ def doubts(results: Mapping[str, Mapping[str, Any]], run: set[str], listed: set[
 
 
 def _table(found: list[Pair]) -> str:
-    lines = ["", "| operation | status | cases | fuzzer |", "|---|---|---|---:|"]
+    lines = ["", "| operation | answer | cases | fuzzer |", "|---|---|---|---:|"]
     lines += [
-        f"| {pair.operation} | {pair.status} | {', '.join(pair.cases) or pair.reason or '**none**'} | {pair.fuzzed} |"
+        f"| {pair.operation} | {pair.answer} | {', '.join(pair.cases) or pair.reason or '**none**'} | {pair.fuzzed} |"
         for pair in found
     ]
     return "\n".join(lines) + "\n"
@@ -117,7 +119,7 @@ def main(arguments: Sequence[str] = ()) -> int:
     verdict = judge([], checks, reasons)
     covered = sum(bool(pair.cases) for pair in found)
     facts: dict[str, str | int | float | bool | None] = {
-        "documented (operation, status) pairs": len(found),
+        "documented (operation, answer) pairs": len(found),
         "with a case": covered,
         "with a reason instead": sum(bool(pair.reason) for pair in found),
         "seen by the fuzzer too": sum(pair.fuzzed > 0 for pair in found),
@@ -127,7 +129,7 @@ def main(arguments: Sequence[str] = ()) -> int:
         summary.write(_table(found))
     for reason in verdict.reasons:
         print(f"coverage: {reason}")
-    print(f"coverage: {verdict.status.value}: {covered} of {len(found)} documented (operation, status) have a case")
+    print(f"coverage: {verdict.status.value}: {covered} of {len(found)} documented (operation, answer) have a case")
     return verdict.exit_code
 
 
@@ -137,8 +139,8 @@ def _names(found: list[Pair]) -> list[str]:
 
 def _check(operation: str, mine: list[Pair]) -> Check:
     faults = [pair.fault for pair in mine if pair.fault]
-    title = f"every documented status of {operation} has a case"
-    return Check(operation, title, Status.FAIL if faults else Status.PASS, "; ".join(faults) or f"{len(mine)} statuses")
+    title = f"every documented answer of {operation} has a case"
+    return Check(operation, title, Status.FAIL if faults else Status.PASS, "; ".join(faults) or f"{len(mine)} answers")
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def grid(matrix: Mapping[str, Any]) -> Grid:
     for one in matrix["cases"]:
         if one["outcome"] == "passed":
             continue
-        about = {(operation, str(status)) for operation, status in one["proved"]}
+        about = {(operation, answer) for operation, answer in one["proved"]}
         about |= {(operation, status) for operation, _, status in (text.partition(" ") for text in one["unseen"])}
         for pair in about:
             others.setdefault(pair, []).append(one["case"])

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 ID = re.compile(r"[a-z]+(-[a-z]+)*/[0-9]{3}")
-PAIR = re.compile(r"([a-z][A-Za-z]*|\*) [1-5][0-9]{2}")
+PAIR = re.compile(r"([a-z][A-Za-z]*|\*) ([1-5][0-9]{2}|[a-z][a-z_]*)")
 DISABLED = "disabled: this run was not given "
 # A case needs what its fixtures look into; nothing is declared twice.
 NEEDS = {
@@ -44,13 +44,14 @@ def case(case_id: str, *proves: str, slow: str = "") -> Callable[[F], F]:
     """Marks a test function as the case with this id; the first line of its docstring is the requirement.
 
     proves: the documented answers that the case is about, such as "registerDevice 401", or "* 503" for that status of
-    every operation that it calls. What it merely needs on its way is not named: the coverage gate counts these alone.
+    every operation that it calls; of a call of JSON-RPC "readFile result", or the code of its error: "readFile not_found".
+    What it merely needs on its way is not named: the coverage gate counts these alone.
     slow: why a plain run leaves it out: it kills processes, waits more than 5 s, or needs more than 2 s of CPU.
     """
     if not ID.fullmatch(case_id):
         raise ValueError(f"{case_id!r} is not noun/NNN")
     if wrong := [pair for pair in proves if not PAIR.fullmatch(pair)]:
-        raise ValueError(f"{case_id}: {', '.join(wrong)} is not `operationId status`")
+        raise ValueError(f"{case_id}: {', '.join(wrong)} is not `operationId answer`")
 
     def mark(function: F) -> F:
         requirement = (function.__doc__ or "").strip().partition("\n")[0]

@@ -1,4 +1,4 @@
-"""What a run leaves behind: matrix.json (operation x status x case), result.json, summary.md, acceptance.* log lines.
+"""What a run leaves behind: matrix.json (operation x answer x case), result.json, summary.md, acceptance.* log lines.
 
 Does not decide whether a case passed: pytest does; this module only counts.
 """
@@ -34,11 +34,11 @@ class CaseResult:
     reason: str = ""
     duration_ms: float = 0.0
     tests: int = 0
-    seen: set[tuple[str, int]] = field(default_factory=set)
+    seen: set[tuple[str, str]] = field(default_factory=set)
 
     @property
-    def proved(self) -> set[tuple[str, int]]:
-        """The (operation, status) that it declares and has seen."""
+    def proved(self) -> set[tuple[str, str]]:
+        """The (operation, answer) that it declares and has seen."""
         return {pair for pair in self.seen for one in self.declared if _covers(one, pair)}
 
     @property
@@ -47,9 +47,9 @@ class CaseResult:
         return [one for one in self.declared if not any(_covers(one, pair) for pair in self.seen)]
 
 
-def _covers(declared: str, pair: tuple[str, int]) -> bool:
-    operation, _, status = declared.partition(" ")
-    return operation in ("*", pair[0]) and status == str(pair[1])
+def _covers(declared: str, pair: tuple[str, str]) -> bool:
+    operation, _, answer = declared.partition(" ")
+    return operation in ("*", pair[0]) and answer == pair[1]
 
 
 def outcome(report: pytest.TestReport) -> tuple[str, str]:
@@ -93,19 +93,19 @@ class Results:
         found.duration_ms += report.duration * 1000
         found.tests += report.when == "call" or (report.when == "setup" and not report.passed)
         found.seen |= {
-            (operation, int(status))
-            for operation, _, status in (one.rpartition("=") for one in str(told.get("seen", "")).split())
+            (operation, answer)
+            for operation, _, answer in (one.rpartition("=") for one in str(told.get("seen", "")).split())
         }
 
     def operations(self) -> dict[str, dict[str, list[str]]]:
-        """Every documented (operation, status) with the passing cases that prove it."""
+        """Every documented (operation, answer) with the passing cases that prove it."""
         table: dict[str, dict[str, list[str]]] = {
-            operation: {str(status): [] for status in statuses}
-            for operation, statuses in Contract.load().documented().items()
+            operation: {answer: [] for answer in answers}
+            for operation, answers in Contract.load().documented().items()
         }
         for one in sorted(self.cases.values(), key=lambda case: case.case_id):
-            for operation, status in sorted(one.proved) if one.outcome == "passed" else ():
-                table[operation].setdefault(str(status), []).append(one.case_id)
+            for operation, answer in sorted(one.proved) if one.outcome == "passed" else ():
+                table[operation].setdefault(answer, []).append(one.case_id)
         return table
 
     def matrix(self) -> dict[str, Any]:
@@ -149,7 +149,7 @@ class Results:
         return f"{median(self.starts_s):.1f} / {max(self.starts_s):.1f}" if self.starts_s else None
 
     def table(self) -> str:
-        """Operation x status in Markdown: what passing cases prove, and what none does."""
+        """Operation x answer in Markdown: what passing cases prove, and what none does."""
         lines = ["", "| operation | proved | not proved |", "|---|---|---|"]
         for name, row in self.operations().items():
             lines.append(

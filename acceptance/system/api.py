@@ -4,10 +4,11 @@ Does not know any credential but those that it is given, and keeps no answer bey
 """
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from acceptance.system.openapi import Contract
+from harness.http.answers import outcomes
 from harness.http.client import Answer, Client, HttpxTransport
 from harness.settings import Target
 
@@ -23,6 +24,7 @@ class Judged:
     method: str
     route: str
     answer: Answer
+    outcomes: list[str] = field(default_factory=list)  # as the coverage gate counts them
 
 
 class Api(Client):
@@ -53,8 +55,9 @@ class Api(Client):
         """Judge and remember an answer, also one that came without the client's help."""
         found = self.contract.judge(method, path, answer.status, answer.headers, answer.body)
         route = self.contract.route(path) or UNMATCHED
+        seen = outcomes(found, answer.status, answer.body) if found else []
         with self._lock:
-            self.judged.append(Judged(found.id if found else None, method, route, answer))
+            self.judged.append(Judged(found.id if found else None, method, route, answer, seen))
         return answer
 
     def scrape(self) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import jsonschema_rs
 
+from harness.http import answers
 from harness.http.openapi import Document, Operation, escape
 
 PROBLEM = "application/problem+json"
@@ -68,9 +69,9 @@ class Contract:
         found = [one for one in self.operations if one.pattern.fullmatch(bare)]
         return [one for one in found if one.path == bare] or found
 
-    def documented(self) -> dict[str, list[int]]:
-        """Every documented (operation, status): what a complete run must have seen."""
-        return {one.id: sorted(int(status) for status in one.statuses) for one in self.operations}
+    def documented(self) -> dict[str, list[str]]:
+        """Every documented (operation, answer): what a complete run must have seen."""
+        return {one.id: list(answers.documented(self.document, one)) for one in self.operations}
 
     def judge(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> Operation | None:
         """Raises ContractError unless the answer is documented; returns the operation that gave it."""
@@ -86,6 +87,8 @@ class Contract:
         pointer, response = self.document.follow(f"{operation.pointer}/responses/{status}")
         self._judge_headers(where, pointer, response.get("headers", {}), headers)
         self._judge_body(where, pointer, response.get("content"), method, status, headers, body)
+        if foreign := answers.undocumented_errors(self.document, operation, status, body):
+            raise ContractError(f"{where}: no error of the operation: {', '.join(foreign)}; body {body[:300]!r}")
         return operation
 
     def judge_refusal(self, where: str, status: int, headers: Mapping[str, str], body: bytes) -> None:

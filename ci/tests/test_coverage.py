@@ -19,6 +19,11 @@ paths:
   /v1/devices:
     get: {operationId: listDevices, responses: {"200": {}, "403": {}}}
     post: {operationId: makeDevice, responses: {"507": {x-no-case: no disk of a test is full}}}
+  /api/nfs/read:
+    post:
+      operationId: readFile
+      x-rpc-errors: [{code: -32000, data_code: not_found}, {code: -32011, data_code: away, x-no-case: it is never away}]
+      responses: {"200": {}}
 """
 PAGE = "| `devices/001` | It lists. |\n| `devices/002` | It refuses. |\n| `devices/003` slow | It waits. |\n"
 Files = dict[str, Any]
@@ -38,9 +43,12 @@ def good() -> Files:
         "contract/result.json": {"verdict": "pass", "git_sha": "a" * 40},
         "acceptance/matrix.json": {
             "cases": [case("devices/001"), case("devices/002")],
-            "operations": {"listDevices": {"200": ["devices/001"], "403": ["devices/002"]}},
+            "operations": {
+                "listDevices": {"200": ["devices/001"], "403": ["devices/002"]},
+                "readFile": {"result": ["devices/001"], "not_found": ["devices/002"], "away": []},
+            },
         },
-        "contract/coverage.json": {"operations": {"listDevices": {"statuses": {"200": 7, "403": 9}}}},
+        "contract/coverage.json": {"operations": {"listDevices": {"answers": {"200": 7, "403": 9}}}},
     }
 
 
@@ -63,6 +71,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
 
 def test_every_status_with_a_case_or_a_reason_passes(gate: Callable[..., int], tmp_path: Path) -> None:
     assert gate(good()) == 0
+    assert "| readFile | away | it is never away | 0 |" in (tmp_path / "coverage" / "summary.md").read_text()
     assert "| makeDevice | 507 | no disk of a test is full | 0 |" in (tmp_path / "coverage" / "summary.md").read_text()
 
 
@@ -70,6 +79,22 @@ SPOILS: dict[str, tuple[int, Callable[[Files], Any]]] = {
     "a status that only the fuzzer saw": (
         1,
         lambda files: files["acceptance/matrix.json"]["operations"]["listDevices"].update({"403": []}),
+    ),
+    "a call without a result": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"]["readFile"].update(result=[]),
+    ),
+    "an error of a call that no case provokes": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"]["readFile"].pop("not_found"),
+    ),
+    "a call of which only the status was seen": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"].update(readFile={"200": ["devices/001"]}),
+    ),
+    "a reason for an error that a case provokes": (
+        1,
+        lambda files: files["acceptance/matrix.json"]["operations"]["readFile"].update(away=["devices/001"]),
     ),
     "a reason for a status that a case provokes": (
         1,

@@ -1,26 +1,30 @@
-"""What the fuzzer sent and got, from Schemathesis' NDJSON events: operation x status, and how valid requests fared.
+"""What the fuzzer sent and got, from Schemathesis' NDJSON events: operation x answer, and how valid requests fared.
 
 It judges nothing. Requests with a method that the path does not document are counted apart.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from harness.http.openapi import Document
+from harness.http.answers import RESULT, UNREADABLE, outcomes
+from harness.http.openapi import Document, Operation
+
+_FAILED: Final = ("internal_error", UNREADABLE)
 
 
 @dataclass
 class Tally:
     """Counts over one or more event files."""
 
-    operations: dict[tuple[str, str], str]
-    statuses: dict[str, Counter[int]] = field(default_factory=dict)
-    valid: dict[str, Counter[int]] = field(default_factory=dict)
+    operations: dict[tuple[str, str], Operation]
+    answers: dict[str, Counter[str]] = field(default_factory=dict)
+    valid: dict[str, Counter[str]] = field(default_factory=dict)
     fuzzed: Counter[str] = field(default_factory=Counter)
     phases: Counter[str] = field(default_factory=Counter)
     scenarios: int = 0
@@ -36,8 +40,8 @@ class Tally:
     @classmethod
     def of(cls, document: Document, parts: int = 1) -> Tally:
         """Nothing yet. parts: how many event streams will be read."""
-        operations = {(op.method.upper(), op.path): op.id for op in document.operations()}
-        names = operations.values()
+        operations = {(op.method.upper(), op.path): op for op in document.operations()}
+        names = [op.id for op in operations.values()]
         return cls(
             operations, {name: Counter() for name in names}, {name: Counter() for name in names}, unfinished=parts
         )
@@ -70,20 +74,21 @@ class Tally:
             self.phases[scenario["phase"]] += 1
             operation = self.operations.get((case["method"], case["path"]))
             if scenario["phase"] == "fuzzing" and operation is not None:
-                self.fuzzed[operation] += 1
+                self.fuzzed[operation.id] += 1
             response = interaction.get("response")
             if response is None:
                 self.unanswered += 1
             elif operation is None:
                 self.undocumented_methods[response["status_code"]] += 1
             else:
-                self.statuses[operation][response["status_code"]] += 1
+                seen = outcomes(operation, response["status_code"], _body(response))
+                self.answers[operation.id].update(seen)
                 # A check may send a case again without its credential; such a child is valid in nothing but its name.
                 probe = (
                     recorder["cases"][name].get("parent_id") and not recorder["cases"][name]["is_transition_applied"]
                 )
                 if case.get("meta", {}).get("generation", {}).get("mode") == "positive" and not probe:
-                    self.valid[operation][response["status_code"]] += 1
+                    self.valid[operation.id][seen[0]] += 1  # of a batch an error, if it has one
         for name, results in recorder.get("checks", {}).items():
             for check in results:
                 self.checks[check["name"]] += 1
@@ -108,7 +113,22 @@ class Tally:
         return sorted(self.took_s.items(), key=lambda one: -one[1])[:count]
 
     def accepted(self, operation: str) -> int:
-        return sum(n for status, n in self.valid[operation].items() if 200 <= status < 300)
+        """How many valid requests had a 2xx; of calls of JSON-RPC those that had a result."""
+        counts = self.valid[operation]
+        called = any(op.id == operation and op.rpc_errors for op in self.operations.values())
+        return counts[RESULT] if called else sum(n for answer, n in counts.items() if answer.startswith("2"))
+
+    def server_errors(self) -> list[str]:
+        """The answers that say that the service failed, each with how often."""
+        found = [(name, answer, n) for name, answers in self.answers.items() for answer, n in answers.items()]
+        failed = [f"{name} {answer} x{n}" for name, answer, n in found if answer[0] == "5" or answer in _FAILED]
+        odd = [f"undocumented method {status} x{n}" for status, n in self.undocumented_methods.items() if status >= 500]
+        return [*sorted(failed), *odd]
+
+
+def _body(response: dict[str, Any]) -> bytes:
+    """The first MiB of the body: the fuzzer keeps no more."""
+    return base64.b64decode((response.get("content") or {}).get("$base64", ""))
 
 
 def _by_status(counts: Counter[int]) -> dict[str, int]:

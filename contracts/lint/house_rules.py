@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
+from contracts.lint import rpc_rules
 from harness.http.openapi import Document, Json, Operation
 
 _CONDITIONS: Final = ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since")
@@ -69,8 +70,10 @@ def _statuses(_: Document, operation: Operation) -> Iterator[str]:
         wanted |= {"429", "503"} | ({"403"} if "adminKey" in schemes else set())
         wanted |= {"401"} if schemes & {"deviceToken", "enrolmentToken"} else set()
         # A key alone is missing, unknown (401) or of another role (403); beside X-Admin all of that is 403.
-        wanted |= {"401", "403"} if schemes <= {"apiKey", "trackKey"} else set()
-    if "requestBody" in operation.definition:
+        wanted |= {"401", "403"} if schemes <= {"apiKey", "trackKey", "zoneKey"} else set()
+    if operation.rpc_errors:
+        wanted |= rpc_rules.STATUSES
+    elif "requestBody" in operation.definition:
         wanted |= {"400", "413", "415", "422"}
     if any(parameter["in"] in ("path", "query") for parameter in operation.parameters):
         wanted.add("422")
@@ -198,5 +201,16 @@ def _order(document: Document) -> Iterator[str]:
             yield f"{name}: tag {tag} stands behind tag {before}"
 
 
-RULES: Final[tuple[Callable[[Document, Operation], Iterator[str]], ...]] = (_texts, _statuses, _answers, _requests)
-RULES_OF_THE_WHOLE: Final[tuple[Callable[[Document], Iterator[str]], ...]] = (_problem_codes, _repetitions, _order)
+RULES: Final[tuple[Callable[[Document, Operation], Iterator[str]], ...]] = (
+    _texts,
+    _statuses,
+    _answers,
+    _requests,
+    rpc_rules.of_an_operation,
+)
+RULES_OF_THE_WHOLE: Final[tuple[Callable[[Document], Iterator[str]], ...]] = (
+    _problem_codes,
+    _repetitions,
+    _order,
+    rpc_rules.of_the_whole,
+)

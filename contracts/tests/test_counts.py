@@ -1,5 +1,6 @@
 """The gate over the fuzzer's counts: zero successes, a 500, an untested operation, a thin or broken run turn it red."""
 
+import base64
 import json
 from typing import Any
 
@@ -13,6 +14,7 @@ from harness.http.openapi import Document
 from harness.verdict.thresholds import Judgement, Status
 
 DOCUMENT = Document.read()
+GOOD_ANSWER = {"jsonrpc": "2.0", "id": 1, "result": True}
 LIMITS = {"default": {"min_valid": 3, "min_share": 0.5}, "operations": {}}
 
 
@@ -24,14 +26,16 @@ def scenario(
     mode: str = "positive",
     phase: str = "fuzzing",
     count: int = 10,
+    body: Any = None,
     **extra: Any,
 ) -> str:
+    content = {"$base64": base64.b64encode(json.dumps(body).encode()).decode()}
     cases: dict[str, Any] = {}
     interactions: dict[str, Any] = {}
     for number in range(count):
         value = {"method": method, "path": path, "meta": {"generation": {"mode": mode}}}
         cases[str(number)] = {"value": value, "is_transition_applied": False, **extra}
-        interactions[str(number)] = {"response": {"status_code": status} if status else None}
+        interactions[str(number)] = {"response": {"status_code": status, "content": content} if status else None}
     recorder = {"label": f"{method} {path}", "cases": cases, "interactions": interactions, "checks": {}}
     return json.dumps({"ScenarioFinished": {"phase": phase, "elapsed_time": 0.5, "recorder": recorder}})
 
@@ -40,7 +44,7 @@ def good_run() -> Tally:
     tally = Tally.of(DOCUMENT)
     for operation in DOCUMENT.operations():
         for phase in ("examples", "coverage", "fuzzing", "stateful"):
-            tally.read([scenario(operation.path, operation.method.upper(), 200, phase=phase)])
+            tally.read([scenario(operation.path, operation.method.upper(), 200, phase=phase, body=GOOD_ANSWER)])
     tally.read([json.dumps({"EngineFinished": {"stop_reason": "completed"}})])
     return tally
 
@@ -138,6 +142,34 @@ def test_server_error_for_an_undocumented_method() -> None:
     assert failed(tally) == {"fuzz/5xx": Status.FAIL}
 
 
+def rpc_error(code: int, data_code: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": 1, "error": {"code": code, "message": "No.", "data": {"code": data_code}}}
+
+
+def test_a_call_that_has_never_a_result_is_not_valid_although_it_is_200() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/api/nfs/read", "POST", 200, body=rpc_error(-32000, "not_found"))])
+    tally.read([scenario("/api/nfs/write", "POST", 204)])
+    judged = statuses(valid_rates(tally, LIMITS))
+    assert (judged["readFile"], judged["writeFile"]) == (Status.FAIL, Status.FAIL)
+    assert (tally.answers["readFile"], tally.answers["writeFile"]) == ({"not_found": 10}, {"204": 10})
+
+
+def test_a_batch_is_valid_where_all_of_it_has_results() -> None:
+    tally = Tally.of(DOCUMENT)
+    tally.read([scenario("/api/nfs", "POST", 200, body=[GOOD_ANSWER, rpc_error(-32001, "exists")], count=4)])
+    assert (tally.accepted("callBatch"), tally.answers["callBatch"]) == (0, {"result": 4, "exists": 4})
+    tally.read([scenario("/api/nfs", "POST", 200, body=[GOOD_ANSWER, GOOD_ANSWER])])
+    assert tally.accepted("callBatch") == 10
+
+
+@pytest.mark.parametrize("body", [rpc_error(-32603, "internal_error"), "no answer of JSON-RPC"])
+def test_a_call_that_fails_is_a_server_error(body: object) -> None:
+    tally = good_run()
+    tally.read([scenario("/api/nfs/read", "POST", 200, mode="negative", count=1, body=body)])
+    assert failed(tally) == {"fuzz/5xx": Status.FAIL}
+
+
 def test_unanswered_request() -> None:
     tally = good_run()
     tally.read([scenario("/v1/heartbeat", "POST", None, count=1)])
@@ -146,7 +178,7 @@ def test_unanswered_request() -> None:
 
 def test_untested_operation() -> None:
     tally = good_run()
-    tally.statuses["getMetrics"].clear()
+    tally.answers["getMetrics"].clear()
     assert failed(tally) == {"fuzz/operations": Status.FAIL}
 
 
@@ -192,6 +224,6 @@ def test_matrix_adds_up_and_names_what_nobody_saw() -> None:
         [scenario("/v1/heartbeat", "POST", 200), scenario("/v1/heartbeat", "POST", 422, mode="negative", count=3)]
     )
     row = matrix(DOCUMENT, tally)["operations"]["recordHeartbeat"]
-    assert row["statuses"] == {"200": 10, "422": 3}
+    assert row["answers"] == {"200": 10, "422": 3}
     assert row["valid"] == {"sent": 10, "accepted": 10}
     assert row["unseen"] == ["400", "401", "413", "415", "429", "503"]

@@ -21,6 +21,10 @@ def responses(content: Json, name: str) -> Any:
     return content["components"]["responses"][name]
 
 
+def rpc_errors(content: Json) -> Any:
+    return operation(content, "post", "/api/nfs/read")["x-rpc-errors"]
+
+
 def member(content: Json, schema: str, name: str) -> Any:
     return content["components"]["schemas"][schema]["properties"][name]
 
@@ -50,6 +54,47 @@ BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
         "registerDevice: no 415",
     ),
     "query without 422": (lambda c: operation(c, "get", "/v1/devices")["responses"].pop("422"), "listDevices: no 422"),
+    "call without its statuses": (
+        lambda c: operation(c, "post", "/api/nfs/read")["responses"].pop("204"),
+        "readFile: no 204",
+    ),
+    "call with 422": (
+        lambda c: operation(c, "post", "/api/nfs/read")["responses"].update({"422": {"description": "No."}}),
+        "readFile: 422, and invalid_params",
+    ),
+    "call without errors": (
+        lambda c: operation(c, "post", "/api/nfs/read").pop("x-rpc-errors"),
+        "readFile: x-rpc-errors are of the operations at /api/nfs, of all of them",
+    ),
+    "errors of no call": (
+        lambda c: operation(c, "get", "/readyz").update({"x-rpc-errors": [{"code": -32000, "data_code": "not_found"}]}),
+        "getReadiness: x-rpc-errors are of the operations at /api/nfs, of all of them",
+    ),
+    "error without its code": (lambda c: rpc_errors(c)[0].pop("code"), "readFile x-rpc-errors: {'data_code'"),
+    "error twice": (lambda c: rpc_errors(c).append(rpc_errors(c)[0]), "readFile x-rpc-errors: parse_error stands"),
+    "call that is always well-formed": (lambda c: rpc_errors(c).pop(0), "readFile x-rpc-errors: no parse_error"),
+    "call with another answer": (
+        lambda c: operation(c, "post", "/api/nfs/read")["responses"]["200"]["content"]["application/json"].update(
+            schema={"type": "object"}
+        ),
+        "readFile 200: not an answer of JSON-RPC",
+    ),
+    "error that the table lacks": (
+        lambda c: rpc_errors(c).append({"code": -32000, "data_code": "out_of_ink"}),
+        "JSON-RPC error -32000 out_of_ink: not in both the table and x-rpc-errors",
+    ),
+    "error that no call has": (
+        lambda c: [one.update(data_code="exists") for one in rpc_errors(c) if one["data_code"] == "too_large"],
+        "JSON-RPC error -32005 exists: not in both the table and x-rpc-errors",
+    ),
+    "error that the enum lacks": (
+        lambda c: c["components"]["schemas"]["RpcDataCode"]["enum"].remove("tree_changed"),
+        "JSON-RPC error tree_changed: not in both the enum and the table",
+    ),
+    "number that the enum lacks": (
+        lambda c: member(c, "RpcError", "code")["enum"].remove(-32010),
+        "JSON-RPC error -32010: not in both the enum and the table",
+    ),
     "no request id": (
         lambda c: responses(c, "Device")["headers"].pop("X-Request-ID"),
         "getDevice 200: X-Request-ID is not a required header",
@@ -150,7 +195,7 @@ BREACHES: dict[str, tuple[Callable[[Json], Any], str]] = {
         "application~1problem+json/examples/overloaded: the same as #/components/examples/Overloaded",
     ),
     "tag without a group": (lambda c: c["x-tagGroups"][0]["tags"].pop(), "x-tagGroups: enrolment, device, commands,"),
-    "groups out of order": (lambda c: c["x-tagGroups"].reverse(), "x-tagGroups: operations, allocations,"),
+    "groups out of order": (lambda c: c["x-tagGroups"].reverse(), "x-tagGroups: operations, keys, zones,"),
     "operation out of order": (
         lambda c: c["paths"].update({"/v1/register": c["paths"].pop("/v1/register")}),
         "registerDevice: tag enrolment stands behind tag operations",

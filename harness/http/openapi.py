@@ -42,6 +42,11 @@ class Operation:
     def statuses(self) -> frozenset[str]:
         return frozenset(str(status) for status in self.definition.get("responses", {}))
 
+    @property
+    def rpc_errors(self) -> tuple[Json, ...]:
+        """Of a call of JSON-RPC, the errors that its answer may hold: code, data_code. Empty for every other operation."""
+        return tuple(self.definition.get("x-rpc-errors", ()))
+
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
         """What a concrete path has to match, whole."""

@@ -155,7 +155,7 @@ def matrix(directory: Path) -> None:
         return told | ran | {"proved": proved, "unseen": unseen, "seen": proved}
 
     cases = [
-        one("register/001", "passed", [["registerDevice", 200]], []),
+        one("register/001", "passed", [["registerDevice", "200"]], []),
         one("register/002", "failed", [], ["registerDevice 401"]),
         one("outages/001", "disabled", [], ["registerDevice 503"]),
     ]

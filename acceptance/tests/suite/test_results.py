@@ -48,7 +48,7 @@ def test_passes_are_a_pass_and_count_in_the_matrix() -> None:
 def test_only_what_a_case_declares_and_has_seen_is_proved() -> None:
     found = results(report())
     assert found.operations()["getReadiness"]["200"] == [], "seen on the way, not declared"
-    assert (found.cases["noun/001"].proved, found.cases["noun/001"].unseen) == ({("getHealth", 200)}, ["* 503"])
+    assert (found.cases["noun/001"].proved, found.cases["noun/001"].unseen) == ({("getHealth", "200")}, ["* 503"])
 
 
 def test_nothing_is_inconclusive() -> None:

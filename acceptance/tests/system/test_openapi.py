@@ -23,6 +23,13 @@ DOCUMENT: dict[str, Any] = {
             },
             "head": {"operationId": "headThing", "responses": {"200": {"description": "as GET"}}},
         },
+        "/api/nfs/take": {
+            "post": {
+                "operationId": "takeThing",
+                "x-rpc-errors": [{"code": -32000, "data_code": "not_found"}],
+                "responses": {"200": {"content": {"application/json": {}}}, "204": {}},
+            },
+        },
         "/page": {
             "get": {"operationId": "getPage", "responses": {"200": {"content": {"text/html": {}}}}},
         },
@@ -83,6 +90,21 @@ def test_head_is_judged_as_the_get_that_implies_it() -> None:
     assert CONTRACT.judge("PUT", "/page", 405, headers(PROBLEM, allow="GET, HEAD"), problem(405)) is None
 
 
+CALL = "/api/nfs/take"
+
+
+def rpc_error(code: int, data_code: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": "No.", "data": {"code": data_code}}}).encode()
+
+
+def test_a_call_has_a_result_or_an_error_that_its_operation_lists() -> None:
+    take = CONTRACT.find("POST", CALL)
+    assert CONTRACT.judge("POST", CALL, 200, headers(), b'{"result": 1}') is take
+    assert CONTRACT.judge("POST", CALL, 200, headers(), rpc_error(-32000, "not_found")) is take
+    assert CONTRACT.judge("POST", CALL, 204, COMMON, b"") is take
+    assert CONTRACT.documented()["takeThing"] == ["result", "204", "not_found"]
+
+
 @pytest.mark.parametrize(
     "method,path,status,told,body,because",
     [
@@ -122,6 +144,10 @@ def test_head_is_judged_as_the_get_that_implies_it() -> None:
         ("GET", PATH, 404, headers(PROBLEM), problem(404, request_id="r-2"), "problem request_id"),
         ("GET", PATH, 404, headers(PROBLEM), problem(404, type="about:blank"), "problem type"),
         ("GET", PATH, 404, headers(), problem(404), "content type"),
+        ("POST", CALL, 200, headers(), rpc_error(-32603, "internal_error"), "no error of the operation: -32603"),
+        ("POST", CALL, 200, headers(), rpc_error(-32000, "exists"), "no error of the operation: -32000 exists"),
+        ("POST", CALL, 200, headers(), b"{}", "no error of the operation"),
+        ("POST", CALL, 404, headers(PROBLEM), problem(404), "not documented"),
         ("GET", "/nowhere", 200, headers(), b"{}", "expected 404"),
         ("GET", "/v1/things/7/", 307, headers(), b"", "expected 404"),
         ("PUT", PATH, 404, headers(PROBLEM), problem(404), "expected 405"),
@@ -142,4 +168,4 @@ def test_the_real_contract_can_be_read() -> None:
     assert found is not None
     assert found.id == "getDevice"
     assert contract.allowed("/v1/apk/download-latest") == {"GET", "HEAD"}
-    assert 503 in contract.documented()["recordHeartbeat"]
+    assert "503" in contract.documented()["recordHeartbeat"]
