@@ -44,8 +44,8 @@ def case(case_id: str, *proves: str, slow: str = "") -> Callable[[F], F]:
     """Marks a test function as the case with this id; the first line of its docstring is the requirement.
 
     proves: the documented answers that the case is about, such as "registerDevice 401", or "* 503" for that status of
-    every operation that it calls; of a call of JSON-RPC "readFile result", or the code of its error: "readFile not_found".
-    What it merely needs on its way is not named: the coverage gate counts these alone.
+    every operation that it calls; of a call of JSON-RPC its result or the code of its error: "readFile result",
+    "readFile not_found". What it merely needs on its way is not named: the coverage gate counts these alone.
     slow: why a plain run leaves it out: it kills processes, waits more than 5 s, or needs more than 2 s of CPU.
     """
     if not ID.fullmatch(case_id):

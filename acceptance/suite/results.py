@@ -100,8 +100,7 @@ class Results:
     def operations(self) -> dict[str, dict[str, list[str]]]:
         """Every documented (operation, answer) with the passing cases that prove it."""
         table: dict[str, dict[str, list[str]]] = {
-            operation: {answer: [] for answer in answers}
-            for operation, answers in Contract.load().documented().items()
+            operation: {answer: [] for answer in answers} for operation, answers in Contract.load().documented().items()
         }
         for one in sorted(self.cases.values(), key=lambda case: case.case_id):
             for operation, answer in sorted(one.proved) if one.outcome == "passed" else ():

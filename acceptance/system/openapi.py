@@ -3,6 +3,7 @@
 Does not judge requests: cases send wrong ones on purpose.
 """
 
+import dataclasses
 import functools
 import json
 import re
@@ -25,6 +26,8 @@ _ALWAYS = {
     "referrer-policy": r"^no-referrer$",
     "content-security-policy": r"^default-src 'none'(?!.*unsafe-eval).*frame-ancestors 'none'",
 }
+# The route of a method by another name than its operation's (openapi.yaml: JSON-RPC).
+_BY_NAME = "/api/nfs/{name}"
 # No other origin reads an answer, nothing redirects, nothing keeps state in a browser or says what software this is.
 _NEVER = re.compile(r"access-control-.*|location|refresh|set-cookie|server|x-powered-by")
 
@@ -41,6 +44,11 @@ class Contract:
         self._registry = jsonschema_rs.Registry([("nexmdm:openapi", document.content)])
         self._validators: dict[str, jsonschema_rs.Draft202012Validator] = {}
         self.operations = list(document.operations())
+        # Other names of methods, and those of none, are answered as what calls methods by their names.
+        by_name = [
+            dataclasses.replace(one, path=_BY_NAME) for one in self.operations if f"{one.path}/{{name}}" == _BY_NAME
+        ]
+        self._routes = [*self.operations, *by_name]
 
     @classmethod
     @functools.cache
@@ -66,7 +74,7 @@ class Contract:
 
     def _at(self, path: str) -> list[Operation]:
         bare = path.partition("?")[0]
-        found = [one for one in self.operations if one.pattern.fullmatch(bare)]
+        found = [one for one in self._routes if one.pattern.fullmatch(bare)]
         return [one for one in found if one.path == bare] or found
 
     def documented(self) -> dict[str, list[str]]:

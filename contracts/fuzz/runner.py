@@ -28,8 +28,6 @@ CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 # The phases that take one operation at a time, parted by tag so that no operation falls between; the stateful one.
 _EACH: Final = ("--phases", "examples,coverage,fuzzing")
 
-OF_SANDBOXES: Final = "fuzz-sandboxes"
-
 
 def _tags(option: str, tags: Sequence[str]) -> list[str]:
     return [word for tag in tags for word in (f"--{option}-tag", tag)]
@@ -37,8 +35,9 @@ def _tags(option: str, tags: Sequence[str]) -> list[str]:
 
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "fuzz-devices": (*_EACH, *_tags("include", ("enrolment", "device"))),
-    OF_SANDBOXES: (*_EACH, *_tags("include", scope.SANDBOXES)),
-    "fuzz-admin": (*_EACH, *_tags("exclude", ("enrolment", "device", *scope.SANDBOXES))),
+    "fuzz-sandboxes": (*_EACH, *_tags("include", scope.SANDBOXES)),
+    "fuzz-platform": (*_EACH, *_tags("include", scope.PLATFORM)),
+    "fuzz-admin": (*_EACH, *_tags("exclude", ("enrolment", "device", *scope.SANDBOXES, *scope.PLATFORM))),
     "stateful": ("--phases", "stateful"),
 }
 REPORTS: Final = {"ndjson": "ndjson", "json": "json", "junit": "junit.xml"}
@@ -112,7 +111,7 @@ def parts_for(target: Target) -> dict[str, tuple[str, ...]]:
     return {
         name: options if by_tag & set(options) else (*options, *_tags("exclude", left_out))
         for name, options in PARTS.items()
-        if name != OF_SANDBOXES
+        if "--include-tag" not in options or not set(left_out) & set(options)
     }
 
 

@@ -1,4 +1,4 @@
-"""What of openapi.yaml a run fuzzes: the sandbox broker only where database and provider are ours to fill."""
+"""What of openapi.yaml a run fuzzes: a service with API keys only where the database is ours to fill."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from typing import Final
 from harness.http.openapi import Document
 from harness.settings import Target
 
-SANDBOXES: Final = ("allocations", "sandbox-pool")  # tags
+# Tags.
+SANDBOXES: Final = ("allocations", "sandbox-pool")
+PLATFORM: Final = ("keys", "zones", "files", "events")
 
 
 def left_out(target: Target) -> tuple[str, ...]:
     """The tags that this target cannot be asked for."""
-    return () if target.database_url and target.provider_control_url else SANDBOXES
+    if not target.database_url:
+        return (*SANDBOXES, *PLATFORM)
+    return () if target.provider_control_url else SANDBOXES
 
 
 def document(target: Target) -> Document:

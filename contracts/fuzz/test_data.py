@@ -18,6 +18,7 @@ from typing import Any, Final
 from schemathesis.core.transport import Response
 
 from contracts.fuzz.cases import Sent, body_bytes, in_scenario, kept, members, spoils_the_signature
+from contracts.fuzz.platform import PlatformSupplies
 from contracts.fuzz.sandboxes import SandboxSupplies
 from contracts.fuzz.world import PACKAGE_NAME, Enrolled, World, sha256
 from harness.devices.apk import apk
@@ -57,7 +58,8 @@ class Supplies:
             "headLatestApk": self._download,
         }
         self._sandboxes = SandboxSupplies(self.world, self._once)
-        self._supply |= self._sandboxes.supply
+        self._platform = PlatformSupplies(self.world, self._once)
+        self._supply |= self._sandboxes.supply | self._platform.supply
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         if name not in self._made:
@@ -89,6 +91,8 @@ class Supplies:
         schemes = [scheme for ways in case.operation.definition.raw.get("security", ()) for scheme in ways]
         if "adminKey" in schemes:
             return "X-Admin", self._admin_key
+        if "zoneKey" in schemes:
+            return self._platform.credential(case.operation.definition.raw["tags"][0])
         return self._sandboxes.credential(schemes[0]) if schemes else None
 
     def _shared_enrol_token(self) -> str:
@@ -107,9 +111,8 @@ class Supplies:
     def prepare(self, operation_id: str, case: Sent) -> None:
         """Last changes before a case is sent; after them it is signed, if it is to be."""
         if case.meta is None or case.meta.generation.mode.is_positive:
-            supply = self._supply.get(operation_id)
-            if supply is not None:
-                supply(case)
+            if operation_id in self._supply:
+                self._supply[operation_id](case)
             if operation_id in LISTS:
                 self._list(LISTS[operation_id], case)
         if operation_id == "sendCommand":
@@ -234,6 +237,7 @@ class Supplies:
             return
         if operation_id == "allocateSandbox":
             self._sandboxes.learn(case, response)
+        self._platform.learn(operation_id, response)
         if operation_id == "registerDevice":
             made = response.json()
             self._tokens[made["device_id"]] = made["device_token"]

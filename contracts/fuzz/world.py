@@ -77,20 +77,20 @@ class World:
     def enrol_token(self, alias: str | None = None, *, scope: str = "register", uses: int = 1) -> dict[str, Any]:
         """The item of the answer: token_id, alias, token, ..."""
         body = {"aliases": [alias or self.alias()], "scope": scope, "uses_allowed": uses, "expires_in_s": 86400}
-        item: dict[str, Any] = self._made(self.client.admin("POST", "/v1/enroll-tokens", json=body))["tokens"][0]
+        item: dict[str, Any] = self.made(self.client.admin("POST", "/v1/enroll-tokens", json=body))["tokens"][0]
         return item
 
     def device(self) -> Enrolled:
         alias = self.alias()
         token = self.enrol_token(alias)["token"]
         facts = {"agent_version": "1.0.0", "fcm_token": f"contract:{secrets.token_hex(16)}"}
-        made = self._made(self.client.bearer(token, "POST", "/v1/register", json=facts))
+        made = self.made(self.client.bearer(token, "POST", "/v1/register", json=facts))
         return Enrolled(made["device_id"], made["device_token"], alias)
 
     def dispatch(self, device: Enrolled) -> str:
         """The request_id of a fresh ping to the device."""
         body = {"device_id": device.device_id, "action": "ping", "request_id": f"contract-{secrets.token_hex(8)}"}
-        request_id: str = self._made(self.client.command(body))["dispatches"][0]["request_id"]
+        request_id: str = self.made(self.client.command(body))["dispatches"][0]["request_id"]
         return request_id
 
     def build(self, build_type: str = "release", package_name: str = PACKAGE_NAME) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class World:
         }
         headers = {"Content-Type": MEDIA_TYPE}
         answer = self.client.admin("POST", "/v1/apk/builds", params=query, content=apk(), headers=headers)
-        return self._made(answer)
+        return self.made(answer)
 
     def api_key(self, role: Role) -> str:
         """A new key, stored as `nexmdm keys create` does."""
@@ -125,7 +125,7 @@ class World:
         """The id of the sandbox that the track gets; track: the header that names it."""
         self.stock()
         answer = self.client.bearer(key, "POST", "/v1/allocate", headers=track)
-        return str(self._made(answer)["sandbox_id"])
+        return str(self.made(answer)["sandbox_id"])
 
     def undeletable(self) -> str:
         """The id of a sandbox whose deletion was given up."""
@@ -137,7 +137,7 @@ class World:
         """A cursor that the list at `path` gave out; None where the list fits on one page. key: instead of X-Admin."""
         query = {"limit": 1}
         ask = self.client.admin if key is None else partial(self.client.bearer, key)
-        page = self._made(ask("GET", path, params=query))
+        page = self.made(ask("GET", path, params=query))
         cursor: str | None = page["next_cursor"]
         return cursor
 
@@ -153,7 +153,8 @@ class World:
         except psycopg.Error as error:
             raise WorldBroken(f"DATABASE_URL: {type(error).__name__}: is it the owner's?") from None
 
-    def _made(self, answer: Answer) -> dict[str, Any]:
+    def made(self, answer: Answer) -> dict[str, Any]:
+        """The body of an answer that has to be a 2xx."""
         if not 200 <= answer.status < 300:
             sent = self.client.exchanges[-1]
             said = SECRETS.mask(answer.body[:200].decode("utf-8", "replace"))

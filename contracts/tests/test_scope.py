@@ -22,14 +22,20 @@ def test_a_target_with_both_is_asked_for_everything() -> None:
     assert runner.parts_for(WITH) == runner.PARTS
 
 
-@pytest.mark.parametrize("target", [replace(WITH, database_url=None), replace(WITH, provider_control_url=None)])
-def test_without_one_the_broker_is_left_out(target: Target) -> None:
-    of_the_broker = {one.id for one in Document.read().operations() if one.definition["tags"][0] in scope.SANDBOXES}
+@pytest.mark.parametrize(
+    "target,without,missing",
+    [
+        (replace(WITH, database_url=None), (*scope.SANDBOXES, *scope.PLATFORM), {"fuzz-sandboxes", "fuzz-platform"}),
+        (replace(WITH, provider_control_url=None), scope.SANDBOXES, {"fuzz-sandboxes"}),
+    ],
+)
+def test_without_one_what_needs_it_is_left_out(target: Target, without: tuple[str, ...], missing: set[str]) -> None:
+    left_out = {one.id for one in Document.read().operations() if one.definition["tags"][0] in without}
     asked = {one.id for one in scope.document(target).operations()}
-    assert "allocateSandbox" in of_the_broker
-    assert asked == {one.id for one in Document.read().operations()} - of_the_broker
+    assert "allocateSandbox" in left_out
+    assert asked == {one.id for one in Document.read().operations()} - left_out
     parts = runner.parts_for(target)
-    assert parts.keys() == runner.PARTS.keys() - {runner.OF_SANDBOXES}
+    assert parts.keys() == runner.PARTS.keys() - missing
     for name, options in parts.items():
         spared = {options[at + 1] for at, word in enumerate(options) if word == "--exclude-tag"}
-        assert spared >= set(scope.SANDBOXES) or "--include-tag" in options, name
+        assert spared >= set(without) or "--include-tag" in options, name

@@ -1,4 +1,4 @@
-"""What the coverage gate counts: the answers that the contract documents of an operation, and which of them one answer is.
+"""What the coverage gate counts: the answers that the contract documents of an operation, and which of them one is.
 
 An answer is its HTTP status. A call of JSON-RPC (`x-rpc-errors`) has its errors with 200: there it is `result`, or the
 `data.code` of the error.

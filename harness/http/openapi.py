@@ -44,7 +44,7 @@ class Operation:
 
     @property
     def rpc_errors(self) -> tuple[Json, ...]:
-        """Of a call of JSON-RPC, the errors that its answer may hold: code, data_code. Empty for every other operation."""
+        """Of a call of JSON-RPC the errors that its answer may hold (code, data_code); else empty."""
         return tuple(self.definition.get("x-rpc-errors", ()))
 
     @functools.cached_property

@@ -23,7 +23,9 @@ def test_an_id_has_one_shape(bad: str) -> None:
         cases.case(bad)
 
 
-@pytest.mark.parametrize("bad", ["registerDevice", "registerDevice/401", "register-device 401", "registerDevice 4xx", "readFile -32000"])
+@pytest.mark.parametrize(
+    "bad", ["registerDevice", "registerDevice/401", "register-device 401", "registerDevice 4xx", "readFile -32000"]
+)
 def test_what_a_case_proves_has_one_shape(bad: str) -> None:
     with pytest.raises(ValueError, match="operationId answer"):
         cases.case("register/001", "* 503", "readFile result", "* not_found", bad)

@@ -23,6 +23,13 @@ DOCUMENT: dict[str, Any] = {
             },
             "head": {"operationId": "headThing", "responses": {"200": {"description": "as GET"}}},
         },
+        "/api/nfs": {
+            "post": {
+                "operationId": "callBatch",
+                "x-rpc-errors": [{"code": -32601, "data_code": "method_not_found"}],
+                "responses": {"200": {"content": {"application/json": {}}}},
+            },
+        },
         "/api/nfs/take": {
             "post": {
                 "operationId": "takeThing",
@@ -105,6 +112,20 @@ def test_a_call_has_a_result_or_an_error_that_its_operation_lists() -> None:
     assert CONTRACT.documented()["takeThing"] == ["result", "204", "not_found"]
 
 
+def test_a_method_by_another_name_is_answered_as_what_calls_by_name() -> None:
+    batch, path = CONTRACT.find("POST", "/api/nfs"), "/api/nfs/take_thing"
+    for body in (b'{"result": 1}', rpc_error(-32000, "not_found"), rpc_error(-32601, "method_not_found")):
+        found = CONTRACT.judge("POST", path, 200, headers(), body)
+        assert (found and found.id, batch and batch.id) == ("callBatch", "callBatch")
+    assert (CONTRACT.route(path), CONTRACT.route(CALL), CONTRACT.route("/api/nfs")) == (
+        "/api/nfs/{name}",
+        CALL,
+        "/api/nfs",
+    )
+    assert CONTRACT.judge("GET", path, 405, headers(PROBLEM, allow="POST"), problem(405)) is None
+    assert list(CONTRACT.documented()) == ["getThing", "headThing", "callBatch", "takeThing", "getPage"]
+
+
 @pytest.mark.parametrize(
     "method,path,status,told,body,because",
     [
@@ -148,6 +169,8 @@ def test_a_call_has_a_result_or_an_error_that_its_operation_lists() -> None:
         ("POST", CALL, 200, headers(), rpc_error(-32000, "exists"), "no error of the operation: -32000 exists"),
         ("POST", CALL, 200, headers(), b"{}", "no error of the operation"),
         ("POST", CALL, 404, headers(PROBLEM), problem(404), "not documented"),
+        ("POST", "/api/nfs/other", 404, headers(PROBLEM), problem(404), "not documented"),
+        ("POST", "/api/nfs/other/one", 200, headers(), b'{"result": 1}', "expected 404"),
         ("GET", "/nowhere", 200, headers(), b"{}", "expected 404"),
         ("GET", "/v1/things/7/", 307, headers(), b"", "expected 404"),
         ("PUT", PATH, 404, headers(PROBLEM), problem(404), "expected 405"),

@@ -1,0 +1,89 @@
+"""What a generated call of JSON-RPC lacks for a result: an id, and parameters for which there is something.
+
+A few calls stay as they were generated, for the sake of their errors, and some have no id. A scenario's have names for
+their parameters, since its links point at them.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable
+from typing import Any, Final
+
+from contracts.fuzz.cases import Sent, in_scenario, kept, members
+from contracts.fuzz.zones import KEPT, Zones
+
+Params = dict[str, Any]
+_METHODS: Final = {
+    "writeFile": "write",
+    "readFile": "read",
+    "deleteFile": "delete",
+    "renamePath": "rename",
+    "listDirectory": "list",
+    "pathExists": "exists",
+    "makeDirectory": "mkdir",
+    "removeDirectory": "rmdir",
+}
+
+
+class Calls:
+    """`supply`: by operation, what puts good parameters into a positive case."""
+
+    def __init__(self, zones: Zones) -> None:
+        self._zones = zones
+        self._written: set[str] = set()
+        self._good: dict[str, Callable[[Params], Params]] = {
+            "write": self._write,
+            "read": lambda given: {"path": self._of_ours(given, self._zones.file)},
+            "delete": lambda given: {"path": self._of_ours(given, "") or self._zones.write()},
+            "rename": lambda _: {"old_path": self._zones.write(), "new_path": f"/{self._zones.name()}"},
+            "list": self._list,
+            "exists": lambda _: {"path": self._zones.file},
+            "mkdir": lambda _: {"path": f"/{self._zones.name()}"},
+            "rmdir": lambda _: {"path": self._zones.directory()},
+        }
+        self.supply: dict[str, Callable[[Sent], None]] = {
+            "callBatch": self._batch,
+            **{operation: self._one(method) for operation, method in _METHODS.items()},
+        }
+
+    def _one(self, method: str) -> Callable[[Sent], None]:
+        def supply(case: Sent) -> None:
+            if not kept(case, case.body):
+                self._complete(members(case), method, named=in_scenario(case))
+
+        return supply
+
+    def _batch(self, case: Sent) -> None:
+        if kept(case, case.body):
+            return
+        sent: Any = case.body
+        for call in sent if isinstance(sent, list) else [sent]:
+            self._complete(call, call["method"], named=in_scenario(case))
+
+    def _complete(self, call: dict[str, Any], method: str, *, named: bool) -> None:
+        """Put an id and good parameters into a call, in an array where it had one."""
+        given = call.get("params", {})
+        good = self._good[method](given if isinstance(given, dict) else {})
+        call["params"] = list(good.values()) if isinstance(given, list) and not named else good
+        if named or zlib.crc32(str(call).encode()) % 8:
+            call.setdefault("id", 1)
+
+    def _of_ours(self, given: Params, otherwise: str) -> str:
+        """The path of the call where the fuzzer has written it."""
+        path = str(given.get("path"))
+        return path if path in self._written else otherwise
+
+    def _write(self, given: Params) -> Params:
+        path = f"/{self._zones.name()}"
+        self._written.add(path)
+        content = given.get("content", "")
+        if isinstance(content, dict):
+            content = {"__type__": "bytes", "data": base64.b64encode(str(content).encode()).decode()}
+        return {"path": path, "content": content}
+
+    def _list(self, given: Params) -> Params:
+        kept_files = {"path": KEPT} | {name: given[name] for name in ("recursive", "limit") if name in given}
+        self._zones.file  # noqa: B018 - so that KEPT is there
+        return kept_files | ({"cursor": self._zones.page_of_files()} if "cursor" in given else {})

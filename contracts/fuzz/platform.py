@@ -1,0 +1,109 @@
+"""What a generated case of the platform lacks: a zone that the key is good for, keys and zones that are there.
+
+As test_data.py, whose part it is, it judges no answer. Calls of JSON-RPC have their parameters from calls.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from schemathesis.core.transport import Response
+
+from contracts.fuzz.calls import Calls
+from contracts.fuzz.cases import Sent, in_scenario, kept, members
+from contracts.fuzz.world import World
+from contracts.fuzz.zones import Zones
+
+ZONE_HEADER: Final = "X-Nexus-Zone-ID"
+_OF_A_MEMBER: Final = ("files", "events")  # tags
+_EVENTS: Final = {"listEvents": "/api/v2/events", "replayEvents": "/api/v2/events/replay"}
+_LISTS: Final = {"listKeys": "/api/keys", "listZones": "/api/zones"}
+
+
+class PlatformSupplies:
+    """Everything is made on first use. `once`: makes a thing of this name the first time."""
+
+    def __init__(self, world: World, once: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._zones, self._once = Zones(world), once
+        self._known: set[str] = set()  # zones and keys that an answer gave out
+        self.supply: dict[str, Callable[[Sent], None]] = {
+            "createKey": self._new_key,
+            "revokeKey": self._key_of_path,
+            "createZone": self._new_zone,
+            "getZone": self._zone_of_path(lambda: self._zones.id),
+            "updateZone": self._zone_of_path(lambda: once("zone to change", self._zones.make)),
+            "deleteZone": self._zone_of_path(self._zones.make),
+            "streamEvents": self._stream,
+            **{name: self._list(path, as_admin=True) for name, path in _LISTS.items()},
+            **{name: self._in_zone(self._list(path, as_admin=False)) for name, path in _EVENTS.items()},
+            **{name: self._in_zone(supply) for name, supply in Calls(self._zones).supply.items()},
+        }
+
+    def credential(self, tag: str) -> tuple[str, str]:
+        """Header and value of a key that may call the operations of this tag."""
+        key = self._zones.member_key if tag in _OF_A_MEMBER else self._zones.admin_key
+        return "Authorization", f"Bearer {key}"
+
+    def _new_key(self, case: Sent) -> None:
+        """No schema says that a zone belongs to two of the roles, and a subject to one."""
+        body = members(case)
+        if not kept(case, body["name"]):
+            body["name"] = self._zones.name()
+        if body["role"] == "admin":
+            body.pop("zone", None)
+        elif "zone" not in body or not kept(case, body["zone"]):
+            body["zone"] = self._zones.id
+        if body["role"] != "agent":
+            body.pop("subject", None)
+
+    def _key_of_path(self, case: Sent) -> None:
+        given = case.path_parameters["name"]
+        if given not in self._known and not kept(case, given):
+            case.path_parameters["name"] = self._zones.spare_key()
+
+    def _new_zone(self, case: Sent) -> None:
+        body = members(case)
+        if "zone_id" in body and not kept(case, body["zone_id"]):
+            body["zone_id"] = self._zones.name()
+
+    def _zone_of_path(self, make: Callable[[], str]) -> Callable[[Sent], None]:
+        def supply(case: Sent) -> None:
+            given = case.path_parameters["zone_id"]
+            if given not in self._known and not kept(case, given):
+                case.path_parameters["zone_id"] = make()
+
+        return supply
+
+    def _list(self, path: str, *, as_admin: bool) -> Callable[[Sent], None]:
+        def supply(case: Sent) -> None:
+            if in_scenario(case):  # later steps follow what is listed
+                case.query.clear()
+            elif "cursor" in case.query:
+                case.query.pop("offset", None)
+                cursor = self._once(f"cursor of {path}", lambda: self._zones.cursor(path, as_admin=as_admin))
+                if cursor is None:
+                    del case.query["cursor"]
+                else:
+                    case.query["cursor"] = cursor
+
+        return supply
+
+    def _in_zone(self, supply: Callable[[Sent], None]) -> Callable[[Sent], None]:
+        def supply_in_zone(case: Sent) -> None:
+            if ZONE_HEADER in case.headers and not kept(case, case.headers[ZONE_HEADER]):
+                case.headers[ZONE_HEADER] = self._zones.id
+            supply(case)
+
+        return supply_in_zone
+
+    def _stream(self, case: Sent) -> None:
+        """From the first event on: where nothing comes, the fuzzer waits for as long as it waits at all."""
+        self._in_zone(lambda _: None)(case)
+        case.headers["Last-Event-ID"] = "0"
+
+    def learn(self, operation_id: str, response: Response) -> None:
+        """What an answer gave out is there from now on."""
+        name = {"createKey": "name", "createZone": "zone_id"}.get(operation_id)
+        if name is not None:
+            self._known.add(response.json()[name])

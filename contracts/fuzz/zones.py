@@ -1,0 +1,84 @@
+"""A zone of our own with its keys and files, made over HTTP as an admin of the platform would. It judges no answer."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import uuid
+from typing import Any, Final
+
+from contracts.fuzz.world import POOL_PREFIX, World, WorldBroken
+
+KEPT: Final = "/kept"  # a directory of two files, which nothing changes
+
+
+class Zones:
+    """Zones, their keys, and the files of the one that calls are made in. All is made on first use."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._count = itertools.count(1)
+
+    def name(self) -> str:
+        """A name for a zone or a key that nobody has."""
+        return f"{POOL_PREFIX}{self._world.tag}-{next(self._count)}-{uuid.uuid4().hex[:6]}"
+
+    @functools.cached_property
+    def admin_key(self) -> str:
+        return self._world.api_key("admin")
+
+    @functools.cached_property
+    def id(self) -> str:
+        """The zone that calls are made in."""
+        return self.make()
+
+    @functools.cached_property
+    def member_key(self) -> str:
+        made = self._made("/api/keys", {"name": self.name(), "role": "member", "zone": self.id})
+        return str(made["key"])
+
+    def make(self) -> str:
+        """The id of a new zone, which may be changed and deleted."""
+        return str(self._made("/api/zones", {"zone_id": self.name(), "name": "Of the fuzzer"})["zone_id"])
+
+    def spare_key(self) -> str:
+        """The name of a key that may be revoked."""
+        return str(self._made("/api/keys", {"name": self.name(), "role": "admin"})["name"])
+
+    def cursor(self, path: str, *, as_admin: bool) -> str | None:
+        """A cursor that the list at `path` gave out; None where it fits on one page."""
+        return self._world.cursor(path, self.admin_key if as_admin else self.member_key)
+
+    @functools.cached_property
+    def file(self) -> str:
+        """The path of a file that stays."""
+        self.write(f"{KEPT}/b")
+        return self.write(f"{KEPT}/a")
+
+    def write(self, path: str = "") -> str:
+        """The path of a new file."""
+        path = path or f"/{self.name()}"
+        self._result("write", path=path, content="of the fuzzer")
+        return path
+
+    def directory(self) -> str:
+        """The path of a new directory, which is empty."""
+        path = f"/{self.name()}"
+        self._result("mkdir", path=path)
+        return path
+
+    def page_of_files(self) -> str:
+        """A cursor of the list of KEPT."""
+        self.file  # noqa: B018 - made where it is not yet
+        return str(self._result("list", path=KEPT, limit=1)["next_cursor"])
+
+    def _result(self, method: str, **params: Any) -> dict[str, Any]:
+        call = {"jsonrpc": "2.0", "id": 1, "params": params}
+        answer = self._world.made(self._world.client.bearer(self.member_key, "POST", f"/api/nfs/{method}", json=call))
+        if "result" not in answer:
+            raise WorldBroken(f"/api/nfs/{method} has no result: {answer['error']['data']['code']}")
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _made(self, path: str, body: dict[str, str]) -> dict[str, Any]:
+        return self._world.made(self._world.client.bearer(self.admin_key, "POST", path, json=body))
