@@ -1,4 +1,4 @@
-"""The matrix operation x status x case, from matrix.json. It judges no gap: the coverage gate does."""
+"""The matrix operation x answer x case, from matrix.json. It judges no gap: the coverage gate does."""
 
 from __future__ import annotations
 
@@ -38,10 +38,31 @@ class Cell:
         return ", ".join(f"{proof.case} {proof.outcome}" for proof in self.proofs) or "no case"
 
 
+Rows = dict[str, dict[str, Cell]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Operations whose answers have columns in common."""
+
+    answers: list[str]
+    rows: Rows
+
+    @classmethod
+    def of(cls, rows: Rows) -> Table:
+        return cls(sorted({answer for row in rows.values() for answer in row}), rows)
+
+
 @dataclass(frozen=True)
 class Grid:
-    statuses: list[str]
-    rows: dict[str, dict[str, Cell]]
+    rows: Rows
+
+    @property
+    def tables(self) -> list[Table]:
+        """Apart those whose answers are statuses alone, and calls of JSON-RPC, which have codes of errors."""
+        calls = {operation: row for operation, row in self.rows.items() if "result" in row}
+        others = {operation: row for operation, row in self.rows.items() if operation not in calls}
+        return [Table.of(rows) for rows in (others, calls) if rows]
 
     def count(self, state: str) -> int:
         return sum(cell.state == state for row in self.rows.values() for cell in row.values())
@@ -57,14 +78,14 @@ def grid(matrix: Mapping[str, Any]) -> Grid:
         if one["outcome"] == "passed":
             continue
         about = {(operation, answer) for operation, answer in one["proved"]}
-        about |= {(operation, status) for operation, _, status in (text.partition(" ") for text in one["unseen"])}
+        about |= {(operation, answer) for operation, _, answer in (text.partition(" ") for text in one["unseen"])}
         for pair in about:
             others.setdefault(pair, []).append(one["case"])
     rows = {
         operation: {
-            status: Cell([proofs[case] for case in [*passing, *others.get((operation, status), [])] if case in proofs])
-            for status, passing in answers.items()
+            answer: Cell([proofs[case] for case in [*passing, *others.get((operation, answer), [])] if case in proofs])
+            for answer, passing in answers.items()
         }
         for operation, answers in matrix["operations"].items()
     }
-    return Grid(sorted({status for row in rows.values() for status in row}), rows)
+    return Grid(rows)

@@ -159,7 +159,11 @@ def matrix(directory: Path) -> None:
         one("register/002", "failed", [], ["registerDevice 401"]),
         one("outages/001", "disabled", [], ["registerDevice 503"]),
     ]
-    operations = {"registerDevice": {"200": ["register/001"], "401": [], "503": []}, "getHealth": {"200": []}}
+    operations = {
+        "registerDevice": {"200": ["register/001"], "401": [], "503": []},
+        "getHealth": {"200": []},
+        "readFile": {"result": ["register/001"], "not_found": [], "503": []},
+    }
     write_json(directory / "matrix.json", {"cases": cases, "operations": operations}, "matrix")
 
 

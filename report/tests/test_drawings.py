@@ -171,7 +171,8 @@ def test_a_limit_from_below_stands_in_the_middle_of_its_bar() -> None:
 def test_the_grid_tells_proved_failed_disabled_and_missing_apart(tmp_path: Path) -> None:
     builder.matrix(tmp_path)
     builder.result(tmp_path, [builder.judged()], suite="acceptance", files=[])
-    cells = grid.grid(read(tmp_path).matrix).rows
+    drawn = grid.grid(read(tmp_path).matrix)
+    cells = drawn.rows
     assert {status: cell.state for status, cell in cells["registerDevice"].items()} == {
         "200": "passed",
         "401": "failed",
@@ -179,7 +180,9 @@ def test_the_grid_tells_proved_failed_disabled_and_missing_apart(tmp_path: Path)
     }
     assert cells["getHealth"]["200"].state == "gap"
     page = Page(render(tmp_path))
-    assert "1 proved, 1 failed, 1 not looked at, 1 without a case" in page.text
+    assert "2 proved, 1 failed, 1 not looked at, 3 without a case" in page.text
+    assert [table.answers for table in drawn.tables] == [["200", "401", "503"], ["503", "not_found", "result"]]
+    assert "readFile result: register/001 passed" in page.having("title")
     assert "registerDevice 401: register/002 failed" in page.having("title")
 
 
