@@ -93,8 +93,21 @@ def test_the_page_shows_every_operation_parameter_status_and_code(document: dict
         assert code in page.text
 
 
+def test_the_page_shows_the_errors_of_calls(document: dict[str, Any], page: Page) -> None:
+    calls = [one["post"] for one in document["paths"].values() if "x-rpc-errors" in one.get("post", {})]
+    assert len(calls) == page.text.count("Errors with 200") > 1
+    assert all(f"{error['code']} {error['data_code']}" in page.text for one in calls for error in one["x-rpc-errors"])
+
+
 def test_the_page_shows_the_members_of_bodies(page: Page) -> None:
-    for words in ("aliases", "1 to 100 items", "dispatches[].request_id", "action = launch_app", "default 2700"):
+    for words in (
+        "aliases",
+        "1 to 100 items",
+        "dispatches[].request_id",
+        "action = launch_app",
+        "default 2700",
+        "params.old_path",
+    ):
         assert words in page.text, words
 
 

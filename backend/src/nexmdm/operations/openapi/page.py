@@ -93,7 +93,7 @@ def _operation(method: str, path: str, operation: Json, document: Json, resolve:
         f"<h4>Credential</h4>{_credential(operation, document)}"
         f"{_parameters(operation.get('parameters', []), resolve)}"
         f"{_body(resolve(operation['requestBody']), resolve) if 'requestBody' in operation else ''}"
-        f"{_answers(operation['responses'], resolve)}</article>"
+        f"{_answers(operation['responses'], resolve)}{_rpc_errors(operation.get('x-rpc-errors', []))}</article>"
     )
 
 
@@ -148,6 +148,15 @@ def _answers(responses: Json, resolve: Resolver) -> str:
         good.append("</div>")
     refusals = f"<h4>Refusals</h4><ul>{''.join(refused)}</ul>" if refused else ""
     return f"<h4>Answers</h4>{''.join(good)}{refusals}"
+
+
+def _rpc_errors(errors: list[Json]) -> str:
+    if not errors:
+        return ""
+    shown = "".join(
+        f"<li><code>{error['code']}</code> <code>{escape(error['data_code'])}</code></li>" for error in errors
+    )
+    return f"<h4>Errors with 200</h4><ul>{shown}</ul>"
 
 
 def _answer_headers(response: Json, resolve: Resolver) -> str:

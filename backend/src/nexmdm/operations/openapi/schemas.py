@@ -98,7 +98,7 @@ def _member(name: str, member: Json, required: bool, resolve: Resolver, depth: i
     inner, path = member, name
     while "items" in inner:
         inner, path = resolve(inner["items"]), f"{path}[]"
-    for choice in inner.get("oneOf", []):
+    for choice in (*inner.get("oneOf", ()), *inner.get("anyOf", ())):
         yield from rows(choice, resolve, f"{path}.", depth + 1)
     yield from rows(inner, resolve, f"{path}.", depth + 1)
 
