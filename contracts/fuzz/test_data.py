@@ -110,6 +110,7 @@ class Supplies:
 
     def prepare(self, operation_id: str, case: Sent) -> None:
         """Last changes before a case is sent; after them it is signed, if it is to be."""
+        self._platform.choose_zone(case)
         if case.meta is None or case.meta.generation.mode.is_positive:
             if operation_id in self._supply:
                 self._supply[operation_id](case)
@@ -228,8 +229,6 @@ class Supplies:
         timestamp = str(int(time.time()))
         case.headers["X-Timestamp"] = timestamp
         case.headers["X-Signature"] = self.world.client.sign(timestamp, body_bytes(case))
-
-    # Answers
 
     def learn(self, operation_id: str, case: Sent, response: Response) -> None:
         """Ids that an answer gave out count as existing from now on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import uuid
+from collections.abc import Callable
 from typing import Any, Final
 
 from contracts.fuzz.world import POOL_PREFIX, World, WorldBroken
@@ -15,8 +16,9 @@ KEPT: Final = "/kept"  # a directory of two files, which nothing changes
 class Zones:
     """Zones, their keys, and the files of the one that calls are made in. All is made on first use."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, world: World, admin_key: Callable[[], str]) -> None:
+        """admin_key: a key of role admin, which every service takes."""
+        self._world, self._make_admin_key = world, admin_key
         self._count = itertools.count(1)
 
     def name(self) -> str:
@@ -25,7 +27,7 @@ class Zones:
 
     @functools.cached_property
     def admin_key(self) -> str:
-        return self._world.api_key("admin")
+        return self._make_admin_key()
 
     @functools.cached_property
     def id(self) -> str:

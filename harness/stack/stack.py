@@ -106,7 +106,7 @@ class Stack:
         return run_to_end([self.command, *arguments], env=settings, within_s=_COMMAND_WITHIN_S)
 
     def init_platform(self) -> str:
-        """Make the zones and the admin's key that clients begin with (`nexmdm platform init`); the key. BackendError."""
+        """Make the zones and the admin's key that clients begin with (`nexmdm platform init`). BackendError."""
         file = workspace("platform") / "admin-env"
         code, said = self.run("platform", "init", "--file", str(file), env=self.owner)
         if code:
