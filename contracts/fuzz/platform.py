@@ -48,13 +48,11 @@ class PlatformSupplies:
         return "Authorization", f"Bearer {key}"
 
     def _new_key(self, case: Sent) -> None:
-        """No schema says that a zone belongs to two of the roles, and a subject to one."""
+        """No schema says that a subject belongs to one of the roles."""
         body = members(case)
         if not kept(case, body["name"]):
             body["name"] = self._zones.name()
-        if body["role"] == "admin":
-            body.pop("zone", None)
-        elif "zone" not in body or not kept(case, body["zone"]):
+        if not kept(case, body["zone"]):
             body["zone"] = self._zones.id
         if body["role"] != "agent":
             body.pop("subject", None)

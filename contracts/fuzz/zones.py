@@ -36,8 +36,7 @@ class Zones:
 
     @functools.cached_property
     def member_key(self) -> str:
-        made = self._made("/api/keys", {"name": self.name(), "role": "member", "zone": self.id})
-        return str(made["key"])
+        return str(self._key()["key"])
 
     def make(self) -> str:
         """The id of a new zone, which may be changed and deleted."""
@@ -45,7 +44,10 @@ class Zones:
 
     def spare_key(self) -> str:
         """The name of a key that may be revoked."""
-        return str(self._made("/api/keys", {"name": self.name(), "role": "admin"})["name"])
+        return str(self._key()["name"])
+
+    def _key(self) -> dict[str, Any]:
+        return self._made("/api/keys", {"name": self.name(), "role": "member", "zone": self.id})
 
     def cursor(self, path: str, *, as_admin: bool) -> str | None:
         """A cursor that the list at `path` gave out; None where it fits on one page."""
