@@ -61,6 +61,7 @@ class EventStream(StreamingResponse):
 @router.get(
     "/api/v2/events/stream",
     operation_id="streamEvents",
+    status_code=200,  # FastAPI would read it off the class, which takes none
     response_class=EventStream,
     responses=answers(*OF_EVENTS, CURSOR_EXPIRED, VALIDATION_ERROR, OVERLOADED),
     openapi_extra={"parameters": [*ZONE_HEADERS, _LAST_EVENT_ID]},
