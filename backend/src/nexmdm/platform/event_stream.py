@@ -82,6 +82,8 @@ async def _events(request: Request, caller: Caller, place: int) -> AsyncIterator
     """Until the client leaves, the key, the zone or the brick is no longer good, or the process stops."""
     stopping, spoke = runtime(request).stopping, monotonic()
     yield b": open\n\n"
+    if request.scope.get("nexmdm.method") == "HEAD":
+        return  # the server leaves out what follows, and nothing else could be asked on the connection
     try:
         while not stopping.is_set():
             caller = await in_zone(request)
