@@ -7,11 +7,12 @@ their parameters, since its links point at them.
 from __future__ import annotations
 
 import base64
+import copy
 import zlib
 from collections.abc import Callable
 from typing import Any, Final
 
-from contracts.fuzz.cases import Sent, in_scenario, kept, members
+from contracts.fuzz.cases import Sent, in_scenario, kept
 from contracts.fuzz.zones import KEPT, Zones
 
 Params = dict[str, Any]
@@ -44,30 +45,31 @@ class Calls:
             "rmdir": lambda _: {"path": self._zones.directory()},
         }
         self.supply: dict[str, Callable[[Sent], None]] = {
-            "callBatch": self._batch,
+            "callBatch": lambda case: self._supply(case, lambda call: str(call["method"])),
             **{operation: self._one(method) for operation, method in _METHODS.items()},
         }
 
     def _one(self, method: str) -> Callable[[Sent], None]:
         def supply(case: Sent) -> None:
-            if not kept(case, case.body):
-                self._complete(members(case), method, named=in_scenario(case))
+            self._supply(case, lambda _: method)
 
         return supply
 
-    def _batch(self, case: Sent) -> None:
+    def _supply(self, case: Sent, method_of: Callable[[dict[str, Any]], str]) -> None:
         if kept(case, case.body):
             return
-        sent: Any = case.body
+        sent: Any = copy.deepcopy(case.body)  # which other cases have, too
         for call in sent if isinstance(sent, list) else [sent]:
-            self._complete(call, call["method"], named=in_scenario(case))
+            self._complete(call, method_of(call), named=in_scenario(case))
+        case.body = sent
 
     def _complete(self, call: dict[str, Any], method: str, *, named: bool) -> None:
         """Put an id and good parameters into a call, in an array where it had one."""
+        with_id = named or zlib.crc32(str(call).encode()) % 8 > 0
         given = call.get("params", {})
         good = self._good[method](given if isinstance(given, dict) else {})
         call["params"] = list(good.values()) if isinstance(given, list) and not named else good
-        if named or zlib.crc32(str(call).encode()) % 8:
+        if with_id:
             call.setdefault("id", 1)
 
     def _of_ours(self, given: Params, otherwise: str) -> str:
