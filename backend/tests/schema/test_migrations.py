@@ -14,7 +14,7 @@ from sqlalchemy import NullPool, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from nexmdm.schema import migrations
+from nexmdm.schema import migrations, revisions
 from nexmdm.schema.metadata import METADATA
 
 DEVICE = "01980000-0000-7000-8000-000000000001"
@@ -62,16 +62,16 @@ def test_up_down_and_up_again_leave_the_same_schema_and_nothing_behind(
 
 @pytest.mark.slow
 def test_each_revision_can_be_taken_back_alone(empty_database_url: str, objects: Objects) -> None:
-    revisions = [
+    numbers = [
         "7ac6ecbe4e31", "a43a2b52588a", "c2d81f6a90b7", "e90b5d3c1f48", "5b1f0c7de2a4", "3f6c2a9be071", "d47a90c15e63",
         "81d5e2b7a3c6", "b6e41c07d925", "f3a90d6c1b57",
     ]  # fmt: skip
     states = []
-    for revision in revisions:
+    for revision in numbers:
         migrations.upgrade(empty_database_url, revision)
         states.append(objects(empty_database_url))
-    assert revisions[-1] == migrations.head()
-    for revision, state in zip(reversed(revisions[:-1]), reversed(states[:-1]), strict=True):
+    assert numbers[-1] == revisions.head()
+    for revision, state in zip(reversed(numbers[:-1]), reversed(states[:-1]), strict=True):
         migrations.downgrade(empty_database_url, revision)
         assert objects(empty_database_url) == state
 
@@ -116,7 +116,7 @@ async def test_a_second_migration_waits_for_the_first_and_finds_no_work(
         await blocker.execute("ROLLBACK")
         for run in runs:
             await asyncio.wrap_future(run)
-    assert await blocker.fetchval("SELECT version_num FROM alembic_version") == migrations.head()
+    assert await blocker.fetchval("SELECT version_num FROM alembic_version") == revisions.head()
     await watcher.close()
     await blocker.close()
 
@@ -134,9 +134,9 @@ def test_a_revision_that_fails_leaves_the_schema_as_it_was(
 
 async def test_current_tells_the_revision_or_none(engine: AsyncEngine) -> None:
     async with engine.begin() as connection:
-        assert await migrations.current(connection) == migrations.head()
+        assert await revisions.current(connection) == revisions.head()
         await connection.execute(text("DROP TABLE alembic_version"))
-        assert await migrations.current(connection) is None
+        assert await revisions.current(connection) is None
         await connection.execute(text("SELECT 1"))  # the transaction has survived the question
 
 

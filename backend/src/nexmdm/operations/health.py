@@ -23,7 +23,7 @@ from nexmdm.kernel.settings import Settings
 from nexmdm.operations.events import METRICS_SCRAPE
 from nexmdm.operations.problems import MIGRATIONS_PENDING
 from nexmdm.operations.state import operations
-from nexmdm.schema import grants, migrations
+from nexmdm.schema import grants, revisions
 
 router = APIRouter(tags=["operations"])
 
@@ -89,11 +89,11 @@ async def health(request: Request) -> Health:
 @router.get("/readyz", operation_id="getReadiness", responses=answers(MIGRATIONS_PENDING, DEPENDENCY_UNAVAILABLE))
 async def readiness(request: Request, session: Session) -> Readiness:
     """Readiness to serve."""
-    revision = await migrations.current(session)
-    if migrations.pending(revision):
+    revision = await revisions.current(session)
+    if revisions.pending(revision):
         raise Problem(MIGRATIONS_PENDING, "Run `nexmdm migrate`.")
     if lacking := await grants.missing(session, runtime(request).rights):
         error = f"no right to {', '.join(lacking[:9])}"
         emit(DEPENDENCY_AWAY, "error", dependency="database", error=error)
         raise Problem(DEPENDENCY_UNAVAILABLE, "The database role lacks rights: run `nexmdm grant`.")
-    return Readiness(migrations="head" if revision == migrations.head() else "ahead")
+    return Readiness(migrations="head" if revision == revisions.head() else "ahead")

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from nexmdm.kernel import sessions
 from nexmdm.kernel.command_error import CommandError
 from nexmdm.kernel.rights import BACKGROUND, Rights
-from nexmdm.schema import migrations
+from nexmdm.schema import revisions
 
 _MISSING: Final = text(
     """
@@ -92,7 +92,7 @@ async def grant(url: str, role: str, rights: Rights) -> None:
     try:
         async with connection.transaction():
             # Two at once would trip over one another's changes of the catalogue.
-            await connection.execute(f"SELECT pg_advisory_xact_lock({migrations.LOCK})")
+            await connection.execute(f"SELECT pg_advisory_xact_lock({revisions.LOCK})")
             await _check_role(connection, role)
             await _replace(connection, role, rights)
             await _grant_background(connection, role, rights)

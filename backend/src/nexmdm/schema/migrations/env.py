@@ -10,7 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from nexmdm.kernel import sessions, settings
-from nexmdm.schema import migrations
+from nexmdm.schema import revisions
 from nexmdm.schema.metadata import METADATA
 
 
@@ -29,7 +29,7 @@ def _run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         # Before the current revision is read, so that a second process sees what the first has done.
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({migrations.LOCK})"))
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({revisions.LOCK})"))
         context.run_migrations()
 
 
