@@ -45,7 +45,8 @@ _CREATE: Final = """
     ON CONFLICT (name) DO NOTHING RETURNING *
 """
 _LIST: Final = "SELECT * FROM api_keys ORDER BY created_at, name"
-_REVOKE: Final = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE name = $1 RETURNING *"
+# A trigger keeps the moment of the first.
+_REVOKE: Final = "UPDATE api_keys SET revoked_at = now() WHERE name = $1 RETURNING *"
 
 
 class KeyRefused(CommandError):

@@ -51,7 +51,7 @@ _FINISH: Final = """
 """
 _AGAIN: Final = "UPDATE zone_finalizers SET finished_at = NULL WHERE zone_id = $1"
 _PINNED: Final = "SELECT EXISTS (SELECT FROM objects WHERE zone_id = $1)"
-_KEYS: Final = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE zone = $1"
+_KEYS: Final = "UPDATE api_keys SET revoked_at = now() WHERE zone = $1"
 _ROW: Final = "DELETE FROM zones WHERE zone_id = $1 AND phase = 'Terminating' RETURNING zone_id"
 
 
