@@ -114,8 +114,16 @@ SETTINGS = {
     "sandboxes-staged": AT_REST,
     "sandboxes-exhausted": AT_REST,
     "sandboxes-jobs": ("WORKERS=2", "STATS_EVERY_S=1", "SANDBOX_DURATION_S=40", "SANDBOX_GRACE_S=10"),
+    "platform-writes": ("WORKERS=2",),
+    "platform-writes-one": ("WORKERS=2",),
 }
-KILLERS = {"acceptance": "acceptance", "chaos": "acceptance", "contract": "contracts", "sim20": "load"}
+KILLERS = {
+    "acceptance": "acceptance",
+    "chaos": "acceptance",
+    "contract": "contracts",
+    "sim20": "load",
+    "platform-writes-one": "load",
+}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
 environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))

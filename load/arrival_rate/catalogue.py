@@ -8,9 +8,11 @@ from load.arrival_rate.heartbeats import HEARTBEATS
 from load.arrival_rate.listed_pool import STUDENTS_BESIDE_JOBS
 from load.arrival_rate.pool import STUDENTS
 from load.arrival_rate.workload import Workload
+from load.arrival_rate.zones import WRITES
 
 WORKLOADS: Final[dict[str, Workload]] = {
     "heartbeats": HEARTBEATS,
     "students": STUDENTS,
     "students beside jobs": STUDENTS_BESIDE_JOBS,
+    "writes": WRITES,
 }

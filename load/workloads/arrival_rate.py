@@ -177,6 +177,25 @@ class Arrivals(ArrivalRate):
         return f"{self.devices} sandboxes, {load} for {self.duration_s:g} s"
 
 
+@dataclass(frozen=True)
+class ZoneWrites(ArrivalRate):
+    """Files of 1 KiB, written by JSON-RPC. devices: into how many zones, in turns."""
+
+    whom: ClassVar[str] = "zones"
+    workload: str = "writes"
+    latency: tuple[Percentile, ...] = (Percentile("write", 0.99, 100.0),)
+    warm_up_per_s: float = 300.0
+
+    @property
+    def warm_up_requests(self) -> int:
+        return 500
+
+    @property
+    def plan(self) -> str:
+        zones = "one zone" if self.devices == 1 else f"{self.devices} zones"
+        return f"{self.per_s:.0f} writes/s into {zones} for {self.duration_s:g} s"
+
+
 FLEET_SCALE = ArrivalRate("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)
 CAPACITY = Capacity("capacity", devices=30_000, per_s=100.0, duration_s=10.0)
 SOAK = Soak("soak", devices=20_000, per_s=300.0, duration_s=1800.0, memory_growth=0.10)
@@ -191,3 +210,5 @@ EXHAUSTED = Arrivals(
     latency=(Percentile("new", 0.99, 20.0),),
 )
 JOBS = Arrivals("sandboxes-jobs", devices=40_000, per_s=300.0, duration_s=120.0, workload="students beside jobs")
+PLATFORM_WRITES = ZoneWrites("platform-writes", devices=50, per_s=300.0, duration_s=60.0)
+PLATFORM_WRITES_ONE = ZoneWrites("platform-writes-one", devices=1, per_s=150.0, duration_s=60.0)

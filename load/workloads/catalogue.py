@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import CAPACITY, EXHAUSTED, FLEET_SCALE, JOBS, SOAK, STAGED, STEADY
+from load.workloads.arrival_rate import (
+    CAPACITY,
+    EXHAUSTED,
+    FLEET_SCALE,
+    JOBS,
+    PLATFORM_WRITES,
+    PLATFORM_WRITES_ONE,
+    SOAK,
+    STAGED,
+    STEADY,
+)
 from load.workloads.simulation import FANOUT, FLEET100, SIM20, Simulated
 from load.workloads.students import MULTI, SANDBOXES, SMOKE, STRESS, Students
 
@@ -12,6 +22,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
         *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
+        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE),
     )
 }
 OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity
+from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity, ZoneWrites
 from load.workloads.simulation import Fanout, Profile
 from load.workloads.students import WITHOUT_PAUSE, Demonstration, Mixed, MultiLab, Students
 
@@ -101,8 +101,9 @@ def chosen(scenario: Scenario, given: Namespace) -> Scenario:
         if scenario.rise:
             return scenario.compressed(given.compress)
         return replace(scenario, per_s=given.rate, duration_s=given.duration)
-    scenario = replace(scenario, devices=given.devices, warm_up_per_s=given.warm_up_rate)
+    devices = given.zones if isinstance(scenario, ZoneWrites) else given.devices
+    scenario = replace(scenario, devices=devices, warm_up_per_s=given.warm_up_rate)
     if isinstance(scenario, Capacity):
         return replace(scenario, per_s=given.rate, duration_s=given.stage, most_per_s=given.most)
-    per_s = given.devices / given.cadence if hasattr(given, "cadence") else given.rate
+    per_s = devices / given.cadence if hasattr(given, "cadence") else given.rate
     return replace(scenario, per_s=per_s, duration_s=given.duration)

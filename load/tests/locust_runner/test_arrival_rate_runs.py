@@ -97,7 +97,7 @@ def test_ctrl_c_leaves_artifacts_and_no_verdict(tmp_path: Path, serve: Callable[
 
 def test_without_a_database_every_command_says_what_is_missing(tmp_path: Path) -> None:
     locust = (sys.executable, "-m", "locust", "--headless", "--only-summary", "-f")
-    files = [f"load/scenarios/{name}.py" for name in ("fleet_scale", "capacity", "soak")]
+    files = [f"load/scenarios/{name}.py" for name in ("fleet_scale", "capacity", "soak", "platform_writes")]
     commands: list[tuple[str, ...]] = [(*locust, file) for file in files]
     commands.append((sys.executable, "-m", "load", "capacity"))
     with ThreadPoolExecutor() as pool:

@@ -1,0 +1,164 @@
+"""The zones that small files are written into: seeded under the run's id, compared with its record, then removed."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import psycopg
+
+from harness.devices.seeded_fleet import read_key
+from harness.http.client import Client
+from harness.platform.seeding import remove, seed, zone_id
+from harness.platform.zone import Zone
+from harness.settings import SettingsError, Target
+from load.arrival_rate.run import ArrivalRateRun
+from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, Subject, Workload
+from load.arrival_rate.writes import WriteRequests
+from load.measurements.observations import Before, count_errors, needs, observed
+from load.measurements.server_clock import ServerClock, from_database
+from load.verdict.check import Finding, RunCheck, Undecided
+from load.verdict.counters import Growth, grown
+from load.verdict.verdict import Facts
+from load.workloads.write_record import (
+    Logged,
+    Stored,
+    Usage,
+    WriteRecord,
+    ZoneFound,
+    event_faults,
+    file_faults,
+    usage_faults,
+)
+
+_FILES: Final = "SELECT path, size, encode(sha256(content), 'hex') FROM files WHERE zone_id = %s ORDER BY path"
+_EVENTS: Final = "SELECT sequence_number, type, path FROM events WHERE zone_id = %s ORDER BY sequence_number"
+_ZONE: Final = "SELECT used_bytes, files, event_seq FROM zones WHERE zone_id = %s"
+
+
+class SeededZones(Subject):
+    """Of a target with a database. SettingsError without one: zones and keys are put into it."""
+
+    def __init__(self, target: Target) -> None:
+        if target.database_url is None:
+            raise SettingsError("DATABASE_URL: not set; the zones of a run are put into the database")
+        self.checks = CHECKS
+        self._url = target.database_url
+        self._client = Client(target.base_url, target.admin_key, target.hmac_secret)
+        self._before = Before(target, self._client)
+        self._label = ""
+        self._keys: list[str] = []
+
+    def clock(self) -> ServerClock:
+        """The database's. psycopg.Error."""
+        return from_database(self._url)
+
+    def begin(self, run: ArrivalRateRun) -> None:
+        """TransportError, ValueError: the target does not tell its counters."""
+        self._before.note(f"{run.tag}-before")
+
+    def seed(self, whole: Assignment) -> None:
+        """psycopg.Error."""
+        self._label, self._keys = whole.run.rpartition("-")[2], self.tokens(whole)
+        seed(self._url, self._label, self._keys)
+
+    def settle(self) -> None:
+        """The rows that a warm-up has left dead go now, and the tables' sizes are known to the planner."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute("VACUUM (ANALYZE) zones, files, events")
+
+    def tokens(self, part: Assignment) -> list[str]:
+        """The keys of its zones, which follow from the database's own. psycopg.Error."""
+        key = read_key(self._url)
+        drawn = (hmac.digest(key, f"{part.run} {zone}".encode(), "sha256") for zone in part.own)
+        return [f"nxk_{base64.urlsafe_b64encode(one).decode()[:43]}" for one in drawn]
+
+    def observe(self, run: ArrivalRateRun) -> Observations:
+        return Observations(
+            rows=observed(lambda: list(self._zones()), run, "database"),
+            metrics=observed(lambda: self._before.metrics(f"{run.tag}-after"), run),
+            log=observed(lambda: count_errors(self._before.stream()), run, "logs"),
+        )
+
+    def facts(self, run: ArrivalRateRun) -> Facts:
+        told = ", ".join(f"{count} x {what}" for what, count in recorded(run).refusals.most_common(5))
+        return {"errors that writes were answered with": told or "none"}
+
+    def close(self) -> None:
+        with contextlib.suppress(psycopg.Error):  # it is away, which the verdict tells
+            remove(self._url, self._label, len(self._keys))
+
+    def _zones(self) -> Iterator[ZoneFound]:
+        """psycopg.Error, TransportError, RpcError, ValueError."""
+        for number, key in enumerate(self._keys):
+            name = zone_id(self._label, number)
+            zone = Zone(self._client, key, name)
+            listed = [_stored(entry) for entry in zone.entries() if entry["type"] == "file"]
+            replayed = [Logged(event["sequence_number"], event["type"], event["path"]) for event in zone.log()]
+            usage = zone.usage()
+            with self._before.connect() as connection:
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                with connection.transaction():
+                    files = [Stored(*row) for row in connection.execute(_FILES, [name])]
+                    events = [Logged(*row) for row in connection.execute(_EVENTS, [name])]
+                    [(used_bytes, counted, last_event)] = connection.execute(_ZONE, [name])
+            shown = Usage(usage["max_storage_bytes"], usage["max_files"])
+            yield ZoneFound(files, events, Usage(used_bytes, counted), last_event, listed, replayed, shown)
+
+
+def _stored(entry: Mapping[str, Any]) -> Stored:
+    return Stored(entry["path"], entry["size"], entry["etag"])
+
+
+def recorded(run: ArrivalRateRun) -> WriteRecord:
+    """What the writes of all legs were answered."""
+    record = WriteRecord()
+    for tally in run.tallies:
+        assert isinstance(tally.ledger, WriteRecord)
+        record.merge(tally.ledger)
+    return record
+
+
+def _files(run: ArrivalRateRun, seen: Observations) -> Finding:
+    record, found = recorded(run), seen.rows.get()
+    files = sum(len(zone.files) for zone in found)
+    told = f"{files} files for {len(record.acknowledged)} acknowledged writes, {len(record.unsure)} are unsure"
+    faults = file_faults(record, found, run.seed)
+    # Where most are unsure, a match says nothing.
+    if not faults and len(record.acknowledged) <= 10 * len(record.unsure):
+        raise Undecided(told)
+    return Finding(faults, told)
+
+
+def _events(_: ArrivalRateRun, seen: Observations) -> Finding:
+    found = seen.rows.get()
+    numbers = sorted(zone.last_event for zone in found)
+    return Finding(event_faults(found), f"{sum(numbers)} events, {numbers[0]} to {numbers[-1]} in a zone")
+
+
+def _usage(_: ArrivalRateRun, seen: Observations) -> Finding:
+    found = seen.rows.get()
+    used_bytes, files = (sum(amounts) for amounts in zip(*(zone.charged for zone in found), strict=True))
+    return Finding(usage_faults(found), f"{used_bytes} bytes of {files} files; zones: {len(found)}")
+
+
+def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:
+    needs(run, "process")
+    if not run.answered:
+        return Finding(["nothing was written"], "nothing to compare")
+    labels = {"method": "write", "outcome": "result"}
+    return grown(seen.metrics.get(), Growth("platform_rpc_calls", labels, run.answered, run.answered + run.unanswered))
+
+
+CHECKS: Checks = (
+    RunCheck("files", "each acknowledged write is a file, and nothing else is", _files),
+    RunCheck("events", "each file has one event, numbered without a gap, replayed in order", _events),
+    RunCheck("usage", "each zone is charged for the files that it has", _usage),
+    RunCheck("counters", "the counter of calls grew by what was answered", _counters),
+    LOG_ERRORS,
+)
+
+WRITES: Final = Workload(WriteRequests, WriteRecord, WriteRecord.from_dict, SeededZones)
