@@ -14,7 +14,7 @@ from acceptance.system import api_keys
 from acceptance.system.api_keys import ApiKey
 from acceptance.system.match import accepted
 from acceptance.system.roles import as_owner
-from acceptance.system.system import Enrolled, System
+from acceptance.system.system import Enrolled, System, new_alias
 from harness.waiting import eventually
 
 ACCEPTED = "accepted"  # let in: an open operation ignores every credential
@@ -22,39 +22,39 @@ REPLAYED = "replayed"  # the first answer again, marked as such, and nothing don
 NOT_JUDGED = "-"  # the operation does not look at it
 # Columns are the callers of operations.CALLS.
 _TABLE = """
-credential                | device            | enrolment           | download            | admin              | signed                | track              | pool               | open
-no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
-malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
-empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
-admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
-admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | 401 token_missing  | 401 token_missing  | accepted
-signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | accepted
-malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | accepted
-wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | accepted
-old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | 401 token_missing  | 401 token_missing  | accepted
-admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | 401 token_missing  | 401 token_missing  | accepted
-API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | 403 track_required | accepted           | accepted
-API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | 403 track_required | -                  | accepted
-API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | 403 track_required | -                  | accepted
-API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 403 track_required | accepted           | accepted
-malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | accepted
-track's API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted           | 403 admin_required | accepted
-replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -                  | -                  | -
+credential                | device            | enrolment           | download            | admin              | signed                | track              | pool               | zone              | open
+no credential             | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+malformed token           | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+unknown device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+unknown enrolment token   | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+device token              | accepted          | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+other device's secret     | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+retired device's token    | 401 token_invalid | 401 token_invalid   | 401 token_invalid   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+enrolment token           | 401 token_invalid | accepted            | accepted            | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+revoked enrolment token   | 401 token_invalid | 401 token_revoked   | 401 token_revoked   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+expired enrolment token   | 401 token_invalid | 401 token_expired   | 401 token_expired   | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+exhausted enrolment token | 401 token_invalid | 401 token_exhausted | 401 token_exhausted | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+wrong admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+empty admin key           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+admin key twice           | 401 token_missing | 401 token_missing   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+admin key, unsigned       | 401 token_missing | 401 token_missing   | accepted            | accepted           | 403 signature_missing | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+signature, no admin key   | 401 token_missing | 401 token_missing   | 401 token_missing   | 403 admin_required | 403 admin_required    | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+malformed signature       | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+wrong signature           | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_invalid | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+old timestamp             | 401 token_missing | 401 token_missing   | -                   | -                  | 403 signature_expired | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+admin key and a token     | accepted          | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+signed by an admin        | 401 token_missing | 401 token_missing   | -                   | -                  | accepted              | 401 token_missing  | 401 token_missing  | 401 token_missing | accepted
+API key, unsigned         | 401 token_invalid | 401 token_invalid   | accepted            | accepted           | 403 signature_missing | 403 track_required | accepted           | accepted          | accepted
+API key, wrongly signed   | 401 token_invalid | 401 token_invalid   | -                   | -                  | 403 signature_invalid | 403 track_required | -                  | -                 | accepted
+API key, signed           | 401 token_invalid | 401 token_invalid   | -                   | -                  | accepted              | 403 track_required | -                  | -                 | accepted
+API key and admin key     | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 403 track_required | accepted           | accepted          | accepted
+malformed API key         | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+unknown API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+revoked API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+API key of another role   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+other service's API key   | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | 401 token_invalid  | 401 token_invalid  | 401 token_invalid | accepted
+track's API key           | 401 token_invalid | 401 token_invalid   | 403 admin_required  | 403 admin_required | 403 admin_required    | accepted           | 403 admin_required | 401 token_invalid | accepted
+replayed                  | replayed          | 401 token_exhausted | -                   | -                  | replayed              | -                  | -                  | -                 | -
 """  # noqa: E501 - a table is read across
 
 
@@ -92,6 +92,8 @@ class Scene:
             pool.seed()
             about["sandbox_id"] = pool.student(TRACK_ID).allocate().json()["sandbox_id"]
             about["undeletable_id"] = pool.undeletable()
+            made = pool.admin("POST", "/api/zones", json={"name": "of a scene"})
+            about |= {"zone_id": accepted(made, 201)["zone_id"], "key_name": new_alias()}
             keys = Keys(pool.track_key, pool.admin_key)
         eventually(system.settled, within_s=5.0)
         return cls(system, device, token["token"], NOTHING | about, keys)

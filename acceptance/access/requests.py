@@ -14,6 +14,7 @@ from acceptance.system.api import Api
 from acceptance.system.system import System
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, encode
+from harness.platform import rpc
 from harness.settings import SECRETS
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -25,6 +26,8 @@ NOTHING = {
     "package_name": "com.nobody.app",
     "sandbox_id": "sb-nobody-s",
     "undeletable_id": "sb-nobody-s",
+    "zone_id": "nobody-s",
+    "key_name": "nobody-s",
 }
 TRACK_ID = "track-of-every-operation"
 
@@ -36,19 +39,21 @@ Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature
 class Call:
     """A request that is good but for what it is about; names in braces stand for that."""
 
-    # device, enrolment, download (an enrolment token or an admin), admin, signed, track, pool (its admin), open (all)
+    # device, enrolment, download (an enrolment token or an admin), admin, signed, track, pool (its admin),
+    # zone (a key of the platform), open (all)
     caller: str
     method: str
     path: str
     body: Any = None
+    header: tuple[str, str] | None = None
 
     def filled(self, about: dict[str, str]) -> tuple[str, bytes | None, Headers]:
-        """Path, body and its media type."""
+        """Path, body, and the header that the request needs beside credentials."""
         path = self.path.format(**about)
         if self.body is apk:
             return f"{path}&package_name={new_package()}", apk(), [("Content-Type", MEDIA_TYPE)]
         if self.body is None:
-            return path, None, []
+            return path, None, [] if self.header is None else [self.header]
         body = {name: value.format(**about) if isinstance(value, str) else value for name, value in self.body.items()}
         return path, encode(body), [("Content-Type", "application/json")]
 
@@ -71,7 +76,37 @@ _BROKER = {
     "deleteStaleSandboxes": Call("pool", "POST", "/v1/admin/auto-delete-stale"),
     "bulkDeleteSandboxes": Call("pool", "POST", "/v1/admin/bulk-delete?status=stale"),
 }
-BROKERS = frozenset(call.caller for call in _BROKER.values())
+
+
+def _rpc(method: str, **params: Any) -> Call:
+    return Call("zone", "POST", f"/api/nfs/{method}", rpc.request(method, params))
+
+
+# So are the platform's. What an admin does without naming a zone is done in root.
+_PLATFORM = {
+    "createZone": Call("zone", "POST", "/api/zones", {"name": "of every operation"}),
+    "listZones": Call("zone", "GET", "/api/zones"),
+    "getZone": Call("zone", "GET", "/api/zones/{zone_id}"),
+    "updateZone": Call("zone", "PATCH", "/api/zones/{zone_id}", {"owner": "somebody"}),
+    "deleteZone": Call("zone", "DELETE", "/api/zones/{zone_id}"),
+    "createKey": Call("zone", "POST", "/api/keys", {"name": "{key_name}", "role": "member", "zone": "{zone_id}"}),
+    "listKeys": Call("zone", "GET", "/api/keys"),
+    "revokeKey": Call("zone", "DELETE", "/api/keys/{key_name}"),
+    "callBatch": Call("zone", "POST", "/api/nfs", rpc.request("exists", {"path": "/"})),
+    "writeFile": _rpc("write", path="/of-every-operation", content="text"),
+    "readFile": _rpc("read", path="/of-every-operation"),
+    "deleteFile": _rpc("delete", path="/nowhere"),
+    "renamePath": _rpc("rename", old_path="/nowhere", new_path="/elsewhere"),
+    "listDirectory": _rpc("list", path="/"),
+    "pathExists": _rpc("exists", path="/"),
+    "makeDirectory": _rpc("mkdir", path="/nowhere/there", parents=False),
+    "removeDirectory": _rpc("rmdir", path="/nowhere"),
+    "listEvents": Call("zone", "GET", "/api/v2/events"),
+    "replayEvents": Call("zone", "GET", "/api/v2/events/replay"),
+    # Who is let in is told that this is no id of an event: an answer that ends.
+    "streamEvents": Call("zone", "GET", "/api/v2/events/stream", header=("Last-Event-ID", "none")),
+}
+OF_A_STACK = frozenset(call.caller for call in (_BROKER | _PLATFORM).values())
 CALLS = {
     "registerDevice": Call("enrolment", "POST", "/v1/register", {"agent_version": "1.4.2"}),
     "recordHeartbeat": Call("device", "POST", "/v1/heartbeat", {"status": "ok"}),
@@ -97,12 +132,16 @@ CALLS = {
     "getOpenapiYaml": Call("open", "GET", "/openapi.yaml"),
     "getOpenapiJson": Call("open", "GET", "/openapi.json"),
     "getDocs": Call("open", "GET", "/docs"),
-    **({} if given_target() else _BROKER),
+    "getPlatformHealth": Call("open", "GET", "/health"),
+    **({} if given_target() else _BROKER | _PLATFORM),
 }
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
-# What they tell a caller who is let in: there is no provider, or its list is empty and the pool is not.
-LET_IN = {"provider_not_configured", "sync_implausible"}
-WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs"}
+# What tells that a caller was let in: there is no provider, its list is empty and the pool is not, or see streamEvents.
+LET_IN = {
+    **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible")),
+    "streamEvents": ("validation_error",),
+}
+WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth"}
 
 
 def nobody(_raw: bytes) -> Headers:
@@ -116,7 +155,7 @@ def bearer(token: str) -> Proof:
 
 
 class Keys(NamedTuple):
-    """The API keys of the sandbox broker, one of each role."""
+    """API keys: the sandbox broker's of each role; the admin's opens the platform, too."""
 
     track: str = ""
     admin: str = ""
@@ -160,7 +199,7 @@ def own(system: System, operation: str, *, device: str = "", enrolment: str = ""
         return bearer(device)
     if caller == "track":
         return track(keys.track)
-    if caller == "pool":
+    if caller in ("pool", "zone"):
         return bearer(keys.admin)
     if caller == "signed":
         return both(admin(system), signed(system))

@@ -9,7 +9,7 @@ import pytest
 
 from acceptance.access.judging import failures, judge, judge_row
 from acceptance.access.matrix import CREDENTIALS, KEYS, NOT_JUDGED, REPLAYED, TABLE, Scene
-from acceptance.access.requests import BROKERS, CALLS, own, send
+from acceptance.access.requests import CALLS, OF_A_STACK, own, send
 from acceptance.suite.case import case
 from acceptance.suite.environments import Stacks, given_target
 from acceptance.system.database import Database
@@ -43,7 +43,7 @@ def test_the_table_is_complete() -> None:
     contract = Contract.load()
     callers = {one.id: caller(one) for one in contract.operations}
     if given_target():
-        callers = {name: one for name, one in callers.items() if one not in BROKERS}
+        callers = {name: one for name, one in callers.items() if one not in OF_A_STACK}
     assert callers == {name: one.caller for name, one in CALLS.items()}
     assert CREDENTIALS.keys() | KEYS.keys() | {"replayed"} == TABLE.keys()
 
@@ -60,9 +60,8 @@ def caller(operation: Operation) -> str:
         return "admin"
     if len(schemes) > 1:
         return "download"
-    return {"deviceToken": "device", "enrolmentToken": "enrolment", "trackKey": "track", "apiKey": "pool"}[
-        schemes.pop()
-    ]
+    alone = {"deviceToken": "device", "enrolmentToken": "enrolment", "trackKey": "track", "apiKey": "pool"}
+    return (alone | {"zoneKey": "zone"})[schemes.pop()]
 
 
 @case("authorisation/003", "completeAction 200", "sendCommand 200", "registerDevice 401")

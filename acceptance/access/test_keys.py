@@ -260,20 +260,23 @@ def test_an_address_that_keeps_trying_keys_is_limited(fresh_backend: FreshBacken
 
 @case("keys/011")
 @pytest.mark.usefixtures("app_role")
-def test_the_services_role_makes_no_key(two_workers: System) -> None:
-    """The service's role notes the use of a key; to make one, or to make one good again, takes the owner (issue 12)."""
+def test_the_services_role_makes_keys_of_zones_alone(two_workers: System) -> None:
+    """The service's role makes keys of zones alone; to make another, or one good again, takes the owner (issue 12)."""
     system, key = two_workers, api_keys.create(two_workers)
     api_keys.revoke(system, key.name)
     with as_app(system) as app, system.unchanged():
         for statement in (
             f"insert into api_keys (name, role, key_hash) values ('mine', 'admin', '{'a' * 64}')",
-            "update api_keys set revoked_at = null",
+            f"insert into api_keys (name, role, key_hash) values ('mine', 'track', '{'a' * 64}')",
             f"update api_keys set key_hash = '{'a' * 64}'",
+            "update api_keys set role = 'admin'",
+            "update api_keys set zone = 'root'",
             "delete from api_keys",
         ):
             assert refusal(app, statement) == "42501", statement
+        app.execute("update api_keys set revoked_at = null")
         code, said = system.running.run("keys", "create", "mine", "--role", "admin")
-    assert (code, said) == (1, "nexmdm: the database refused: permission denied for table api_keys\n")
+    assert (code, said) == (1, "nexmdm: the database refused: only the owner makes keys that are good for every zone\n")
     assert send(system.api, "listDevices", bearer(key.secret)).status == 403
 
 

@@ -18,7 +18,8 @@ from acceptance.system.system import System, Unchanged
 from harness.http.client import Answer
 from harness.http.raw_http import Sockets, answers, drain, request
 
-GETS = [name for name, one in CALLS.items() if one.method == "GET"]
+# A stream has no end to wait for: stream/007 asks for its head.
+GETS = [name for name, one in CALLS.items() if one.method == "GET" and name != "streamEvents"]
 ITS_OWN = {"date", "connection", "x-request-id", "x-ratelimit-remaining"}  # of one answer alone
 
 

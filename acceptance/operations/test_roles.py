@@ -7,7 +7,7 @@ import pytest
 
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
-from acceptance.system.roles import FUNCTIONS, RIGHTS, as_app, as_owner, held, refusal
+from acceptance.system.roles import FUNCTIONS, OF_THE_LOOPS, RIGHTS, as_app, as_owner, held, refusal
 from acceptance.system.system import FreshBackend, System
 from harness.waiting import eventually
 
@@ -99,6 +99,7 @@ def test_the_services_role_has_exactly_the_rights_that_are_written_down(
             code, said = system.running.run("grant", app_role, env=system.running.owner)
             assert (code, said) == (0, "")
             assert held(owner, app_role) == RIGHTS | FUNCTIONS
+            assert held(owner, f"{app_role}_background") == OF_THE_LOOPS
 
 
 @case("roles/003")

@@ -24,6 +24,7 @@ NEEDS = {
     "fresh_backend": {"stack"},
     "two_workers": {"stack"},
     "pool": {"stack"},
+    "platform": {"stack"},
     "open_to_labs": {"stack"},
     "nexmdm": {"stack"},
     "app_role": {"app role"},

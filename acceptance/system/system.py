@@ -151,9 +151,11 @@ class System:
         return self.device()
 
     def settled(self) -> bool:
-        """No dispatch is on its way: what the background process does shows in no digest."""
+        """No dispatch is on its way and no zone ends: what the background process does shows in no digest."""
         waiting = self.db.value("select count(*) from fcm_dispatches where status in ('queued', 'sending')")
         assert waiting == 0, f"{waiting} dispatches are still on their way"
+        ending = self.db.value("select count(*) from zones where phase = 'Terminating'")
+        assert ending == 0, f"{ending} zones are still being deleted"
         return True
 
     @contextmanager

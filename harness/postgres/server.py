@@ -89,7 +89,8 @@ class Postgres:
         for name, value in (settings or {}).items():
             self._argv += ["-c", f"{name}={value}"]
         self._launch()
-        self._run(f"CREATE ROLE {READER_ROLE} LOGIN IN ROLE pg_read_all_data")
+        # pg_read_all_data alone reads no row behind a policy.
+        self._run(f"CREATE ROLE {READER_ROLE} LOGIN BYPASSRLS IN ROLE pg_read_all_data")
         self._run(f"ALTER ROLE {READER_ROLE} SET default_transaction_read_only = on")
         return self
 

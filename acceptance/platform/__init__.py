@@ -1,0 +1,1 @@
+"""Zones, their files and their events."""

@@ -1,0 +1,31 @@
+"""The fixtures of these cases: the platform of the shared system, and a fresh zone in it for each case."""
+
+import pytest
+
+from acceptance.platform.zones import Platform
+from acceptance.suite.environments import Stacks
+from acceptance.system.system import System
+from harness.platform.zone import Zone
+
+
+@pytest.fixture
+def system(stacks: Stacks) -> System:
+    """The shared system, where the run has started it: cases write rows to begin with."""
+    return stacks.own()
+
+
+@pytest.fixture(scope="session")
+def platform(stacks: Stacks) -> Platform:
+    return Platform(stacks.own())
+
+
+@pytest.fixture
+def zone(platform: Platform) -> Zone:
+    """A new zone of `platform` as a member of it sees it, without limits."""
+    return platform.zone()
+
+
+@pytest.fixture(scope="session")
+def platform_of_two(two_workers: System) -> Platform:
+    """The platform of `two_workers`."""
+    return Platform(two_workers)

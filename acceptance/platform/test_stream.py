@@ -1,0 +1,119 @@
+"""The stream of events: CloudEvents in order, from now on or from a known one, at every worker, until its end."""
+
+from contextlib import ExitStack
+
+import pytest
+
+from acceptance.platform.streams import STREAM, as_listed, following, listed
+from acceptance.platform.zones import Platform
+from acceptance.suite.case import case
+from acceptance.system import api_keys
+from acceptance.system.match import accepted, refused
+from acceptance.system.system import FreshBackend, System
+from acceptance.system.web_workers import only, web_processes
+from harness.platform.zone import ZONES, Zone
+from harness.waiting import eventually
+
+STREAMS = "nexmdm_platform_streams"
+
+
+@case("stream/001", "streamEvents 200")
+def test_changes_arrive_as_cloudevents(system: System, zone: Zone) -> None:
+    """Who follows a zone gets each later change once, in order, as a CloudEvent with the event as listed (issue 16)."""
+    zone.write("/before", "text")
+    with following(system.api, zone) as stream:
+        assert stream.headers["content-type"].partition(";")[0] == "text/event-stream"
+        zone.write("/a", "text")
+        zone.rpc("rename", old_path="/a", new_path="/b")
+        zone.rpc("delete", path="/b")
+        messages = stream.take(3)
+        assert [as_listed(one, zone) for one in messages] == listed(zone)[2:]
+    lines = [system.logs.wait(f"platform.stream.{end}", zone_id=zone.zone_id) for end in ("opened", "closed")]
+    assert len({line["request_id"] for line in lines}) == 1
+
+
+@case("stream/002", "streamEvents 200", "streamEvents 410", "streamEvents 422")
+def test_a_stream_goes_on_where_another_ended(system: System, zone: Zone, platform: Platform) -> None:
+    """With the last id that was seen a stream begins behind it; one that is no longer kept is a 410 (issue 16)."""
+    for number in range(2, 8):
+        zone.write(f"/{number}", "text")
+    with following(system.api, zone, "3") as stream:
+        assert [as_listed(one, zone) for one in stream.take(4)] == listed(zone)[3:]
+        zone.write("/8", "text")
+        assert [one.id for one in stream.take(1)] == ["8"]
+    platform.write("delete from events where zone_id = %(zone)s and sequence_number <= 5", zone=zone.zone_id)
+    expired = refused(zone.request("GET", STREAM, headers=[("Last-Event-ID", "3")]), 410, "cursor_expired")
+    assert expired["first_available"] == 6
+    with platform.unchanged():
+        for wrong in ("x", "-1", "1.5", "9" * 40, "99"):
+            refused(zone.request("GET", STREAM, headers=[("Last-Event-ID", wrong)]), 422, "validation_error")
+
+
+@case("stream/003", "streamEvents 200")
+@pytest.mark.parametrize("end", ["key", "zone"])
+def test_a_stream_ends_with_what_it_stands_on(end: str, system: System, platform: Platform) -> None:
+    """A stream ends when its key is revoked, and when its zone ends: nothing later is shown (issue 16)."""
+    zone = platform.zone()
+    key = api_keys.create(system, role="member", zone=zone.zone_id)
+    reader = Zone(system.api, key.secret, zone.zone_id)
+    with following(system.api, reader) as stream:
+        zone.write("/a", "text")
+        stream.take(1)
+        if end == "key":
+            api_keys.revoke(system, key.name)
+            assert stream.rest() == []
+            zone.write("/b", "text")
+        else:
+            accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)
+            assert [one.event for one in stream.rest()] in ([], ["zone.terminating"])
+    if end == "zone":
+        platform.gone(zone.zone_id)
+
+
+@case("stream/004", "streamEvents 200")
+def test_a_stream_sees_every_worker(two_workers: System, platform_of_two: Platform) -> None:
+    """A stream at one worker shows what is written at another, too (issue 16)."""
+    zone = platform_of_two.zone()
+    first, second = web_processes(two_workers)
+    with ExitStack() as opened:
+        with only(two_workers, first):
+            stream = opened.enter_context(following(two_workers.api, zone))
+            zone.write("/a", "text")
+        with only(two_workers, second):
+            zone.write("/b", "text")
+        assert [one.id for one in stream.take(2, within_s=2.0)] == ["2", "3"]
+
+
+@case("stream/005", "streamEvents 200", "streamEvents 503")
+def test_there_are_only_so_many_streams(fresh_backend: FreshBackend) -> None:
+    """Beyond the number that a process may hold a stream is a 503; the open ones are counted, and go on (api)."""
+    system: System = fresh_backend(env={"NEXMDM_PLATFORM_STREAMS": "2"})
+    zone = Platform(system).zone()
+    with following(system.api, zone) as one, following(system.api, zone) as other:
+        eventually(lambda: system.metrics.total(STREAMS) == 2, within_s=2.0)
+        refused(zone.request("GET", STREAM), 503, "overloaded")
+        zone.write("/a", "text")
+        assert [stream.take(1)[0].id for stream in (one, other)] == ["2", "2"]
+    eventually(lambda: system.metrics.total(STREAMS) == 0, within_s=2.0)
+    with following(system.api, zone):
+        pass
+
+
+@case("stream/006", "streamEvents 200", slow="waits 15 s, and ends its backend")
+def test_a_silent_stream_lives_and_ends_in_order(fresh_backend: FreshBackend) -> None:
+    """A stream without events has a comment every 15 s; it does not keep the service from ending (platform.md)."""
+    system: System = fresh_backend()
+    zone = Platform(system).zone()
+    with following(system.api, zone) as stream:
+        eventually(lambda: stream.comments.count("ping") == 1, within_s=18.0)
+        assert system.running.backend.stop() == 0
+        assert stream.rest() == []
+
+
+@case("stream/007")
+def test_the_head_of_a_stream_ends(system: System, zone: Zone) -> None:
+    """HEAD of a stream has the status and type of the stream, and ends (RFC 9110, 9.3.2)."""
+    answer = zone.request("HEAD", STREAM)
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["content-type"].partition(";")[0] == "text/event-stream"
+    eventually(lambda: system.metrics.total(STREAMS) == 0, within_s=2.0)
