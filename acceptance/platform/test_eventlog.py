@@ -147,10 +147,12 @@ def replayed(zone: Zone, count: int, beside: Callable[[], None] = lambda: None) 
     with ThreadPoolExecutor(WRITERS + 1) as threads:
         reading = threads.submit(tail.follow)
         writing = [threads.submit(write_many, zone, one, count, acknowledged) for one in range(WRITERS)]
-        beside()
-        for one in writing:
-            one.result()
-        tail.end()
+        try:
+            beside()
+            for one in writing:
+                one.result()
+        finally:
+            tail.end()
         reading.result()
     return tail.events, acknowledged
 

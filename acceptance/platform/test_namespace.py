@@ -133,7 +133,7 @@ def test_a_quota_holds_to_the_byte(unit: int, platform: Platform) -> None:
     zone.write("/c", b"c" * (limit - 2 * unit))
     is_refused("/d", 1)
     zone.rpc("delete", path="/c")
-    accepted(platform.admin("PATCH", f"{ZONES}/{zone.zone_id}", json={"limits": {"max_storage_bytes": unit}}))
+    accepted(platform.admin("PATCH", f"{ZONES}/{zone.zone_id}", json={"limits": {"max_storage_bytes": 0}}))
     is_refused("/a", unit + 1)
     zone.write("/a", b"A" * unit)
     zone.rpc("delete", path="/b")

@@ -135,16 +135,18 @@ def test_keys_and_zones_from_the_command_line(system: System, zone: Zone, tmp_pa
     ):
         code, said = run("keys", "create", "wrong", *wrong)
         assert (code, len(said.splitlines())) == (1, 1), said
-    file = tmp_path / ".nexus-admin-env"
+    file, written = tmp_path / ".nexus-admin-env", set[str]()
     for _ in range(2):
         code, said = run("platform", "init", "--file", str(file))
         assert code == 0, said
         assert "nxk_" not in said
         assert file.stat().st_mode & 0o777 == 0o600
+        written.add(file.read_text())
         lines = dict(line.split("=", 1) for line in file.read_text().splitlines())
         assert lines.keys() == {"NEXUS_URL", "NEXUS_API_KEY"}
         admin = system.api.bearer(lines["NEXUS_API_KEY"], "GET", "/api/zones", params={"limit": 200})
         assert {"corp", "corp-eng"} <= {one["zone_id"] for one in accepted(admin)["zones"]}
+    assert len(written) == 1, "a second run leaves a good key alone"
 
 
 @case("zone-keys/006", "getZone 200", "writeFile result")
