@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.cpu import tree_s
-from bench.pgbench import Pgbench
+from bench.pgbench import heartbeats
 from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed, median_ratio
 from bench.wrk import Wrk
 from harness.http.client import Client
@@ -99,7 +99,7 @@ def capacity(rig: Rig) -> list[Judgement]:
             # Each process checks a token once for itself, and a connection stays with one of them: hence more passes.
             rig.wrk.warm(worker.backend.base_url + HEARTBEAT, passes=1 if number == 1 else 4)
         to_noop = Wrk(rig.tokens)
-        pgbench = Pgbench(rig.stack.target.database_url or "", plan.pgbench_devices)
+        pgbench = heartbeats(rig.stack.target.database_url or "", plan.pgbench_devices)
 
         def noop_round(path: str) -> tuple[float, str]:
             with rig.meter(server=noop_pid) as meter:

@@ -1,6 +1,6 @@
-"""What PostgreSQL itself takes of single heartbeats: pgbench, 16 clients, one transaction each, on the same tables.
+"""What PostgreSQL itself does of what a backend does with it: pgbench, on the same tables.
 
-It uses devices of its own, found by their number, so that a transaction is the two writes of a heartbeat
+Heartbeats are of devices of its own, found by their number, so that a transaction is the two writes of a heartbeat
 and nothing else.
 """
 
@@ -54,19 +54,25 @@ def parse(said: str) -> float:
 class Pgbench:
     """Rounds of pgbench on one database."""
 
-    def __init__(self, database_url: str, devices: int) -> None:
-        """devices: to draw from, so many that a round seldom meets one twice. psycopg.Error when they are not taken."""
-        self._url = database_url
-        with psycopg.connect(database_url) as connection:
-            connection.execute(_SEED, (devices,))
-        self._script = workspace("pgbench") / "heartbeat.sql"
-        self._script.write_text(_SCRIPT % devices, encoding="utf-8")
+    def __init__(self, database_url: str, script: str, clients: int = CLIENTS) -> None:
+        """script: a transaction."""
+        self._url, self._clients = database_url, clients
+        self._script = workspace("pgbench") / "script.sql"
+        self._script.write_text(script, encoding="utf-8")
 
     def round(self, duration_s: int) -> float:
         """Transactions a second, prepared statements, over so many whole seconds."""
-        options = ["-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(duration_s)]
+        threads = min(2, self._clients)
+        options = ["-n", "-M", "prepared", "-c", str(self._clients), "-j", str(threads), "-T", str(duration_s)]
         argv = [str(install() / "pgbench"), *options, "-f", str(self._script), self._url]
         code, said = run_to_end(argv, env=bare_environment({}), within_s=duration_s + 30)
         if code:
             raise PgbenchError(f"pgbench ended with exit code {code}: {said.strip()[:300]}")
         return parse(said)
+
+
+def heartbeats(database_url: str, devices: int) -> Pgbench:
+    """Single heartbeats. devices: to draw from, so many that a round seldom meets one twice. psycopg.Error."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(_SEED, (devices,))
+    return Pgbench(database_url, _SCRIPT % devices)

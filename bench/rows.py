@@ -6,7 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench import allocations, capacity, commands, crowds, heartbeats, layers, overload, scenarios, scrape, storage
+from bench import (
+    allocations,
+    capacity,
+    commands,
+    crowds,
+    heartbeats,
+    layers,
+    overload,
+    replay,
+    scenarios,
+    scrape,
+    storage,
+    writes,
+)
 from bench.pairs import Figure
 from bench.rig import Disturbed, Refused, Rig, Void
 from harness.verdict.thresholds import Judgement, Limit, Status
@@ -85,6 +98,8 @@ ROWS: Final = (
         compared=Comparison(heartbeats.FIGURES, heartbeats.sample),
     ),
     Row("allocations", (allocations.TO_PGBENCH,), allocations.allocations, relative=True),
+    Row("writes", (writes.OVER_ZONES, writes.IN_ONE), writes.writes, relative=True),
+    Row("replay", (replay.PER_S, replay.TO_SQL), replay.replay, relative=True),
     Row(
         "overload",
         overload.LIMITS,
