@@ -128,4 +128,5 @@ def test_a_killed_deletion_is_finished_by_another(fresh_backend: FreshBackend) -
 
 
 def is_replaced(system: System, victim: int) -> bool:
-    return background_process(system) != victim
+    started = [line for line in system.logs.tap.since(0) if line["event"] == "service.start"]
+    return bool([line["pid"] for line in started if line["role"] == "background"][-1] != victim)
