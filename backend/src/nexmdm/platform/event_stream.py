@@ -45,7 +45,7 @@ class EventStream(StreamingResponse):
     media_type = "text/event-stream"
 
     def __init__(self, streams: Streams, zone_id: str, events: AsyncIterator[bytes]) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-store"})
+        super().__init__(events)
         self._streams, self._zone_id = streams, zone_id
         streams.enter()
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import asyncpg
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Request
 from pydantic import BaseModel, Field
 from sqlmodel import col, select
 
@@ -78,9 +78,7 @@ async def zone_takes_keys(session: asyncpg.Connection[Any], zone: str) -> None:
     responses=answers(*OF_AN_ADMIN, *OF_A_BODY, ZONE_NOT_FOUND, ZONE_TERMINATING, KEY_EXISTS),
     openapi_extra=_new_key.openapi,
 )
-async def create_key(
-    request: Request, response: Response, _caller: Admin, given: Annotated[NewZoneKey, Depends(_new_key)]
-) -> MadeKey:
+async def create_key(request: Request, _caller: Admin, given: Annotated[NewZoneKey, Depends(_new_key)]) -> MadeKey:
     """Make a key and show it, this once."""
     if given.subject is not None and given.role != "agent":
         raise invalid("/body/subject", "subject", "A subject is an agent's.")
@@ -95,7 +93,6 @@ async def create_key(
         if made is None:
             raise Problem(KEY_EXISTS)
     emit(KEY_CREATED, name=given.name, role=given.role, zone=given.zone)
-    response.headers["Cache-Control"] = "no-store"
     return MadeKey(key=made[0], **made[1].fields())
 
 
