@@ -208,19 +208,14 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
             await tx.execute(_MOVE, zone_id, *tree, new, len(old) + 1)
         except asyncpg.UniqueViolationError:
             raise RpcError(EXISTS) from None
-        is_file = rows[0]["path"] == old and rows[0]["kind"] == "file"
         change = Change(
-            type="rename",
-            path=old,
-            new_path=new,
-            agent_id=call.caller.agent_id,
-            no_file_at=paths.ancestors(new),
-            nothing_below=paths.below(new) if is_file else ("", ""),
+            type="rename", path=old, new_path=new, agent_id=call.caller.agent_id, no_file_at=paths.ancestors(new)
         )
         await commit_change(tx, zone_id, change)
+        # Both trees are read again, now that the lock on the zone's row keeps everybody else from changing them.
         if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
             raise RpcError(TREE_CHANGED)
-        if not is_file and await tx.fetchval(_COUNT_TREE, zone_id, new, *paths.below(new)) != len(rows):
+        if await tx.fetchval(_COUNT_TREE, zone_id, new, *paths.below(new)) != len(rows):
             raise RpcError(EXISTS)
     return {"renamed": True, "old_path": old, "new_path": new}
 
