@@ -100,6 +100,9 @@ def test_a_pinned_object_is_waited_for(platform: Platform) -> None:
         return [one["done"] for one in shown] == [True, True, False, False]
 
     eventually(waits, within_s=5.0)
+    metrics = platform.system.metrics
+    eventually(lambda: metrics.total("nexmdm_platform_zones_terminating") == 1, within_s=3.0)
+    assert metrics.total("nexmdm_platform_oldest_terminating_seconds") > 0
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "late").write_bytes(b"x")
     platform.write("update objects set pinned_until = now() where zone_id = %(zone)s", zone=zone.zone_id)

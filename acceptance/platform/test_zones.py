@@ -12,6 +12,8 @@ from acceptance.system.web_workers import background_process, frozen, race
 from harness.platform.rpc import request
 from harness.platform.zone import EVENTS, RPC, ZONES, Zone
 
+LAST_EVENT = "select type from events where zone_id = %s order by sequence_number desc limit 1"
+
 
 @case("zones/001", "createZone 201", "getZone 200")
 def test_a_zone_is_made(system: System, platform: Platform) -> None:
@@ -152,6 +154,7 @@ def test_a_zone_that_ends_takes_nothing(platform: Platform, zone: Zone) -> None:
             shown = accepted(zone.look())
             assert (shown["phase"], shown["status"]) == ("Terminating", "Terminating")
             assert [one["name"] for one in shown["finalizers"]] == ["files", "events", "objects", "keys"]
+            assert platform.system.db.value(LAST_EVENT, zone.zone_id) == "zone.terminating"
             for caller in (zone, platform.as_admin(zone.zone_id)):
                 for method, params in (("write", {"path": "/b", "content": ""}), ("read", {"path": "/a"})):
                     refused(caller.call(method, **params), 409, "zone_terminating")
