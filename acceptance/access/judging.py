@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from acceptance.access.matrix import ACCEPTED, NOT_JUDGED, TABLE, Scene
+from acceptance.access.matrix import ACCEPTED, KEYS, NOT_JUDGED, TABLE, Scene, forget_altered
 from acceptance.access.requests import CALLS, LET_IN, Proof, send
 from acceptance.system.match import refused
 from acceptance.system.system import System
@@ -76,4 +76,6 @@ def judge_row(credential: str, make: Callable[[Scene], Proof], scene: Scene) -> 
         with naming(name, credential):
             answers[name] = send(system.api, name, proof, mine.about)
             judge(answers[name], name, ACCEPTED, system)
+    if credential in KEYS:
+        forget_altered(system)
     return {name: answers[name] for name in opened}

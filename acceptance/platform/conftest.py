@@ -26,6 +26,12 @@ def zone(platform: Platform) -> Zone:
 
 
 @pytest.fixture(scope="session")
+def sweeping(stacks: Stacks) -> Platform:
+    """The platform of a system that sweeps every 200 ms and serves two streams."""
+    return Platform(stacks.fresh(env={"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2", "NEXMDM_PLATFORM_STREAMS": "2"}))
+
+
+@pytest.fixture(scope="session")
 def platform_of_two(two_workers: System) -> Platform:
     """The platform of `two_workers`."""
     return Platform(two_workers)

@@ -1,17 +1,8 @@
 """The store of large contents: what no file has is swept, nothing that one has is lost, an outage is told."""
 
-import pytest
-
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
-from acceptance.system.system import FreshBackend, System
 from harness.waiting import eventually
-
-
-@pytest.fixture
-def sweeping(fresh_backend: FreshBackend) -> Platform:
-    """A platform that sweeps every 200 ms."""
-    return Platform(fresh_backend(env={"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2"}))
 
 
 @case("objects/001", "writeFile result", "deleteFile result", "removeDirectory result", "writeFile quota_exceeded")
@@ -56,10 +47,9 @@ def test_what_is_pinned_or_taken_is_not_swept(sweeping: Platform) -> None:
 
 
 @case("objects/003", "readFile backend_unavailable", "writeFile backend_unavailable")
-def test_the_store_is_away(fresh_backend: FreshBackend) -> None:
+def test_the_store_is_away(sweeping: Platform) -> None:
     """While the store cannot be reached large contents are -32011, small ones go on, and nothing changes (issue 16)."""
-    system: System = fresh_backend()
-    platform = Platform(system)
+    platform = sweeping
     zone = platform.zone()
     zone.write("/large", "x" * MIB)
     zone.write("/small", "text")

@@ -85,10 +85,9 @@ def test_a_stream_sees_every_worker(two_workers: System, platform_of_two: Platfo
 
 
 @case("stream/005", "streamEvents 200", "streamEvents 503")
-def test_there_are_only_so_many_streams(fresh_backend: FreshBackend) -> None:
+def test_there_are_only_so_many_streams(sweeping: Platform) -> None:
     """Beyond the number that a process may hold a stream is a 503; the open ones are counted, and go on (api)."""
-    system: System = fresh_backend(env={"NEXMDM_PLATFORM_STREAMS": "2"})
-    zone = Platform(system).zone()
+    system, zone = sweeping.system, sweeping.zone()
     with following(system.api, zone) as one, following(system.api, zone) as other:
         eventually(lambda: system.metrics.total(STREAMS) == 2, within_s=2.0)
         refused(zone.request("GET", STREAM), 503, "overloaded")

@@ -149,7 +149,7 @@ def test_keys_and_zones_from_the_command_line(system: System, zone: Zone, tmp_pa
     assert len(written) == 1, "a second run leaves a good key alone"
 
 
-@case("zone-keys/006", "getZone 200", "writeFile result")
+@case("zone-keys/006", "getZone 200", "getZone 401")
 @pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER  "])
 def test_a_key_with_and_without_its_scheme(scheme: str, system: System, zone: Zone) -> None:
     """A key alone in the header is as good as one behind `Bearer`, as clients of such platforms send it (004)."""

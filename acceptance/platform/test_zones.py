@@ -167,7 +167,7 @@ def test_a_zone_that_ends_takes_nothing(platform: Platform, zone: Zone) -> None:
     platform.gone(zone.zone_id)
 
 
-@case("zones/007", "readFile 400", "readFile 403", "readFile 404", "readFile not_found")
+@case("zones/007", "listEvents 400", "readFile 403", "readFile 404", "readFile not_found")
 def test_a_header_chooses_the_zone(platform: Platform, zone: Zone, raw: Raw) -> None:
     """The header chooses among the zones of the key: an admin's are all, root without it, a member's its own (api)."""
     path = f"/{zone.zone_id}"
@@ -228,7 +228,7 @@ def test_of_zones_with_one_id_one_is_made(two_workers: System, platform_of_two: 
     assert [event["type"] for event in platform_of_two.member(zone_id).log()] == ["zone.created"]
 
 
-@case("zones/010", "getHealth 200")
+@case("zones/010", "getPlatformHealth 200")
 def test_health_is_open(system: System) -> None:
     """Whether the service lives is told to anybody (004: server)."""
     assert accepted(system.api.request("GET", "/health")) == {"status": "healthy"}

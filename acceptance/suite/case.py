@@ -25,6 +25,7 @@ NEEDS = {
     "two_workers": {"stack"},
     "pool": {"stack"},
     "platform": {"stack"},
+    "sweeping": {"stack"},
     "open_to_labs": {"stack"},
     "nexmdm": {"stack"},
     "app_role": {"app role"},
