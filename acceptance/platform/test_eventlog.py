@@ -1,28 +1,20 @@
 """The rows `eventlog` of seed 004: each committed change has one event, filters find it, a replay is in order."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
-from itertools import count, takewhile
 from typing import Any
 
 import pytest
 
+from acceptance.platform.tailing import LAST, WRITERS, Event, ended_while_it_writes, replayed
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import both
-from harness.http.client import TransportError
 from harness.platform.zone import Zone
-from harness.waiting import eventually
 
 pytestmark = [pytest.mark.auto, pytest.mark.eventlog]
-
-Event = dict[str, Any]
-WRITERS = 8
-LAST = "select event_seq from zones where zone_id = %s"
 
 
 def facts(event: Event) -> tuple[str, str, str | None]:
@@ -99,72 +91,6 @@ def test_filters_find_exactly_what_they_name(zone: Zone, platform: Platform) -> 
     refused(zone.events(operation_type="creates"), 422, "validation_error")
 
 
-class Tail:
-    """Reads the log of a zone while it grows, as a consumer that keeps its cursor."""
-
-    def __init__(self, zone: Zone) -> None:
-        self._zone, self._cursor = zone, {"limit": 7}
-        self.events: list[Event] = []
-        self._ended = threading.Event()
-
-    def follow(self) -> None:
-        """Until `end`, and then to the end of the log."""
-        while not self._ended.wait(0.01):
-            self._page()
-        while self._page():
-            pass
-
-    def end(self) -> None:
-        self._ended.set()
-
-    def _page(self) -> bool:
-        """Whether there is more. While others write the service may be away."""
-        try:
-            answer = self._zone.replay(**self._cursor)
-        except TransportError:
-            if self._ended.is_set():
-                raise
-            return False
-        if answer.status == 503 and not self._ended.is_set():
-            return False
-        page = accepted(answer)
-        self.events += page["events"]
-        self._cursor |= {"cursor": page["next_cursor"]}
-        return bool(page["has_more"])
-
-
-def write_each(zone: Zone, writer: int, numbers: Iterable[int], acknowledged: list[str]) -> int:
-    """Writes a file after the other; how many the service was away for."""
-    unanswered = 0
-    for number in numbers:
-        path = f"/{writer}/{number}"
-        try:
-            answer = zone.call("write", path=path, content="text")
-        except TransportError:
-            unanswered += 1
-            continue
-        if answer.status == 200 and "result" in answer.json():
-            acknowledged.append(path)
-    return unanswered
-
-
-def replayed(
-    zone: Zone, numbers: Callable[[], Iterable[int]], beside: Callable[[], None] = lambda: None
-) -> tuple[list[Event], list[str], int]:
-    """What a tail saw of the writes of all writers, which were acknowledged, and how many got no answer."""
-    tail, acknowledged = Tail(zone), list[str]()
-    with ThreadPoolExecutor(WRITERS + 1) as threads:
-        reading = threads.submit(tail.follow)
-        try:
-            writing = [threads.submit(write_each, zone, one, numbers(), acknowledged) for one in range(WRITERS)]
-            beside()
-            unanswered = sum(one.result() for one in writing)
-        finally:
-            tail.end()
-        reading.result()
-    return tail.events, acknowledged, unanswered
-
-
 @case("eventlog/003", "replayEvents 200", "replayEvents 410", "replayEvents 422")
 def test_a_replay_is_in_order(two_workers: System, platform_of_two: Platform) -> None:
     """Who tails the log while 8 write through two workers sees every event once, in order, without a gap (004)."""
@@ -184,38 +110,8 @@ def test_a_replay_is_in_order(two_workers: System, platform_of_two: Platform) ->
     refused(zone.replay(cursor="no cursor"), 422, "validation_error")
 
 
-def has_events(system: System, zone: Zone, count: int) -> bool:
-    return bool(system.db.value(LAST, zone.zone_id) > count)
-
-
 @case("eventlog/004", "replayEvents 200", slow="kills its backend")
 @pytest.mark.parametrize("end", ["kill", "restart"])
 def test_events_and_writes_agree_over_the_end_of_the_service(end: str, fresh_backend: FreshBackend) -> None:
     """Over a kill -9 and a restart each acknowledged write has its event, once, in order, without a gap (004)."""
-    system: System = fresh_backend(workers=2)
-    platform, over = Platform(system), threading.Event()
-    mine, backend = platform.zone(), system.running.backend
-
-    def until_it_is_over() -> Iterator[int]:
-        return takewhile(lambda _: not over.wait(0.005), count())
-
-    def end_it() -> None:
-        try:
-            for _ in range(2):
-                eventually(partial(has_events, system, mine, system.db.value(LAST, mine.zone_id) + 40), within_s=30.0)
-                if end == "kill":
-                    backend.kill(group=True)
-                backend.restart()
-            eventually(partial(has_events, system, mine, system.db.value(LAST, mine.zone_id) + 40), within_s=30.0)
-        finally:
-            over.set()
-
-    with platform.apart(mine) as zone:
-        seen, acknowledged, unanswered = replayed(zone, until_it_is_over, end_it)
-        stored = zone.paths()
-    assert unanswered, "no write met the end"
-    assert [event["sequence_number"] for event in seen] == list(range(1, len(seen) + 1))
-    written = [event["path"] for event in seen if event["type"] == "write"]
-    assert len(written) == len(set(written))
-    assert set(acknowledged) <= set(written)
-    assert sorted(stored) == sorted(written)
+    ended_while_it_writes(fresh_backend(workers=2), killed=end == "kill", times=2)
