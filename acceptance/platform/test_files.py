@@ -105,6 +105,7 @@ def test_a_conditional_write(zone: Zone, platform: Platform) -> None:
         denied(zone, -32001, "exists", "write", path="/a", content="x", if_none_match="*")
         denied(zone, -32006, "etag_mismatch", "write", path="/a", content="x", if_match=etag_of(b"x"))
         denied(zone, -32006, "etag_mismatch", "write", path="/b", content="x", if_match=first["etag"])
+        denied(zone, -32006, "etag_mismatch", "write", path="/a", content="x", if_none_match=first["etag"])
     second = zone.write("/a", "second", if_match=first["etag"])
     assert second["version"] == first["version"] + 1
     with platform.unchanged():
@@ -210,6 +211,7 @@ def test_a_file_is_no_directory(zone: Zone, platform: Platform) -> None:
             denied(zone, -32006, "not_a_directory", "rename", old_path="/full/file", new_path=below)
             denied(zone, -32000, "not_found", "read", path=below)
             denied(zone, -32000, "not_found", "delete", path=below)
+        denied(zone, -32006, "not_a_directory", "mkdir", path="/file", parents=True)
         denied(zone, -32006, "not_a_directory", "list", path="/file")
         denied(zone, -32006, "not_a_directory", "rmdir", path="/file")
         for directory in ("/full", "/empty"):

@@ -12,7 +12,7 @@ SEGMENT_BYTES = 255
 NFC, NFD = "/caf\u00e9", "/cafe\u0301"
 HOSTILE = {
     "empty": "",
-    "not absolute": "a/b",
+    "not absolute": "ab/c",
     "one dot": "/a/./b",
     "two dots": "/a/../b",
     "above the root": "/../../etc/passwd",
@@ -31,6 +31,7 @@ HOSTILE = {
     "a segment of 256 bytes": "/" + "a" * (SEGMENT_BYTES + 1),
     "a segment of 256 bytes in fewer letters": "/" + "\u00e9" * 128,
     "1,025 bytes": "/aaa" * 256 + "a",
+    "1,026 bytes in fewer letters": "/\u00e9" * 342,
     "5,000 segments": "/a" * 5_000,
     "60,000 letters": "/" + "a" * 60_000,
 }

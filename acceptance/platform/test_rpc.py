@@ -176,6 +176,7 @@ NO_REQUEST = {
     "version as a number": {"jsonrpc": 2.0, "method": "exists", "params": ["/"], "id": 1},
     "params that are text": {"jsonrpc": "2.0", "method": "exists", "params": "/", "id": 1},
     "params that are null": {"jsonrpc": "2.0", "method": "exists", "params": None, "id": 1},
+    "a member that nobody knows": {"jsonrpc": "2.0", "method": "exists", "params": ["/"], "id": 1, "auth": "x"},
     "method that is null": {"jsonrpc": "2.0", "method": None, "params": ["/"], "id": 1},
     "no object": "exists",
 }

@@ -110,6 +110,8 @@ def test_a_rename_that_cannot_be(tree: Zone, platform: Platform) -> None:
         denied(tree, -32001, "exists", "rename", old_path="/b", new_path="/g")
         for inside in ("/b", "/b/x", "/b/d/x"):
             denied(tree, -32002, "path_invalid", "rename", old_path="/b", new_path=inside)
+        too_long = "/x" * 511  # with `/d/e` behind it
+        denied(tree, -32002, "path_invalid", "rename", old_path="/b", new_path=too_long)
         denied(tree, -32006, "not_a_directory", "rename", old_path="/b", new_path="/a/b")
 
 

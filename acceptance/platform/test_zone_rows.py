@@ -11,6 +11,7 @@ import pytest
 from acceptance.platform.test_zone_requests import blocked, refusal
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
+from acceptance.system.locks import unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.roles import Connection, as_owner
 from acceptance.system.system import System, new_alias
@@ -204,3 +205,11 @@ def test_what_is_refused_in_the_end_is_let_go(platform: Platform) -> None:
     assert zone.paths() == []
     platform.loses_nothing(zone.zone_id)
     platform.write("update zones set used_bytes = 0 where zone_id = %(zone)s", zone=zone.zone_id)
+
+
+@case("zone-rows/007", "writeFile 503", slow="waits 5 s for its time-out")
+def test_a_call_that_waits_too_long_is_a_503(platform: Platform, zone: Zone) -> None:
+    """A call that the database does not answer in time is a 503, so that a client repeats it, and is undone (api)."""
+    with platform.unchanged(), unfinished(platform.system, GROW, 0, 1, zone.zone_id):
+        refused(zone.call("write", path="/a", content="text"), 503, "dependency_unavailable")
+    zone.write("/a", "text")
