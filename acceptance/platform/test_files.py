@@ -36,6 +36,7 @@ def etag_of(content: bytes) -> str:
 def test_what_is_written_is_read(zone: Zone, platform: Platform) -> None:
     """Text and bytes come back as the bytes that they are; each write tells size, ETag and version (platform.md)."""
     contents: list[bytes | str] = ["grüße \U0001f600\n", b"\x00\xff" * 100, "", b"plain"]
+    moments: list[str] = []
     for version, content in enumerate(contents, 1):
         raw = content.encode() if isinstance(content, str) else content
         told = zone.write("/docs/a.txt", content)
@@ -46,11 +47,13 @@ def test_what_is_written_is_read(zone: Zone, platform: Platform) -> None:
             "version": version,
             "modified_at": "",
         }
+        moments.append(told["modified_at"])
         assert zone.read("/docs/a.txt") == raw
         [entry] = zone.entries("/docs")
         assert entry == {"path": "/docs/a.txt", "type": "file"} | {
             name: told[name] for name in ("size", "etag", "modified_at")
         }
+    assert moments == sorted(set(moments))
     platform.adds_up(zone.zone_id)
 
 
@@ -246,7 +249,8 @@ def test_directories_are_made(zone: Zone, platform: Platform) -> None:
         assert zone.rpc("mkdir", path="/a/b/c", parents=True) == {"created": False}
     zone.write("/implied/a", "text")
     with platform.unchanged():
-        denied(zone, -32001, "exists", "mkdir", path="/implied/a")
+        for there in ("/implied", "/implied/a"):
+            denied(zone, -32001, "exists", "mkdir", path=there)
     assert zone.rpc("mkdir", path="/implied/b") == {"created": True}
     assert zone.rpc("exists", path="/a/b/c") is True
     platform.adds_up(zone.zone_id)
