@@ -29,10 +29,11 @@ from nexmdm.platform.zone_row import Change, check_change, commit_change
 
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
 
-_LOCK: Final = """
+_LOOK: Final = """
     SELECT file_id, kind, size, etag, version, content IS NULL AND size > 0 AS in_parts
-    FROM files WHERE zone_id = $1 AND path = $2 FOR UPDATE
+    FROM files WHERE zone_id = $1 AND path = $2
 """
+_LOCK: Final = f"{_LOOK} FOR UPDATE"
 _INSERT: Final = """
     INSERT INTO files (zone_id, path, kind, size, etag, content) VALUES ($1, $2, 'file', $3, $4, $5)
     ON CONFLICT (zone_id, path) DO NOTHING RETURNING file_id, version, modified_at
@@ -105,7 +106,7 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
             await _refuse_early(tx, zone_id, path, given, len(given_content))
     content = await platform.contents.keep(zone_id, call.caller.zone_uid, given_content)
     try:
-        async with call.within() as tx:
+        async with call.changing() as tx:
             row, growth, is_new = await _store(tx, zone_id, path, given, content)
             change = Change(
                 type="write",
@@ -130,7 +131,7 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
 
 async def _refuse_early(tx: asyncpg.Connection[Any], zone_id: str, path: str, given: Write, size: int) -> None:
     """Refuse what could not be committed now, before a large content is stored. What is committed decides again."""
-    old = await tx.fetchrow(_LOCK, zone_id, path)
+    old = await tx.fetchrow(_LOOK, zone_id, path)
     _check_conditions(given, old)
     growth, is_new = size - (old["size"] if old else 0), old is None
     change = Change(type="write", used_bytes=growth, files=int(is_new), **_around(path, is_new=is_new))
@@ -211,7 +212,7 @@ async def _range(call: Call, row: asyncpg.Record, offset: int, length: int) -> b
 async def delete(call: Call, given: Named) -> dict[str, Any]:
     """Delete a file."""
     path = paths.of_entry(given.path)
-    async with call.within() as tx:
+    async with call.changing() as tx:
         size = await tx.fetchval(_DELETE, call.zone_id, path)
         if size is None:
             await _existing(tx, call.zone_id, path)  # says why; or it was written since

@@ -23,6 +23,7 @@ from nexmdm.http.json_body import field_errors, read_limited, require_media_type
 from nexmdm.http.types import Shape
 from nexmdm.kernel.database import is_unavailable
 from nexmdm.kernel.log import emit
+from nexmdm.kernel.problems import Problem
 from nexmdm.platform import metrics
 from nexmdm.platform.auth import Caller
 from nexmdm.platform.events import RPC
@@ -67,6 +68,10 @@ class Call:
     def within(self) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
         """A transaction that sees the caller's zone alone."""
         return self.platform.within(self.zone_id)
+
+    def changing(self) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
+        """The same, of what ends with a change of the zone's row."""
+        return self.platform.changing(self.zone_id)
 
 
 class Method:
@@ -162,7 +167,7 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
         raise RpcError(METHOD_NOT_FOUND)
     try:
         return await method.handle(call, method.parse(params))
-    except RpcError:
+    except (RpcError, Problem):
         raise
     except ZoneEndsError:
         raise RpcError(ZONE_TERMINATING) from None

@@ -18,8 +18,10 @@ from nexmdm.platform import (
     retention,
     rpc_errors,
     rpc_routes,
+    streams,
     sweeper,
     teardown,
+    turns,
     zone_keys,
     zones,
 )
@@ -27,7 +29,6 @@ from nexmdm.platform.auth import RULE
 from nexmdm.platform.rpc import RESULT
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.state import lifespan
-from nexmdm.platform.streams import QUEUE
 
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _METHODS: Final = (*(method.name for method in rpc_routes.METHODS.all), "unknown")
@@ -63,7 +64,7 @@ SERVICE: Final = Service(
         },
     ),
     rate_limits=(RULE,),
-    queues=(QUEUE,),
+    queues=(streams.QUEUE, turns.QUEUE),
     retention=retention.POLICIES,
     jobs={"sweeper": sweeper.keep_sweeping, "teardown": teardown.keep_deleting},
     lifespan=lifespan,

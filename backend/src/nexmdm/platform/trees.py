@@ -162,7 +162,7 @@ def _decoded(cursor: str, first: str, last: str) -> str:
 async def mkdir(call: Call, given: Make) -> dict[str, Any]:
     """Make a directory that is there without files, too."""
     path = paths.of_entry(given.path)
-    async with call.within() as tx:
+    async with call.changing() as tx:
         if not given.parents:
             parent = paths.ancestors(path)[-1:] or [paths.ROOT]
             if not await _is_directory(tx, call.zone_id, parent[0]):
@@ -197,7 +197,7 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
     if new.startswith(f"{old}/") or new == old:
         raise RpcError(PATH_INVALID, reason="leads into itself")
     zone_id, tree = call.zone_id, (old, *paths.below(old))
-    async with call.within() as tx:
+    async with call.changing() as tx:
         rows = await _lock_tree(call, tx, old)
         longest = max(len(row["path"].encode()) for row in rows) + len(new.encode()) - len(old.encode())
         if longest > paths.MOST_BYTES:
@@ -224,7 +224,7 @@ async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
     """Remove a directory, or a whole tree."""
     path = paths.of_entry(given.path)
     zone_id, tree = call.zone_id, (path, *paths.below(path))
-    async with call.within() as tx:
+    async with call.changing() as tx:
         rows = await _lock_tree(call, tx, path)
         if rows[0]["path"] == path and rows[0]["kind"] == "file":
             raise RpcError(NOT_A_DIRECTORY)

@@ -294,7 +294,7 @@ async def update_zone(
         raise Problem(ZONE_NOT_FOUND)
     await _read(request, zone_id)
     assignments = "".join(f", {name} = ${place}" for place, name in enumerate(values, 2))
-    async with platform(request).within(zone_id) as tx:
+    async with platform(request).changing(zone_id) as tx:
         try:
             await tx.execute(
                 f"UPDATE zones SET updated_at = clock_timestamp(){assignments} WHERE zone_id = $1",  # noqa: S608 - our names
@@ -322,7 +322,7 @@ async def delete_zone(request: Request, caller: Member, zone_id: Visible) -> Zon
     if zone_id == ROOT:
         raise Problem(ZONE_PROTECTED)
     begun = False
-    async with platform(request).within(zone_id) as tx:
+    async with platform(request).changing(zone_id) as tx:
         try:
             await commit_change(tx, zone_id, Change(type="zone.terminating"))
             await tx.execute(_TERMINATE, zone_id)
