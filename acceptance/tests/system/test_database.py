@@ -53,6 +53,19 @@ def test_what_may_move_is_left_out(scratch: Scratch) -> None:
         owner.execute("update things set name = name")
 
 
+def test_rows_that_the_session_does_not_see_are_told(scratch: Scratch) -> None:
+    owner, database = scratch
+    owner.execute("create role acceptance_scratch_bound in role pg_read_all_data")
+    try:
+        owner.execute("alter table things enable row level security")
+        assert database.digest()["things"].startswith("2 rows"), "nothing binds the owner"
+        database.rows("select set_config('role', 'acceptance_scratch_bound', false)")
+        with pytest.raises(AssertionError, match="does not see every row"):
+            database.digest()
+    finally:
+        owner.execute("drop role acceptance_scratch_bound")
+
+
 def test_it_cannot_write(scratch: Scratch) -> None:
     _, database = scratch
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):

@@ -140,6 +140,8 @@ def databases(server: Postgres) -> set[str]:
 
 def test_the_reader_reads_everything_and_changes_nothing(server: Postgres) -> None:
     url = server.clone("for_reader")
+    with psycopg.connect(url) as owner:
+        owner.execute("ALTER TABLE devices ENABLE ROW LEVEL SECURITY")  # and no policy lets anybody see a row
     with psycopg.connect(server.reader_url(url), autocommit=True) as reader:
         assert reader.execute("SELECT alias FROM devices").fetchall() == [("D01",)]
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
