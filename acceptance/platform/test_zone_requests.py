@@ -178,3 +178,19 @@ def test_a_limit_of_each_key(fresh_backend: FreshBackend) -> None:
             refused(answer, 429, "rate_limited")
             system.logs.expect(answer, "sec.token.ratelimit", rule="platform")
     other.write("/a", "text")
+
+
+@case("zone-requests/010", "writeFile result")
+def test_a_busy_zone_starves_no_other(zone: Zone, platform: Platform) -> None:
+    """While 16 changes of a zone wait for one another, more than there are connections, another zone is written to."""
+    other = platform.zone()
+    with psycopg.connect(platform.system.target.database_url or "") as owner, ThreadPoolExecutor(16) as pool:
+        owner.execute("select from zones where zone_id = %s for update", [zone.zone_id])
+        waiting = [pool.submit(zone.call, "write", path=f"/{number}", content="text") for number in range(16)]
+        eventually(partial(blocked, platform.system, 4), within_s=4.0)
+        written = other.call("write", path="/a", content="text")
+        assert "result" in accepted(written)
+        assert written.elapsed_ms < 1_000, "it waited for a connection"
+        owner.commit()
+        assert all("result" in accepted(one.result()) for one in waiting)
+    assert len(zone.paths()) == 16
