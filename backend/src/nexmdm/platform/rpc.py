@@ -21,7 +21,7 @@ from nexmdm.http.access_log import where_raised
 from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.http.json_body import field_errors, read_limited, require_media_type
 from nexmdm.http.types import Shape
-from nexmdm.kernel.database import is_unavailable
+from nexmdm.kernel.database import is_unavailable, report_outage
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 from nexmdm.platform import metrics
@@ -136,8 +136,19 @@ class Methods:
             return _response(await self._answer(call, sent))
         if not sent or len(sent) > MOST_CALLS:
             return _response(_failure(None, RpcError(INVALID_REQUEST)))
-        answers = [await self._answer(call, each) for each in sent]
+        first, *rest = sent
+        answers = [await self._answer(call, first), *[await self._answer_after_others(call, each) for each in rest]]
         return _response([answer for answer in answers if answer is not None] or None)
+
+    async def _answer_after_others(self, call: Call, sent: object) -> dict[str, Any] | None:
+        """The answer to a later call of a batch: no HTTP status may hide what the calls before it have done."""
+        try:
+            return await self._answer(call, sent)
+        except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
+            if not isinstance(error, Problem):
+                report_outage(error)
+            has_id = isinstance(sent, dict) and "id" in sent
+            return _failure(_id_of(sent), RpcError(BACKEND_UNAVAILABLE)) if has_id else None
 
     async def _answer(self, call: Call, sent: object) -> dict[str, Any] | None:
         """The answer to one call; None to a notification."""

@@ -31,7 +31,7 @@ DIRECTORY_NOT_EMPTY: Final = RpcErrorType(-32006, "directory_not_empty", "The di
 TREE_CHANGED: Final = RpcErrorType(-32006, "tree_changed", "The directory has changed in between")
 ZONE_TERMINATING: Final = RpcErrorType(-32006, "zone_terminating", "The zone is being deleted")
 QUOTA_EXCEEDED: Final = RpcErrorType(-32010, "quota_exceeded", "The zone's quota does not allow this")
-BACKEND_UNAVAILABLE: Final = RpcErrorType(-32011, "backend_unavailable", "The store of large contents is away")
+BACKEND_UNAVAILABLE: Final = RpcErrorType(-32011, "backend_unavailable", "What the call needs is away")
 
 
 class RpcError(Exception):
