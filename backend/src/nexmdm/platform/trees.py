@@ -202,8 +202,6 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
         longest = max(len(row["path"].encode()) for row in rows) + len(new.encode()) - len(old.encode())
         if longest > paths.MOST_BYTES:
             raise RpcError(PATH_INVALID, reason=f"longer than {paths.MOST_BYTES} bytes")
-        if await tx.fetchval(_KIND, zone_id, new) or await tx.fetchval(IS_BELOW, zone_id, *paths.below(new)):
-            raise RpcError(EXISTS)
         try:
             await tx.execute(_MOVE, zone_id, *tree, new, len(old) + 1)
         except asyncpg.UniqueViolationError:
