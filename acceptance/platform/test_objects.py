@@ -1,5 +1,6 @@
 """The store of large contents: what no file has is swept, nothing that one has is lost, an outage is told."""
 
+from acceptance.platform.test_zone_requests import refusal
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
 from harness.waiting import eventually
@@ -59,7 +60,9 @@ def test_the_store_is_away(sweeping: Platform) -> None:
     storage.write_text("no directory")
     try:
         before = list(zone.entries()), zone.usage(), len(zone.log())
-        denied(zone, -32011, "backend_unavailable", "read", path="/large")
+        missed = zone.call("read", path="/large")
+        assert refusal(missed) == (-32011, "backend_unavailable")
+        platform.system.logs.expect(missed, "dependency.unavailable", dependency="objects", level="ERROR")
         denied(zone, -32011, "backend_unavailable", "write", path="/other", content="x" * MIB)
         denied(zone, -32011, "backend_unavailable", "write", path="/small", content="x" * MIB)
         assert (list(zone.entries()), zone.usage(), len(zone.log())) == before
@@ -71,3 +74,4 @@ def test_the_store_is_away(sweeping: Platform) -> None:
     assert zone.read("/large") == b"x" * MIB
     zone.write("/other", "x" * MIB)
     platform.adds_up(zone.zone_id)
+    eventually(lambda: platform.rows(zone.zone_id)["objects"] == 2, within_s=5.0, what="a sweep of what was not stored")

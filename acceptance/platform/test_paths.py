@@ -39,6 +39,7 @@ UNUSUAL = {
     "escapes of dots": "/%2e%2e/%2e",
     "escapes of other things": "/%00%2f%zz/%",
     "wildcards": "/%_*?[a-z]",
+    "a wildcard alone": "/%",
     "quotes": "/'\"`$(x);--",
     "backslashes": "/a\\b/..\\c",
     "three dots": "/.../..a/a..",

@@ -66,6 +66,8 @@ class Zone:
             yield from page["entries"]
             if page["next_cursor"] is None:
                 return
+            if page["next_cursor"] == more.get("cursor"):
+                raise ValueError("a page ends where it began, and the list never does")
             more = {"cursor": page["next_cursor"]}
 
     # --- events and the zone itself ---
