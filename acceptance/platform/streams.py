@@ -8,7 +8,7 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
 from acceptance.system.api import Api
-from acceptance.system.match import accepted
+from acceptance.system.match import accepted, refused
 from harness.http.client import Answer
 from harness.platform.stream import Message, Stream, follow
 from harness.platform.zone import EVENTS, Zone
@@ -26,6 +26,14 @@ def following(api: Api, zone: Zone, last_event_id: str | None = None) -> Iterato
         yield stream
     answer = Answer(stream.status, stream.headers, b"", 0.0, stream.headers.get("x-request-id"))
     api.take("GET", STREAM, answer)
+
+
+def not_followed(zone: Zone, status: int, code: str, last_event_id: str | None = None) -> dict[str, Any]:
+    """The problem of a stream that has to be refused. HEAD comes first: it ends even where the stream begins."""
+    headers = [] if last_event_id is None else [("Last-Event-ID", last_event_id)]
+    head = zone.request("HEAD", STREAM, headers=headers)
+    assert head.status == status, f"expected {status} {code}, got {head.status}"
+    return refused(zone.request("GET", STREAM, headers=headers), status, code)
 
 
 def as_listed(message: Message, zone: Zone) -> Any:

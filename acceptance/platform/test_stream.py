@@ -4,11 +4,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from acceptance.platform.streams import STREAM, as_listed, following, listed
+from acceptance.platform.streams import STREAM, as_listed, following, listed, not_followed
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system import api_keys
-from acceptance.system.match import accepted, refused
+from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import only, web_processes
 from harness.platform.zone import ZONES, Zone
@@ -42,11 +42,11 @@ def test_a_stream_goes_on_where_another_ended(system: System, zone: Zone, platfo
         zone.write("/8", "text")
         assert [one.id for one in stream.take(1)] == ["8"]
     platform.write("delete from events where zone_id = %(zone)s and sequence_number <= 5", zone=zone.zone_id)
-    expired = refused(zone.request("GET", STREAM, headers=[("Last-Event-ID", "3")]), 410, "cursor_expired")
+    expired = not_followed(zone, 410, "cursor_expired", "3")
     assert expired["first_available"] == 6
     with platform.unchanged():
         for wrong in ("x", "-1", "1.5", "9" * 40, "99"):
-            refused(zone.request("GET", STREAM, headers=[("Last-Event-ID", wrong)]), 422, "validation_error")
+            not_followed(zone, 422, "validation_error", wrong)
 
 
 @case("stream/003", "streamEvents 200")
@@ -90,7 +90,7 @@ def test_there_are_only_so_many_streams(sweeping: Platform) -> None:
     system, zone = sweeping.system, sweeping.zone()
     with following(system.api, zone) as one, following(system.api, zone) as other:
         eventually(lambda: system.metrics.total(STREAMS) == 2, within_s=2.0)
-        refused(zone.request("GET", STREAM), 503, "overloaded")
+        not_followed(zone, 503, "overloaded")
         zone.write("/a", "text")
         assert [stream.take(1)[0].id for stream in (one, other)] == ["2", "2"]
     eventually(lambda: system.metrics.total(STREAMS) == 0, within_s=2.0)
