@@ -73,11 +73,14 @@ def test_a_list_is_paged(limit: int, recursive: bool, tree: Zone) -> None:
 def test_a_cursor_that_is_none(tree: Zone, platform: Platform) -> None:
     """A cursor that the service did not give, or gave for another list, is refused (platform.md)."""
     good = tree.rpc("list", limit=1)["next_cursor"]
+    of_b = tree.rpc("list", path="/b", limit=1)["next_cursor"]
+    respelt = of_b[:-1] + chr(ord(of_b[-1]) + 1)  # of the same bytes: the last letter has bits to spare
     forged = base64.urlsafe_b64encode(b"/b\xff").decode()
     with platform.unchanged():
         for cursor in ("x", "A" * 1000, good + "A", forged):
             denied(tree, -32005, "cursor_invalid", "list", limit=1, cursor=cursor)
         denied(tree, -32005, "cursor_invalid", "list", path="/g", limit=1, cursor=good)
+        denied(tree, -32005, "cursor_invalid", "list", path="/b", limit=1, cursor=respelt)
         for cursor in ("", "no cursor", "A" * 5000, "\0", "\u00e9"):
             denied(tree, -32602, "invalid_params", "list", limit=1, cursor=cursor)
 
