@@ -1,5 +1,6 @@
 """The stream of events: CloudEvents in order, from now on or from a known one, at every worker, until its end."""
 
+import time
 from contextlib import ExitStack
 
 import pytest
@@ -105,7 +106,9 @@ def test_a_silent_stream_lives_and_ends_in_order(fresh_backend: FreshBackend) ->
     zone = Platform(system).zone()
     with following(system.api, zone) as stream:
         eventually(lambda: stream.comments.count("ping") == 1, within_s=18.0)
+        asked = time.monotonic()
         assert system.running.backend.stop() == 0
+        assert time.monotonic() - asked < 4.0, "it waits for streams until its time for requests is up"
         assert stream.rest() == []
 
 
