@@ -24,7 +24,7 @@ from nexmdm.platform.zone_row import ZoneEndsError, within
 _PIN: Final = """
     INSERT INTO objects (zone_id, object_id, size, sha256, pinned_until)
     SELECT zone_id, part.object_id, part.size, part.sha256, clock_timestamp() + make_interval(secs => $5)
-    FROM (SELECT zone_id FROM zones WHERE zone_id = $1 AND phase = 'Active' FOR KEY SHARE) AS zone,
+    FROM (SELECT zone_id FROM zones WHERE zone_id = $1 AND uid = $6 AND phase = 'Active' FOR KEY SHARE) AS zone,
         unnest($2::uuid[], $3::bigint[], $4::text[]) AS part (object_id, size, sha256)
     RETURNING object_id
 """
@@ -71,7 +71,7 @@ class Contents:
         ids = [uuid_utils.uuid7() for _ in parts]
         async with within(self._statements, zone_id) as tx:
             sizes, hashes = [len(part) for part in parts], [digest.hexdigest() for digest in digests]
-            if not await tx.fetch(_PIN, zone_id, ids, sizes, hashes, self._pin_s):
+            if not await tx.fetch(_PIN, zone_id, ids, sizes, hashes, self._pin_s, zone_uid):
                 raise ZoneEndsError
         kept = Content(len(content), _etag(digests), None, tuple(ids))
         try:

@@ -33,7 +33,7 @@ Reader = Annotated[Caller, Depends(in_zone)]
 _BOUNDS: Final = """
     SELECT event_seq AS last, coalesce(
         (SELECT min(sequence_number) FROM events WHERE zone_id = $1), event_seq + 1) AS first
-    FROM zones WHERE zone_id = $1
+    FROM zones WHERE zone_id = $1 AND uid = $2
 """
 _SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SELECT: Final = """
@@ -117,7 +117,7 @@ async def read(
     direction = "ASC" if order == "replay" else "DESC"
     statement = f"{_SELECT}{conditions} ORDER BY sequence_number {direction} LIMIT $4"
     async with platform(request).within(caller.zone_id, _SNAPSHOT) as tx:
-        bounds = await tx.fetchrow(_BOUNDS, caller.zone_id)
+        bounds = await tx.fetchrow(_BOUNDS, caller.zone_id, caller.zone_uid)
         if bounds is None:
             raise Problem(ZONE_TERMINATING)
         first, last = bounds["first"], bounds["last"]

@@ -25,7 +25,7 @@ from nexmdm.platform.rpc_errors import (
     RpcError,
 )
 from nexmdm.platform.types import INLINE_BYTES, PART_BYTES
-from nexmdm.platform.zone_row import Change, check_change, commit_change
+from nexmdm.platform.zone_row import Change, check_change
 
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
 
@@ -111,12 +111,11 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
             change = Change(
                 type="write",
                 path=path,
-                agent_id=call.caller.agent_id,
                 used_bytes=growth,
                 files=int(is_new),
                 **_around(path, is_new=is_new),
             )
-            await commit_change(tx, zone_id, change)
+            await call.commit(tx, change)
     except BaseException:
         await platform.contents.let_go(zone_id, content)
         raise
@@ -217,8 +216,8 @@ async def delete(call: Call, given: Named) -> dict[str, Any]:
         if size is None:
             await _existing(tx, call.zone_id, path)  # says why; or it was written since
             raise RpcError(NOT_FOUND)
-        change = Change(type="delete", path=path, agent_id=call.caller.agent_id, used_bytes=-size, files=-1)
-        await commit_change(tx, call.zone_id, change)
+        change = Change(type="delete", path=path, used_bytes=-size, files=-1)
+        await call.commit(tx, change)
     return {"deleted": True}
 
 

@@ -19,7 +19,10 @@ from nexmdm.platform.zones import NewZone, make_zone
 
 ZONES: Final = ("corp", "corp-eng")
 NAME: Final = "platform-admin"
-_KNOWN: Final = "SELECT name FROM api_keys WHERE key_hash = $1 AND revoked_at IS NULL AND role = 'admin'"
+_KNOWN: Final = """
+    SELECT name FROM api_keys
+    WHERE key_hash = $1 AND revoked_at IS NULL AND role = 'admin' AND (services IS NULL OR 'platform' = ANY (services))
+"""
 _NAMES: Final = "SELECT name FROM api_keys WHERE name = $1 OR name LIKE $1 || '-%'"
 
 

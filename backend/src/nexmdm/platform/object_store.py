@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,9 +102,7 @@ class ObjectStore:
     def _remove_zone(self, zone: UUID) -> None:
         folder = self._zones / str(zone)
         with suppress(FileNotFoundError):
-            for path in folder.iterdir():
-                path.unlink()
-            folder.rmdir()
+            shutil.rmtree(folder)
             _sync(self._zones)
 
     def _folder(self, zone: UUID) -> Path:

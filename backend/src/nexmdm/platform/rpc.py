@@ -6,9 +6,9 @@ Credentials, zone, framing and overload are HTTP statuses; all that is known onc
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from nexmdm.http.access_log import where_raised
 from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.http.json_body import field_errors, read_limited, require_media_type
+from nexmdm.http.problems import TOKEN_INVALID
 from nexmdm.http.types import Shape
 from nexmdm.kernel.database import is_unavailable, report_outage
 from nexmdm.kernel.log import emit
@@ -28,6 +29,7 @@ from nexmdm.platform import metrics
 from nexmdm.platform.auth import Caller
 from nexmdm.platform.events import RPC
 from nexmdm.platform.object_store import StoreAwayError
+from nexmdm.platform.problems import ZONE_TERMINATING as TERMINATING
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
     INTERNAL_ERROR,
@@ -38,11 +40,13 @@ from nexmdm.platform.rpc_errors import (
     NOT_A_DIRECTORY,
     PARSE_ERROR,
     QUOTA_EXCEEDED,
+    TOO_LARGE,
     ZONE_TERMINATING,
     RpcError,
 )
 from nexmdm.platform.state import Platform, platform
-from nexmdm.platform.zone_row import BlockedPathError, QuotaExceededError, ZoneEndsError
+from nexmdm.platform.types import PART_BYTES
+from nexmdm.platform.zone_row import BlockedPathError, Change, QuotaExceededError, ZoneEndsError, commit_change
 
 MOST_CALLS: Final = 100  # in a batch
 RESULT: Final = "result"
@@ -50,6 +54,13 @@ _MEMBERS: Final = {"jsonrpc", "method", "id", "params"}
 _LARGE: Final = 2**20  # what takes the event loop longer to parse than a hop to a thread
 MOST_OF_ID: Final = 256  # characters
 SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
+_MOST_MEMBERS: Final = 16  # of an object within the params
+_MOST_OF_BATCH: Final = 2 * PART_BYTES  # of contents in the answer to a batch
+_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_STILL_GOOD: Final = """
+    SELECT EXISTS (SELECT FROM zones WHERE zone_id = $1 AND uid = $2 AND phase = 'Active') AS has_zone,
+        EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key
+"""
 T = TypeVar("T")
 _BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
 
@@ -65,13 +76,33 @@ class Call:
     def zone_id(self) -> str:
         return self.caller.zone_id
 
-    def within(self) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
-        """A transaction that sees the caller's zone alone."""
-        return self.platform.within(self.zone_id)
+    @asynccontextmanager
+    async def within(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A transaction that reads the caller's zone alone, in one snapshot. Problem: the caller is no longer good."""
+        async with self.platform.within(self.zone_id, _SNAPSHOT) as tx:
+            await self._judge_again(tx)
+            yield tx
 
-    def changing(self) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
-        """The same, of what ends with a change of the zone's row."""
-        return self.platform.changing(self.zone_id)
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """One that ends with a change of the zone's row. Problem: as of `within`."""
+        async with self.platform.changing(self.zone_id) as tx:
+            await self._judge_again(tx)
+            yield tx
+
+    async def commit(self, tx: asyncpg.Connection[Any], change: Change) -> None:
+        """`commit_change` in the zone that the caller was let into, not in a later one of its id."""
+        named = replace(change, zone_uid=self.caller.zone_uid, agent_id=self.caller.agent_id)
+        await commit_change(tx, self.zone_id, named)
+
+    async def _judge_again(self, tx: asyncpg.Connection[Any]) -> None:
+        """A body may take long, and a turn, and the calls before: whose key is revoked by now does nothing more."""
+        good = await tx.fetchrow(_STILL_GOOD, self.zone_id, self.caller.zone_uid, self.caller.name)
+        assert good is not None
+        if not good["has_key"]:
+            raise Problem(TOKEN_INVALID)
+        if not good["has_zone"]:
+            raise Problem(TERMINATING)
 
 
 class Method:
@@ -98,11 +129,20 @@ class Method:
             if len(params) > len(self._fields):
                 raise RpcError(INVALID_PARAMS, errors=[])
             params = dict(zip(self._fields, params, strict=False))
+        if not isinstance(params, dict) or _is_crowded(params, len(self._fields)):
+            raise RpcError(INVALID_PARAMS, errors=[])
         try:
             return self._adapter.validate_python(params)
         except ValidationError as error:
             errors = field_errors(error, "/params", frozenset(self._fields))
             raise RpcError(INVALID_PARAMS, errors=errors) from None
+
+
+def _is_crowded(params: dict[str, object], most: int) -> bool:
+    """Whether there are more members than any method has: to name each of a million would take seconds."""
+    return len(params) > most or any(
+        isinstance(value, dict | list) and len(value) > _MOST_MEMBERS for value in params.values()
+    )
 
 
 class Methods:
@@ -137,7 +177,13 @@ class Methods:
         if not sent or len(sent) > MOST_CALLS:
             return _response(_failure(None, RpcError(INVALID_REQUEST)))
         first, *rest = sent
-        answers = [await self._answer(call, first), *[await self._answer_after_others(call, each) for each in rest]]
+        answers, room = [await self._answer(call, first)], _MOST_OF_BATCH
+        for each in rest:
+            room -= _content_size(answers[-1])
+            answer = await self._answer_after_others(call, each)
+            if answer is not None and _content_size(answer) > room:
+                answer = _failure(answer["id"], RpcError(TOO_LARGE, limit=_MOST_OF_BATCH))
+            answers.append(answer)
         return _response([answer for answer in answers if answer is not None] or None)
 
     async def _answer_after_others(self, call: Call, sent: object) -> dict[str, Any] | None:
@@ -198,6 +244,13 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
 async def aside(size: int, work: Callable[[], T]) -> T:
     """Do what takes long for so many bytes, in a thread where they are many."""
     return work() if size < _LARGE else await asyncio.to_thread(work)
+
+
+def _content_size(answer: dict[str, Any] | None) -> int:
+    """How many characters of base64 an answer holds."""
+    result = (answer or {}).get(RESULT)
+    content = result.get("content", result) if isinstance(result, dict) else {}
+    return len(content.get("data", "")) if isinstance(content, dict) else 0
 
 
 async def _body(request: Request) -> Any:

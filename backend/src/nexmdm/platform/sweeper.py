@@ -13,14 +13,19 @@ from nexmdm.kernel.statements import Statements
 from nexmdm.platform import metrics
 from nexmdm.platform.background import STILL_REFERRED_TO, keep_doing, over_all_zones
 from nexmdm.platform.events import OBJECTS_SWEPT
-from nexmdm.platform.object_store import ObjectStore
+from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 from nexmdm.platform.settings import PlatformSettings
 
 _BATCH: Final = 200
 
+_PATIENCE: Final = 5  # failures in one batch; the others are drawn by lot, so that bad ones hold nobody up for long
+
 _DUE: Final = """
-    SELECT o.zone_id, o.object_id, z.uid FROM objects AS o JOIN zones AS z USING (zone_id)
-    WHERE o.pinned_until <= clock_timestamp() AND ($1::text IS NULL OR o.zone_id = $1) ORDER BY o.pinned_until LIMIT $2
+    SELECT * FROM (
+        SELECT o.zone_id, o.object_id, z.uid FROM objects AS o JOIN zones AS z USING (zone_id)
+        WHERE o.pinned_until <= clock_timestamp() AND ($1::text IS NULL OR o.zone_id = $1)
+        ORDER BY o.pinned_until LIMIT 10 * $2
+    ) AS due ORDER BY random() LIMIT $2
 """
 # The row goes first: the key of a file that has the object refuses it, whatever was seen before.
 _DELETE: Final = """
@@ -32,9 +37,14 @@ async def sweep(statements: Statements, store: ObjectStore, zone_id: str | None 
     """Remove a batch of objects, of one zone or of all; how many went, and whether there may be more."""
     async with over_all_zones(statements) as tx:
         due = await tx.fetch(_DUE, zone_id, _BATCH)
-    swept = 0
+    swept = failed = 0
     for row in due:
-        swept += await _remove(statements, store, row["zone_id"], row["uid"], row["object_id"])
+        try:
+            swept += await _remove(statements, store, row["zone_id"], row["uid"], row["object_id"])
+        except StoreAwayError:
+            failed += 1
+            if failed == _PATIENCE:
+                break  # it is the store, not an object
     if swept:
         metrics.objects_swept.inc(swept)
         emit(OBJECTS_SWEPT, objects=swept)

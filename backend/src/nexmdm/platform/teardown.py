@@ -18,7 +18,7 @@ from nexmdm.kernel.statements import Statements
 from nexmdm.platform import metrics
 from nexmdm.platform.background import STILL_REFERRED_TO, keep_doing, over_all_zones
 from nexmdm.platform.events import ZONE_DELETED
-from nexmdm.platform.object_store import ObjectStore
+from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.sweeper import sweep
 from nexmdm.platform.types import ROOT
@@ -62,8 +62,13 @@ async def step(statements: Statements, store: ObjectStore) -> bool:
         age = await tx.fetchrow(_AGE)
     metrics.zones_terminating.set(age["zones"])
     metrics.oldest_terminating.set(max(0.0, age["age_s"]))
-    more = [await _advance(statements, store, zone) for zone in zones]
-    return any(more)
+    more = False
+    for zone in zones:
+        try:
+            more |= await _advance(statements, store, zone)
+        except StoreAwayError:
+            continue  # which has been logged; other zones go on
+    return more
 
 
 async def _advance(statements: Statements, store: ObjectStore, zone: asyncpg.Record) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import asyncpg
@@ -24,7 +25,7 @@ from nexmdm.platform.rpc_errors import (
     TREE_CHANGED,
     RpcError,
 )
-from nexmdm.platform.zone_row import Change, commit_change
+from nexmdm.platform.zone_row import Change
 
 _KIND: Final = "SELECT kind FROM files WHERE zone_id = $1 AND path = $2"
 _ALL: Final = """
@@ -68,9 +69,11 @@ _LOCK_TREE: Final = """
 _COUNT_TREE: Final = "SELECT count(*) FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)"
 _MOVE: Final = """
     UPDATE files SET path = $5 || substr(path, $6)
-    WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)
+    WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4) RETURNING path
 """
-_REMOVE: Final = "DELETE FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4)"
+_REMOVE: Final = """
+    DELETE FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4) RETURNING size, kind
+"""
 
 
 class List(Shape):
@@ -174,9 +177,8 @@ async def mkdir(call: Call, given: Make) -> dict[str, Any]:
                 raise RpcError(EXISTS)
             await _is_directory(tx, call.zone_id, path)
             return {"created": False}
-        agent_id = call.caller.agent_id
-        change = Change(type="mkdir", path=path, agent_id=agent_id, files=1, no_file_at=paths.ancestors(path))
-        await commit_change(tx, call.zone_id, change)
+        change = Change(type="mkdir", path=path, files=1, no_file_at=paths.ancestors(path))
+        await call.commit(tx, change)
     return {"created": True}
 
 
@@ -191,6 +193,11 @@ async def _lock_tree(call: Call, tx: asyncpg.Connection[Any], path: str) -> list
     return rows
 
 
+def _check_same(locked: Sequence[object], changed: Sequence[object]) -> None:
+    if len(changed) != len(locked):
+        raise RpcError(TREE_CHANGED)
+
+
 async def rename(call: Call, given: Rename) -> dict[str, Any]:
     """Move a file or a tree to where nothing is yet."""
     old, new = paths.of_entry(given.old_path), paths.of_entry(given.new_path)
@@ -203,13 +210,12 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
         if longest > paths.MOST_BYTES:
             raise RpcError(PATH_INVALID, reason=f"longer than {paths.MOST_BYTES} bytes")
         try:
-            await tx.execute(_MOVE, zone_id, *tree, new, len(old) + 1)
+            moved = await tx.fetch(_MOVE, zone_id, *tree, new, len(old) + 1)
         except asyncpg.UniqueViolationError:
             raise RpcError(EXISTS) from None
-        change = Change(
-            type="rename", path=old, new_path=new, agent_id=call.caller.agent_id, no_file_at=paths.ancestors(new)
-        )
-        await commit_change(tx, zone_id, change)
+        _check_same(rows, moved)
+        change = Change(type="rename", path=old, new_path=new, no_file_at=paths.ancestors(new))
+        await call.commit(tx, change)
         # Both trees are read again, now that the lock on the zone's row keeps everybody else from changing them.
         if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
             raise RpcError(TREE_CHANGED)
@@ -228,14 +234,14 @@ async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
             raise RpcError(NOT_A_DIRECTORY)
         if not given.recursive and (len(rows) > 1 or rows[0]["path"] != path):
             raise RpcError(DIRECTORY_NOT_EMPTY)
-        await tx.execute(_REMOVE, zone_id, *tree)
-        size = sum(row["size"] for row in rows)
-        agent_id = call.caller.agent_id
-        change = Change(type="rmdir", path=path, agent_id=agent_id, used_bytes=-size, files=-len(rows))
-        await commit_change(tx, zone_id, change)
+        removed = await tx.fetch(_REMOVE, zone_id, *tree)
+        _check_same(rows, removed)  # a statement sees what came since the one before
+        size = sum(row["size"] for row in removed)
+        change = Change(type="rmdir", path=path, used_bytes=-size, files=-len(rows))
+        await call.commit(tx, change)
         if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
             raise RpcError(TREE_CHANGED)
-    return {"deleted": True, "files_deleted": sum(row["kind"] == "file" for row in rows)}
+    return {"deleted": True, "files_deleted": sum(row["kind"] == "file" for row in removed)}
 
 
 METHODS: Final = (

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
+from uuid import UUID
 
 import asyncpg
 
@@ -22,6 +23,7 @@ _FITS: Final = """
         AND ($2::bigint + $3::bigint <= 0 OR max_storage_bytes IS NULL
             OR used_bytes + reserved_bytes + $2 + $3 <= max_storage_bytes)
         AND ($4::bigint <= 0 OR max_files IS NULL OR files + $4 <= max_files)
+        AND uid = coalesce($5::uuid, uid)
 """
 _CHARGE: Final = f"""
     UPDATE zones SET
@@ -48,7 +50,7 @@ _APPEND: Final = f"""
 """  # noqa: S608 - composed of the constant above
 _WHY_NOT: Final = """
     SELECT phase, max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files AS too_many_files
-    FROM zones WHERE zone_id = $1
+    FROM zones WHERE zone_id = $1 AND uid = coalesce($3::uuid, uid)
 """
 
 
@@ -76,11 +78,12 @@ class BlockedPathError(Exception):
 class Change:
     """What a transaction has changed, as one event; with what it costs the zone, refunds being negative.
 
-    no_file_at: paths of directories that something was put into. nothing_below: the range below a new file, its ends
-    excluded.
+    zone_uid: of the zone that is meant, and not of a later one of its id. no_file_at: paths of directories that a file
+    was put into. nothing_below: the range below a new file, its ends excluded.
     """
 
     type: EventType
+    zone_uid: UUID | None = None
     path: str = ""
     new_path: str | None = None
     agent_id: str | None = None
@@ -89,6 +92,11 @@ class Change:
     files: int = 0
     no_file_at: Sequence[str] = ()
     nothing_below: tuple[str, str] = ("", "")
+
+    @property
+    def cost(self) -> tuple[int, int, int, UUID | None]:
+        """As the statements want it."""
+        return self.used_bytes, self.reserved_bytes, self.files, self.zone_uid
 
 
 def within(
@@ -104,7 +112,7 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     Raises:
         ZoneEndsError, QuotaExceededError, BlockedPathError: the transaction has to be undone.
     """
-    charged = await tx.fetchrow(_CHARGE, zone_id, change.used_bytes, change.reserved_bytes, change.files)
+    charged = await tx.fetchrow(_CHARGE, zone_id, *change.cost)
     if charged is None:
         await _refuse(tx, zone_id, change)
     number: int = charged["event_seq"]
@@ -117,15 +125,14 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
 
 async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> None:
     """Raise what `commit_change` would, as things are now; it changes and locks nothing."""
-    cost = (change.used_bytes, change.reserved_bytes, change.files)
-    if await tx.fetchval(_WOULD_FIT, zone_id, *cost) is None:
+    if await tx.fetchval(_WOULD_FIT, zone_id, *change.cost) is None:
         await _refuse(tx, zone_id, change)
     if reason := await tx.fetchval(_BLOCKED, zone_id, list(change.no_file_at), *change.nothing_below):
         raise BlockedPathError(reason)
 
 
 async def _refuse(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> NoReturn:
-    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files)
+    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files, change.zone_uid)
     if why is None or why["phase"] != "Active":
         raise ZoneEndsError
     raise QuotaExceededError("max_files" if why["too_many_files"] else "max_storage_bytes")
