@@ -83,7 +83,7 @@ class Postgres:
         if code:
             raise PostgresError(f"initdb ended with exit code {code}: {said.strip()[-2000:]}")
         self._argv = [str(binaries / "postgres"), "-D", str(data), "-k", str(sockets), "-h", ""]
-        self._argv += ["-c", "max_connections=300", "-c", "timezone=UTC", "-c", "log_timezone=UTC"]
+        self._argv += ["-c", "max_connections=600", "-c", "timezone=UTC", "-c", "log_timezone=UTC"]
         if not durable:
             self._argv += ["-c", "fsync=off"]
         for name, value in (settings or {}).items():

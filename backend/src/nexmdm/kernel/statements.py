@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import asyncpg
 
@@ -15,6 +15,9 @@ class Fetches(Protocol):
     """Whatever runs one statement, with $1, $2, ..., and commits it: `Statements`, or the `Database`."""
 
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]: ...
+
+
+_IDLE_S: Final = 30.0  # after which a connection is given back to the server
 
 
 class NoConnectionError(TimeoutError):
@@ -37,6 +40,7 @@ class Statements:
             connect=self._connect,
             reset=_nothing,  # ours is never left in a transaction, and keeps its settings
             min_size=0,
+            max_inactive_connection_lifetime=_IDLE_S,
             max_size=self._most,
         )
         return self

@@ -18,7 +18,7 @@ from nexmdm.kernel.statements import Statements
 from nexmdm.platform.object_store import StoreAwayError
 
 STILL_REFERRED_TO: Final = (asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)  # before 18, and since
-_CONNECTIONS: Final = 2
+_CONNECTIONS: Final = 1
 # The owner of the tables, whom no policy binds, need not have such a role.
 _TAKE_ROLE: Final = (
     f"SELECT set_config('role', rolname, true) FROM pg_roles WHERE rolname = current_user || '{BACKGROUND}'"  # noqa: S608
