@@ -136,9 +136,9 @@ CALLS = {
     **({} if given_target() else _BROKER | _PLATFORM),
 }
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
-# What tells that a caller was let in: there is no provider, its list is empty and the pool is not, or see streamEvents.
+# What tells that a caller was let in: no provider, an empty list of it, its open breaker; or see streamEvents.
 LET_IN = {
-    **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible")),
+    **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth"}

@@ -80,7 +80,7 @@ def test_a_call_does_not_reach_a_later_zone_of_the_same_id(platform: Platform) -
         platform.loses_nothing(zone.zone_id)
 
 
-@case("late-bodies/003", "removeDirectory result", "writeFile result")
+@case("late-bodies/003")
 def test_a_tree_that_is_removed_while_others_write_gives_back_what_it_had(platform: Platform) -> None:
     """What is used is what the rows add up to, whatever rmdir and writes do to each other (004: namespace/004)."""
     zone = platform.zone()
