@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 MODES = set(os.environ.get("STAND_IN", "").split(","))
@@ -76,6 +77,10 @@ def main() -> None:
             threading.Event().wait()
     elif sys.argv[1:2] == ["serve"]:
         serve()
+    elif sys.argv[1:4] == ["platform", "init", "--file"]:
+        Path(sys.argv[4]).write_text(
+            "NEXUS_URL=http://127.0.0.1:8080\nNEXUS_API_KEY=nxk_of-a-stand-in\n", encoding="utf-8"
+        )
     else:
         print(json.dumps({"argv": sys.argv[1:], "database": "NEXMDM_DATABASE_URL" in os.environ}))
 
