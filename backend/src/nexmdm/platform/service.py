@@ -62,6 +62,7 @@ SERVICE: Final = Service(
             "zone_finalizers": ("SELECT", "UPDATE", "DELETE"),
             "zones": ("SELECT", "UPDATE", "DELETE"),
         },
+        owner_functions=("nexmdm_guard_api_keys()", "nexmdm_take_object()", "nexmdm_let_go_of_object()"),
     ),
     rate_limits=(RULE,),
     queues=(streams.QUEUE, turns.QUEUE),
