@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,16 @@ async def statements(db: Database) -> AsyncIterator[Statements]:
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
     return ObjectStore(str(tmp_path / "objects"))
+
+
+@pytest.fixture
+def objects_of(tmp_path: Path) -> Callable[[UUID], list[str]]:
+    """What lies in the folder of a zone of `store`."""
+
+    def names(zone: UUID) -> list[str]:
+        return [path.name for path in (tmp_path / "objects" / "zones" / str(zone)).glob("*")]
+
+    return names
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -9,11 +10,13 @@ import asyncpg
 import pytest
 
 from nexmdm.kernel.statements import Statements
-from nexmdm.platform.contents import Content, Contents, take
+from nexmdm.platform.contents import Content, Contents, parts_of, take
 from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 from nexmdm.platform.sweeper import sweep
 from nexmdm.platform.types import INLINE_BYTES, PART_BYTES
 from nexmdm.platform.zone_row import ZoneEndsError, within
+
+ObjectsOf = Callable[[UUID], list[str]]
 
 LARGE = b"x" * (INLINE_BYTES + 1)
 FILE = "INSERT INTO files (zone_id, path, kind, size, etag) VALUES ('alpha', '/f', 'file', $1, 'e') RETURNING file_id"
@@ -28,10 +31,12 @@ async def taken(statements: Statements, content: Content) -> UUID:
     return file_id
 
 
-async def test_a_small_content_lies_in_the_row(contents: Contents, zone: UUID, store: ObjectStore) -> None:
+async def test_a_small_content_lies_in_the_row(
+    objects_of: ObjectsOf, contents: Contents, zone: UUID, store: ObjectStore
+) -> None:
     content = await contents.keep("alpha", zone, b"x" * INLINE_BYTES)
     assert (content.inline, content.parts) == (b"x" * INLINE_BYTES, ())
-    assert await store.names(zone) == []
+    assert objects_of(zone) == []
 
 
 async def test_a_large_one_is_read_across_its_parts(contents: Contents, zone: UUID, statements: Statements) -> None:
@@ -39,7 +44,9 @@ async def test_a_large_one_is_read_across_its_parts(contents: Contents, zone: UU
     content = await contents.keep("alpha", zone, whole)
     assert (content.size, len(content.parts), content.etag[-2:]) == (len(whole), 2, "-2")
     file_id = await taken(statements, content)
-    found = await contents.read("alpha", zone, file_id, PART_BYTES - 3, 10)
+    async with within(statements, "alpha") as tx:
+        parts = await parts_of(tx, "alpha", file_id)
+    found = await contents.read(zone, parts, PART_BYTES - 3, 10)
     assert found == whole[PART_BYTES - 3 :]
 
 
@@ -57,16 +64,21 @@ async def test_a_row_is_there_before_the_object(
 
 
 async def test_a_zone_that_ends_takes_no_content(
-    contents: Contents, zone: UUID, store: ObjectStore, connection: asyncpg.Connection[Any]
+    objects_of: ObjectsOf, contents: Contents, zone: UUID, store: ObjectStore, connection: asyncpg.Connection[Any]
 ) -> None:
     await connection.execute("UPDATE zones SET phase = 'Terminating', terminating_at = now() WHERE zone_id = 'alpha'")
     with pytest.raises(ZoneEndsError):
         await contents.keep("alpha", zone, LARGE)
-    assert await store.names(zone) == []
+    assert objects_of(zone) == []
 
 
 async def test_what_a_file_has_is_not_swept_and_what_it_had_is(
-    contents: Contents, zone: UUID, statements: Statements, store: ObjectStore, connection: asyncpg.Connection[Any]
+    objects_of: ObjectsOf,
+    contents: Contents,
+    zone: UUID,
+    statements: Statements,
+    store: ObjectStore,
+    connection: asyncpg.Connection[Any],
 ) -> None:
     content = await contents.keep("alpha", zone, LARGE)
     await taken(statements, content)
@@ -74,7 +86,7 @@ async def test_what_a_file_has_is_not_swept_and_what_it_had_is(
     assert await sweep(statements, store) == (0, False)
     await connection.execute("DELETE FROM files")
     assert await sweep(statements, store) == (1, False)
-    assert await store.names(zone) == []
+    assert objects_of(zone) == []
     assert await connection.fetchval("SELECT count(*) FROM objects") == 0
 
 
@@ -89,13 +101,18 @@ async def test_what_has_lost_its_pin_cannot_be_taken(
 
 
 async def test_what_a_file_has_stays_whatever_its_pin_says(
-    contents: Contents, zone: UUID, statements: Statements, store: ObjectStore, connection: asyncpg.Connection[Any]
+    objects_of: ObjectsOf,
+    contents: Contents,
+    zone: UUID,
+    statements: Statements,
+    store: ObjectStore,
+    connection: asyncpg.Connection[Any],
 ) -> None:
     content = await contents.keep("alpha", zone, LARGE)
     await taken(statements, content)
     await connection.execute("UPDATE objects SET pinned_until = now()")
     assert await sweep(statements, store) == (0, False)
-    assert await store.names(zone) == [str(content.parts[0])]
+    assert objects_of(zone) == [str(content.parts[0])]
 
 
 async def test_an_object_whose_store_is_away_keeps_its_row(

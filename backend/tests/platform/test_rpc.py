@@ -13,7 +13,8 @@ from nexmdm.http.types import Shape
 from nexmdm.kernel.load_shedding import reject_overloaded
 from nexmdm.kernel.problems import Problem
 from nexmdm.platform.auth import Caller
-from nexmdm.platform.rpc import Call, Method, Methods
+from nexmdm.platform.call import Call
+from nexmdm.platform.rpc import Method, Methods
 
 
 class _Which(Shape):

@@ -1,4 +1,4 @@
-"""Turns within a zone: few changes at a time, whatever the crowd, and none that waits for ever."""
+"""Turns within a zone: few changes at a time, whatever the crowd, and none that waits without end."""
 
 from __future__ import annotations
 

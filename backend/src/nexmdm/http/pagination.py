@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Mapped
 
+from nexmdm.http import cursors
 from nexmdm.http.runtime import Session
 from nexmdm.kernel import times
 from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, invalid
@@ -46,6 +46,14 @@ class Paging:
         self.cursor = cursor
         self._list: str = request.scope["route"].path
 
+    def after(self, parse_key: Callable[[str], Any] = str) -> tuple[datetime, Any] | None:
+        """The moment and key that the page begins behind; None for the first. Problem: not a cursor of this list."""
+        return None if self.cursor is None else _decode(self._list, self.cursor, parse_key)
+
+    def cursor_of(self, at: datetime, key: object) -> str:
+        """The cursor of a page that ends there."""
+        return _encode(self._list, at, key)
+
     async def read(
         self,
         session: Session,
@@ -56,8 +64,8 @@ class Paging:
         parse_key: Callable[[str], Any] = str,
     ) -> Page[Item]:
         """Run `query` newest `moment` first, ties by `key`, and make a page of `view(row)`."""
-        if self.cursor is not None:
-            at, last = _decode(self._list, self.cursor, parse_key)
+        if (after := self.after(parse_key)) is not None:
+            at, last = after
             query = query.where(tuple_(moment, key) < tuple_(at, last))
         query = query.add_columns(moment.label("page_moment"), key.label("page_key"))
         rows: Sequence[Any] = (
@@ -65,13 +73,13 @@ class Paging:
         ).all()
         shown = rows[: self.limit]
         more = len(rows) > self.limit
-        cursor = _encode(self._list, shown[-1].page_moment, shown[-1].page_key) if more else None
+        cursor = self.cursor_of(shown[-1].page_moment, shown[-1].page_key) if more else None
         return Page(items=[view(row) for row in shown], next_cursor=cursor)
 
 
 def _encode(path: str, at: datetime, key: object) -> str:
     """The end of a page of the list at this path, and good for no other."""
-    return base64.urlsafe_b64encode(json.dumps([path, at.isoformat(), str(key)]).encode()).decode().rstrip("=")
+    return cursors.encode(json.dumps([path, at.isoformat(), str(key)]))
 
 
 def _decode(path: str, cursor: str, parse_key: Callable[[str], Any]) -> tuple[datetime, Any]:
@@ -81,7 +89,7 @@ def _decode(path: str, cursor: str, parse_key: Callable[[str], Any]) -> tuple[da
         Problem: `validation_error` for everything that it does not make, such as another spelling of the same.
     """
     try:
-        _, at, key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        _, at, key = json.loads(cursors.decode(cursor))
         after = times.parse(at), parse_key(_plain(key))
     except (ValueError, TypeError):
         after = None

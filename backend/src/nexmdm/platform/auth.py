@@ -7,9 +7,8 @@ any zone: `zones` is the registry, and a key is found by its hash alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 from uuid import UUID
 
 import asyncpg
@@ -55,6 +54,12 @@ _CALLER: Final = f"""
 """  # noqa: S608 - composed of a constant
 
 
+_STILL_GOOD: Final = """
+    SELECT EXISTS (SELECT FROM zones WHERE zone_id = $1 AND uid = $2 AND phase = 'Active') AS has_zone,
+        EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks. `agent_id`: whom X-Agent-Id names, or the agent of the key. `last_event`: its number in the zone."""
@@ -65,7 +70,20 @@ class Caller:
     zone_id: str
     zone_uid: UUID
     agent_id: str | None
-    last_event: int = 0
+    last_event: int
+
+    @classmethod
+    def of(cls, row: asyncpg.Record, agent_id: str | None = None) -> Self:
+        """The caller of a row of `_CALLER`."""
+        return cls(
+            name=row["name"],
+            role=row["role"],
+            own_zone=row["own_zone"],
+            zone_id=row["zone_id"],
+            zone_uid=row["uid"],
+            agent_id=agent_id,
+            last_event=row["event_seq"],
+        )
 
     @property
     def is_admin(self) -> bool:
@@ -74,6 +92,20 @@ class Caller:
     def may_see(self, zone_id: str) -> bool:
         """Whether the key is good for the zone."""
         return self.is_admin or self.own_zone == zone_id
+
+
+async def judge_again(tx: asyncpg.Connection[Any], caller: Caller) -> None:
+    """Within the transaction of what is done: a body may take long, and a turn, and the calls before.
+
+    Raises:
+        Problem: the key is revoked by now, or the zone is being deleted or another one of its id.
+    """
+    good = await tx.fetchrow(_STILL_GOOD, caller.zone_id, caller.zone_uid, caller.name)
+    assert good is not None
+    if not good["has_key"]:
+        raise Problem(TOKEN_INVALID)
+    if not good["has_zone"]:
+        raise Problem(ZONE_TERMINATING)
 
 
 def _presented(request: Request) -> str | None:
@@ -116,8 +148,8 @@ def _named_agent(request: Request, row: asyncpg.Record) -> str | None:
 class InZone:
     """The dependency of an operation within a zone: `Depends(InZone(brick="files"))`."""
 
-    def __init__(self, *, brick: str | None = None, roles: Sequence[str] = (ADMIN, AGENT, MEMBER)) -> None:
-        self._brick, self._roles = brick, roles
+    def __init__(self, *, brick: str) -> None:
+        self._brick = brick
 
     async def __call__(self, request: Request) -> Caller:
         """The caller.
@@ -132,24 +164,22 @@ class InZone:
         agent_id = _named_agent(request, row)
         if wanted and row["role"] != ADMIN and wanted[0] != row["own_zone"]:
             raise await refusal(request, ZONE_FORBIDDEN)
-        if row["role"] not in self._roles:
-            raise await refusal(request, ROLE_FORBIDDEN)
         if row["zone_id"] is None:
             raise Problem(ZONE_NOT_FOUND)
         if row["phase"] != "Active":
             raise Problem(ZONE_TERMINATING)
         if row["mounted"] is False:
             raise Problem(BRICK_UNMOUNTED)
-        return Caller(row["name"], row["role"], row["own_zone"], row["zone_id"], row["uid"], agent_id, row["event_seq"])
+        return Caller.of(row, agent_id)
 
 
 async def any_member(request: Request) -> Caller:
-    """A member or an admin, whose request names its zone in the path or is about all that it may see."""
+    """A member or an admin, whose request names its zone in the path or is about every zone that it may see."""
     row = await _find(request, None, None)
     if row["role"] == AGENT:
         raise await refusal(request, ROLE_FORBIDDEN)
     refuse_repeated_parameters(request)
-    return Caller(row["name"], row["role"], row["own_zone"], row["zone_id"], row["uid"], None)
+    return Caller.of(row)
 
 
 async def require_admin(request: Request) -> Caller:
@@ -158,7 +188,7 @@ async def require_admin(request: Request) -> Caller:
     if row["role"] != ADMIN:
         raise await refusal(request, ADMIN_REQUIRED)
     refuse_repeated_parameters(request)
-    return Caller(row["name"], row["role"], None, row["zone_id"], row["uid"], None)
+    return Caller.of(row)
 
 
 def _header(name: str, pattern: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the part while the pin lives, which a trigger demands. What no file takes is swe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
@@ -88,10 +89,8 @@ class Contents:
             async with within(self._statements, zone_id) as tx:
                 await tx.execute(_UNPIN, list(content.parts))
 
-    async def read(self, zone_id: str, zone_uid: UUID, file_id: UUID, offset: int, length: int) -> bytes:
-        """Some of a content that lies in parts. FileNotFoundError: the file has been changed; StoreAwayError."""
-        async with within(self._statements, zone_id) as tx:
-            parts = await tx.fetch(_PARTS, zone_id, file_id)
+    async def read(self, zone_uid: UUID, parts: Sequence[asyncpg.Record], offset: int, length: int) -> bytes:
+        """Some of a content that lies in `parts`. FileNotFoundError: the file has been changed; StoreAwayError."""
         found, start = b"", 0
         for part in parts:
             inner = max(0, offset - start)
@@ -102,6 +101,12 @@ class Contents:
         if len(found) < length:
             raise FileNotFoundError
         return found
+
+
+async def parts_of(tx: asyncpg.Connection[Any], zone_id: str, file_id: UUID) -> Sequence[asyncpg.Record]:
+    """The objects that a file consists of, in order, each with its size."""
+    parts: Sequence[asyncpg.Record] = await tx.fetch(_PARTS, zone_id, file_id)
+    return parts
 
 
 async def take(tx: asyncpg.Connection[Any], zone_id: str, file_id: UUID, content: Content, *, replace: bool) -> None:

@@ -21,6 +21,7 @@ from nexmdm.platform.paths import MOST_BYTES
 from nexmdm.platform.problems import BRICK_UNMOUNTED, CURSOR_EXPIRED, ZONE_TERMINATING
 from nexmdm.platform.state import platform
 from nexmdm.platform.types import AGENT_ID, EventType
+from nexmdm.platform.zone_row import SNAPSHOT
 
 BRICK: Final = "events"
 OF_EVENTS: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED)
@@ -35,7 +36,6 @@ _BOUNDS: Final = """
         (SELECT min(sequence_number) FROM events WHERE zone_id = $1), event_seq + 1) AS first
     FROM zones WHERE zone_id = $1 AND uid = $2
 """
-_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _SELECT: Final = """
     SELECT event_id, sequence_number, type, path, new_path, zone_id, agent_id, 'committed' AS status,
         occurred_at AS timestamp
@@ -91,7 +91,7 @@ class Filters:
 
 
 def _after_prefix(prefix: str | None) -> str | None:
-    """The first text, by its bytes, after all that begin with the prefix; None where there is none."""
+    """The first text, by its bytes, after every text that begins with the prefix; None where there is none."""
     for end in range(len(prefix or ""), 0, -1):
         assert prefix is not None
         following = ord(prefix[end - 1]) + 1
@@ -116,7 +116,7 @@ async def read(
     conditions, values = filters.conditions(5)
     direction = "ASC" if order == "replay" else "DESC"
     statement = f"{_SELECT}{conditions} ORDER BY sequence_number {direction} LIMIT $4"
-    async with platform(request).within(caller.zone_id, _SNAPSHOT) as tx:
+    async with platform(request).within(caller.zone_id, SNAPSHOT) as tx:
         bounds = await tx.fetchrow(_BOUNDS, caller.zone_id, caller.zone_uid)
         if bounds is None:
             raise Problem(ZONE_TERMINATING)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal
-from uuid import UUID
 
 import asyncpg
 from pydantic import Field
 
 from nexmdm.http.types import Maybe, Shape, Whole
 from nexmdm.platform import contents, paths
+from nexmdm.platform.call import Call
 from nexmdm.platform.contents import Content
-from nexmdm.platform.rpc import Call, Method, aside
+from nexmdm.platform.rpc import Method, aside
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
     CONTENT_INVALID,
@@ -174,13 +175,14 @@ async def read(call: Call, given: Read) -> dict[str, Any]:
     for _ in range(_READ_AGAIN):
         async with call.within() as tx:
             row = await _existing(tx, call.zone_id, path)
+            parts = () if row["content"] is not None else await contents.parts_of(tx, call.zone_id, row["file_id"])
         whole = given.offset is None and given.length is None
         offset = min(given.offset or 0, row["size"])
         length = row["size"] - offset if given.length is None else min(given.length, row["size"] - offset)
         if length > PART_BYTES:
             raise RpcError(TOO_LARGE, limit=PART_BYTES)
         try:
-            content = await _range(call, row, offset, length)
+            content = await _range(call, row["content"], parts, offset, length)
         except FileNotFoundError:
             continue
         envelope = await aside(length, lambda: _envelope(content))  # noqa: B023 - awaited in this very turn
@@ -200,12 +202,10 @@ async def _existing(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> asy
     raise RpcError(NOT_FOUND)
 
 
-async def _range(call: Call, row: asyncpg.Record, offset: int, length: int) -> bytes:
-    if row["content"] is not None:
-        inline: bytes = row["content"]
+async def _range(call: Call, inline: bytes | None, parts: Sequence[asyncpg.Record], offset: int, length: int) -> bytes:
+    if inline is not None:
         return inline[offset : offset + length]
-    file_id: UUID = row["file_id"]
-    return await call.platform.contents.read(call.zone_id, call.caller.zone_uid, file_id, offset, length)
+    return await call.platform.contents.read(call.caller.zone_uid, parts, offset, length)
 
 
 async def delete(call: Call, given: Named) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from nexmdm.kernel.keys import NewKey
 from nexmdm.kernel.settings import Settings
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform.zone_row import within
-from nexmdm.platform.zones import NewZone, make_zone
+from nexmdm.platform.zone_views import NewZone
+from nexmdm.platform.zones import make_zone
 
 ZONES: Final = ("corp", "corp-eng")
 NAME: Final = "platform-admin"

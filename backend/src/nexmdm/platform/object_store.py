@@ -53,11 +53,6 @@ class ObjectStore:
         with _available():
             await asyncio.to_thread(self._delete, zone, name)
 
-    async def names(self, zone: UUID) -> list[str]:
-        """What lies in the zone's folder, half-written objects too."""
-        with _available():
-            return await asyncio.to_thread(self._names, zone)
-
     async def remove_zone(self, zone: UUID) -> None:
         """Remove whatever is left of a zone."""
         with _available():
@@ -93,11 +88,6 @@ class ObjectStore:
             for ending in ("", _HALF):
                 (folder / f"{name}{ending}").unlink(missing_ok=True)
             _sync(folder)
-
-    def _names(self, zone: UUID) -> list[str]:
-        with suppress(FileNotFoundError):
-            return [path.name for path in (self._zones / str(zone)).iterdir()]
-        return []
 
     def _remove_zone(self, zone: UUID) -> None:
         folder = self._zones / str(zone)

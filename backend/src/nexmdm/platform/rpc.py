@@ -1,18 +1,15 @@
 """JSON-RPC 2.0 over HTTP: one call at its method's path, or calls and batches of calls at `/api/nfs`.
 
-Credentials, zone, framing and overload are HTTP statuses; all that is known once the body has been read is HTTP 200.
+Credentials, zone, framing and overload are HTTP statuses; everything known once the body has been read is HTTP 200.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-import asyncpg
 import orjson
 from fastapi import Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -20,16 +17,15 @@ from pydantic import TypeAdapter, ValidationError
 from nexmdm.http.access_log import where_raised
 from nexmdm.http.events import UNHANDLED_EXCEPTION
 from nexmdm.http.json_body import field_errors, read_limited, require_media_type
-from nexmdm.http.problems import TOKEN_INVALID
 from nexmdm.http.types import Shape
 from nexmdm.kernel.database import is_unavailable, report_outage
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem
 from nexmdm.platform import metrics
 from nexmdm.platform.auth import Caller
+from nexmdm.platform.call import Call
 from nexmdm.platform.events import RPC
 from nexmdm.platform.object_store import StoreAwayError
-from nexmdm.platform.problems import ZONE_TERMINATING as TERMINATING
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
     INTERNAL_ERROR,
@@ -44,9 +40,13 @@ from nexmdm.platform.rpc_errors import (
     ZONE_TERMINATING,
     RpcError,
 )
-from nexmdm.platform.state import Platform, platform
+from nexmdm.platform.state import platform
 from nexmdm.platform.types import PART_BYTES
-from nexmdm.platform.zone_row import BlockedPathError, Change, QuotaExceededError, ZoneEndsError, commit_change
+from nexmdm.platform.zone_row import (
+    BlockedPathError,
+    QuotaExceededError,
+    ZoneEndsError,
+)
 
 MOST_CALLS: Final = 100  # in a batch
 RESULT: Final = "result"
@@ -56,53 +56,8 @@ MOST_OF_ID: Final = 256  # characters
 SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
 _MOST_MEMBERS: Final = 16  # of an object within the params
 _MOST_OF_BATCH: Final = 2 * PART_BYTES  # of contents in the answer to a batch
-_SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_STILL_GOOD: Final = """
-    SELECT EXISTS (SELECT FROM zones WHERE zone_id = $1 AND uid = $2 AND phase = 'Active') AS has_zone,
-        EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key
-"""
 T = TypeVar("T")
 _BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a method."""
-
-    caller: Caller
-    platform: Platform
-
-    @property
-    def zone_id(self) -> str:
-        return self.caller.zone_id
-
-    @asynccontextmanager
-    async def within(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """A transaction that reads the caller's zone alone, in one snapshot. Problem: the caller is no longer good."""
-        async with self.platform.within(self.zone_id, _SNAPSHOT) as tx:
-            await self._judge_again(tx)
-            yield tx
-
-    @asynccontextmanager
-    async def changing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
-        """One that ends with a change of the zone's row. Problem: as of `within`."""
-        async with self.platform.changing(self.zone_id) as tx:
-            await self._judge_again(tx)
-            yield tx
-
-    async def commit(self, tx: asyncpg.Connection[Any], change: Change) -> None:
-        """`commit_change` in the zone that the caller was let into, not in a later one of its id."""
-        named = replace(change, zone_uid=self.caller.zone_uid, agent_id=self.caller.agent_id)
-        await commit_change(tx, self.zone_id, named)
-
-    async def _judge_again(self, tx: asyncpg.Connection[Any]) -> None:
-        """A body may take long, and a turn, and the calls before: whose key is revoked by now does nothing more."""
-        good = await tx.fetchrow(_STILL_GOOD, self.zone_id, self.caller.zone_uid, self.caller.name)
-        assert good is not None
-        if not good["has_key"]:
-            raise Problem(TOKEN_INVALID)
-        if not good["has_zone"]:
-            raise Problem(TERMINATING)
 
 
 class Method:

@@ -7,6 +7,7 @@ table still has a row of the zone.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, Final
 
 import asyncpg
@@ -131,9 +132,5 @@ async def _note(tx: asyncpg.Connection[Any], zone: asyncpg.Record, removed: int,
 async def keep_deleting(db: Database, settings: Settings, stop: asyncio.Event) -> None:
     """Delete zones until `stop`."""
     own = narrow(settings, PlatformSettings)
-    store = ObjectStore(own.platform_storage_url)
-
-    async def turn(statements: Statements) -> bool:
-        return await step(statements, store)
-
+    turn = partial(step, store=ObjectStore(own.platform_storage_url))
     await keep_doing("teardown", db, turn, own.platform_teardown_every_s, stop)

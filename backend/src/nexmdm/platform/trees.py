@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import asyncpg
 from pydantic import Field
 
+from nexmdm.http import cursors
 from nexmdm.http.types import Maybe, Shape, Whole
 from nexmdm.platform import paths
+from nexmdm.platform.call import Call
 from nexmdm.platform.files import BRICK, IS_BELOW, Named, Path
-from nexmdm.platform.rpc import Call, Method
+from nexmdm.platform.rpc import Method
 from nexmdm.platform.rpc_errors import (
     CURSOR_INVALID,
     DIRECTORY_NOT_EMPTY,
@@ -100,7 +100,7 @@ class Make(Shape):
 
 
 class Remove(Shape):
-    """`recursive`: with all that lies below."""
+    """`recursive`: with everything below."""
 
     path: Path
     recursive: bool = False
@@ -142,22 +142,18 @@ async def listing(call: Call, given: List) -> dict[str, Any]:
     shown = rows[: given.limit]
     cursor = None
     if len(rows) > given.limit:
-        cursor = _encoded(shown[-1]["path" if given.recursive else "after"])
+        cursor = cursors.encode(shown[-1]["path" if given.recursive else "after"])
     fields = ("path", "type", "size", "etag", "modified_at")
     return {"entries": [{name: row[name] for name in fields} for row in shown], "next_cursor": cursor}
-
-
-def _encoded(after: str) -> str:
-    return base64.urlsafe_b64encode(after.encode()).decode().rstrip("=")
 
 
 def _decoded(cursor: str, first: str, last: str) -> str:
     """The path after which the next page begins. RpcError: it is not of this list."""
     try:
-        after = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-    except (binascii.Error, ValueError):
+        after = cursors.decode(cursor)
+    except ValueError:
         after = ""
-    if not first.encode() < after.encode() < last.encode() or "\0" in after or _encoded(after) != cursor:
+    if not first.encode() < after.encode() < last.encode() or "\0" in after:
         raise RpcError(CURSOR_INVALID)
     return after
 

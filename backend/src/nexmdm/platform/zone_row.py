@@ -1,6 +1,6 @@
 """The row of a zone: how a transaction sees a zone, and how each change of what is in it ends.
 
-Whoever changes something locks the rows of that first, in the order of their keys, and then commits the change here.
+A change locks its own rows first, in the order of their keys, and then commits the change here.
 The lock on the zone's row, held until the commit, makes the events' numbers gapless and equal to the order of the
 commits, keeps the quota to the byte, and puts every write before or after the zone's deletion.
 """
@@ -18,6 +18,7 @@ import asyncpg
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform.types import EventType
 
+SNAPSHOT: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"  # for `within`
 _FITS: Final = """
     phase = 'Active'
         AND ($2::bigint + $3::bigint <= 0 OR max_storage_bytes IS NULL

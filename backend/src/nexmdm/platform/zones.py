@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import secrets
-from datetime import datetime
 from typing import Annotated, Any, Final
 
 import asyncpg
-import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
 
 from nexmdm.http.json_body import JsonBody
+from nexmdm.http.pagination import Paging
 from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_BODY, OF_A_TOKEN
-from nexmdm.http.types import FREE_TEXT, Maybe, Shape, Whole
-from nexmdm.kernel import times
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, answers, invalid
 from nexmdm.platform.auth import DESCRIBED, OF_AN_ADMIN, Admin, Caller, Member
@@ -30,8 +24,9 @@ from nexmdm.platform.problems import (
 )
 from nexmdm.platform.problems import ZONE_TERMINATING as TERMINATING
 from nexmdm.platform.state import platform
-from nexmdm.platform.types import LIMITS, ROOT, USAGE, ZONE_ID, Phase, ZoneId, is_zone_id
+from nexmdm.platform.types import LIMITS, ROOT, USAGE, ZONE_ID, is_zone_id
 from nexmdm.platform.zone_row import Change, ZoneEndsError, commit_change
+from nexmdm.platform.zone_views import Limits, NewZone, ZoneChanges, Zones, ZoneView, view
 
 router = APIRouter(tags=["zones"], dependencies=[DESCRIBED])
 
@@ -67,108 +62,8 @@ _BEGIN_TEARDOWN: Final = """
 """
 
 _PATH: Final = Path(json_schema_extra={"pattern": f"^{ZONE_ID}$"})  # another one is 404
-Text = Annotated[str, Field(pattern=FREE_TEXT, max_length=1024)]
-Owner = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Amount = Annotated[int, Whole(0, 2**63 - 1)]
-
-
-class Limits(Shape):
-    """Each null is unlimited; what is left out stays as it is."""
-
-    max_storage_bytes: Amount | None = None
-    max_files: Amount | None = None
-    max_agents: Amount | None = None
-    max_tasks_queued: Amount | None = None
-    max_uploads_open: Amount | None = None
-
-
-class NewZone(Shape):
-    """A zone to be made; its id is drawn where none is given."""
-
-    zone_id: Maybe[ZoneId] = None
-    name: Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
-    domain: Maybe[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,252}$")]] = None
-    description: Maybe[Text] = None
-    owner: Maybe[Owner] = None
-    limits: Maybe[Limits] = None
-
-
-class ZoneChanges(Shape):
-    """At least one of them."""
-
-    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
-
-    limits: Maybe[Limits] = None
-    owner: Maybe[Owner] = None
-
-
-class AllLimits(BaseModel):
-    """All five; null is unlimited."""
-
-    max_storage_bytes: int | None
-    max_files: int | None
-    max_agents: int | None
-    max_tasks_queued: int | None
-    max_uploads_open: int | None
-
-
-class Usage(BaseModel):
-    """What is used of each limit."""
-
-    max_storage_bytes: int
-    max_files: int
-    max_agents: int
-    max_tasks_queued: int
-    max_uploads_open: int
-
-
-class Finalizer(BaseModel):
-    """A step of a zone's deletion, and how much it has removed."""
-
-    name: str
-    removed: int
-    done: bool
-
-
-class ZoneView(BaseModel):
-    """A zone. `status` is its phase under the name that older clients know."""
-
-    zone_id: str
-    name: str
-    domain: str | None
-    description: str | None
-    owner: str | None
-    phase: Phase
-    status: Phase
-    finalizers: list[Finalizer]
-    created_at: datetime
-    updated_at: datetime
-    limits: AllLimits
-    usage: Usage
-
-
-class Zones(BaseModel):
-    """A page. `next_cursor` is null on the last; `total` is of all that the caller may see."""
-
-    zones: list[ZoneView]
-    total: int
-    next_cursor: str | None
-
-
 _new_zone: Final[JsonBody[NewZone]] = JsonBody(NewZone)
 _changes: Final[JsonBody[ZoneChanges]] = JsonBody(ZoneChanges)
-
-
-def _view(row: asyncpg.Record) -> ZoneView:
-    return ZoneView.model_validate(
-        dict(row)
-        | {
-            "status": row["phase"],
-            "finalizers": orjson.loads(row["finalizers"]) if "finalizers" in row else [],
-            "limits": {limit: row[limit] for limit in LIMITS},
-            "usage": {limit: row[column] for limit, column in USAGE.items()},
-        }
-    )
 
 
 async def _of_path(zone_id: Annotated[str, _PATH], caller: Member) -> str:
@@ -216,7 +111,7 @@ async def create_zone(request: Request, _caller: Admin, given: Annotated[NewZone
         if row is None:
             raise Problem(ZONE_EXISTS)
     emit(ZONE_CREATED, zone_id=new.zone_id)
-    return _view(row)
+    return view(row)
 
 
 @router.get(
@@ -227,48 +122,28 @@ async def create_zone(request: Request, _caller: Admin, given: Annotated[NewZone
 async def list_zones(
     request: Request,
     caller: Member,
-    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    paging: Annotated[Paging, Depends()],
     offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
-    cursor: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None,
 ) -> Zones:
     """The zones that the caller may see, newest first. Only the cursor promises each of them once."""
-    if cursor is not None and offset:
+    if paging.cursor is not None and offset:
         raise invalid("/query/offset", "cursor", "Give an offset or a cursor, not both.")
-    after = (None, None) if cursor is None else _decoded(cursor)
+    after = paging.after() or (None, None)
     own = None if caller.is_admin else caller.own_zone
     async with platform(request).within(caller.zone_id) as tx:
-        rows = await tx.fetch(_PAGE, own, *after, limit + 1, offset)
+        rows = await tx.fetch(_PAGE, own, *after, paging.limit + 1, offset)
         total = await tx.fetchval(_TOTAL, own)
-    shown = rows[:limit]
-    more = len(rows) > limit
-    last = _encoded(shown[-1]["created_at"], shown[-1]["zone_id"]) if more else None
-    return Zones(zones=[_view(row) for row in shown], total=total, next_cursor=last)
-
-
-def _encoded(at: datetime, zone_id: str) -> str:
-    return base64.urlsafe_b64encode(orjson.dumps([at.isoformat(), zone_id])).decode().rstrip("=")
-
-
-def _decoded(cursor: str) -> tuple[datetime, str]:
-    try:
-        at, zone_id = orjson.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        after = times.parse(at), str(zone_id)
-    except (binascii.Error, ValueError, TypeError):
-        after = None
-    if after is None or _encoded(*after) != cursor or "\0" in after[1]:
-        raise invalid("/query/cursor", "cursor", "Not a cursor of this list.")
-    return after
+    shown = rows[: paging.limit]
+    more = len(rows) > paging.limit
+    last = paging.cursor_of(shown[-1]["created_at"], shown[-1]["zone_id"]) if more else None
+    return Zones(zones=[view(row) for row in shown], total=total, next_cursor=last)
 
 
 @router.get("/api/zones/{zone_id}", operation_id="getZone", responses=answers(*_OF_A_MEMBER))
 async def get_zone(request: Request, zone_id: Visible) -> ZoneView:
     """Look at a zone, also while it is being deleted."""
-    return _view(await _read(request, zone_id))
-
-
-async def _read(request: Request, zone_id: str) -> asyncpg.Record:
     async with platform(request).within(zone_id) as tx:
-        return await _row(tx, zone_id)
+        return view(await _row(tx, zone_id))
 
 
 @router.patch(
@@ -292,9 +167,9 @@ async def update_zone(
         values["owner"] = changes.owner
     if not is_zone_id(zone_id):
         raise Problem(ZONE_NOT_FOUND)
-    await _read(request, zone_id)
     assignments = "".join(f", {name} = ${place}" for place, name in enumerate(values, 2))
     async with platform(request).changing(zone_id) as tx:
+        await _row(tx, zone_id)
         try:
             await tx.execute(
                 f"UPDATE zones SET updated_at = clock_timestamp(){assignments} WHERE zone_id = $1",  # noqa: S608 - our names
@@ -306,7 +181,7 @@ async def update_zone(
         except ZoneEndsError:
             raise Problem(TERMINATING) from None
     emit(ZONE_UPDATED, zone_id=zone_id)
-    return _view(row)
+    return view(row)
 
 
 @router.delete(
@@ -316,13 +191,12 @@ async def update_zone(
     responses=answers(*_OF_A_MEMBER, ADMIN_REQUIRED, ZONE_PROTECTED),
 )
 async def delete_zone(request: Request, caller: Member, zone_id: Visible) -> ZoneView:
-    """Begin to delete a zone with all that is in it; may be repeated."""
-    row = await _read(request, zone_id)
-    _check_owner(caller, row)
-    if zone_id == ROOT:
-        raise Problem(ZONE_PROTECTED)
+    """Begin to delete a zone with everything in it; may be repeated."""
     begun = False
     async with platform(request).changing(zone_id) as tx:
+        _check_owner(caller, await _row(tx, zone_id))
+        if zone_id == ROOT:
+            raise Problem(ZONE_PROTECTED)
         try:
             await commit_change(tx, zone_id, Change(type="zone.terminating"))
             await tx.execute(_TERMINATE, zone_id)
@@ -333,7 +207,7 @@ async def delete_zone(request: Request, caller: Member, zone_id: Visible) -> Zon
         row = await _row(tx, zone_id)
     if begun:
         emit(ZONE_TERMINATING, zone_id=zone_id)
-    return _view(row)
+    return view(row)
 
 
 def _check_owner(caller: Caller, row: asyncpg.Record) -> None:

@@ -1,0 +1,45 @@
+"""One call of a JSON-RPC method: who makes it, and the transactions that it works in."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import asyncpg
+
+from nexmdm.platform.auth import Caller, judge_again
+from nexmdm.platform.state import Platform
+from nexmdm.platform.zone_row import SNAPSHOT, Change, commit_change
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a method."""
+
+    caller: Caller
+    platform: Platform
+
+    @property
+    def zone_id(self) -> str:
+        return self.caller.zone_id
+
+    @asynccontextmanager
+    async def within(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """A transaction that reads the caller's zone alone, in one snapshot. Problem: the caller is no longer good."""
+        async with self.platform.within(self.zone_id, SNAPSHOT) as tx:
+            await judge_again(tx, self.caller)
+            yield tx
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """One that ends with a change of the zone's row. Problem: as of `within`."""
+        async with self.platform.changing(self.zone_id) as tx:
+            await judge_again(tx, self.caller)
+            yield tx
+
+    async def commit(self, tx: asyncpg.Connection[Any], change: Change) -> None:
+        """`commit_change` in the zone that the caller was let into, not in a later one of its id."""
+        named = replace(change, zone_uid=self.caller.zone_uid, agent_id=self.caller.agent_id)
+        await commit_change(tx, self.zone_id, named)
