@@ -103,7 +103,7 @@ _PLATFORM = {
     "removeDirectory": _rpc("rmdir", path="/nowhere"),
     "listEvents": Call("zone", "GET", "/api/v2/events"),
     "replayEvents": Call("zone", "GET", "/api/v2/events/replay"),
-    # Who is let in is told that this is no id of an event: an answer that ends.
+    # A caller that is let in is told that this is no id of an event: an answer that ends.
     "streamEvents": Call("zone", "GET", "/api/v2/events/stream", header=("Last-Event-ID", "none")),
 }
 OF_A_STACK = frozenset(call.caller for call in (_BROKER | _PLATFORM).values())

@@ -79,7 +79,7 @@ def ask(zone: Zone, operation: str) -> Answer:
 @case("zone-access/001", "* 401", "* 403", "* 202")
 @pytest.mark.parametrize("caller", TABLE)
 def test_who_may_do_what_in_a_zone(caller: str, platform: Platform, zone: Zone) -> None:
-    """Each operation of the platform lets in whom the table says; whoever is refused changes nothing (platform.md)."""
+    """An operation of the platform lets in those that the table names; a refusal changes nothing (platform.md)."""
     other = platform.zone()
     key = KEYS[caller](platform, zone.zone_id, other.zone_id)
     agent = [("X-Agent-Id", "worker-8")] if caller == "an agent as another" else []

@@ -14,7 +14,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "zone.md"
 
 
 def holds(found: Any, told: Any) -> bool:
-    """Whether an answer says all that the page says of it."""
+    """Whether an answer says everything that the page says of it."""
     if isinstance(told, dict):
         return isinstance(found, dict) and all(name in found and holds(found[name], told[name]) for name in told)
     if isinstance(told, list):

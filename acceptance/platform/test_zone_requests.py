@@ -72,7 +72,7 @@ def test_a_zone_that_is_not_there(platform: Platform, raw: Raw) -> None:
 
 @case("zone-requests/004", "* 409")
 def test_a_zone_that_ends(zone: Zone, platform: Platform, raw: Raw) -> None:
-    """Each operation in a zone that ends is a 409, whoever asks, before its body is read (platform.md)."""
+    """Each operation in a zone that ends is a 409 for every caller, before its body is read (platform.md)."""
     with frozen(background_process(platform.system)):
         accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)
         with platform.unchanged():

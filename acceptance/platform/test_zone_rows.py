@@ -1,4 +1,4 @@
-"""The rows of zones: what the database refuses whoever writes, and calls that meet another's change of their rows."""
+"""The rows of zones: what the database refuses to every writer, and calls that meet another's change of their rows."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -96,7 +96,7 @@ def filled(zone: Zone) -> Zone:
 
 @case("zone-rows/001")
 def test_the_database_refuses_what_cannot_be(system: System, platform: Platform, filled: Zone) -> None:
-    """Each constraint of each table of the platform refuses a change that breaks it, whoever makes it (platform.md)."""
+    """Each constraint of each table of the platform refuses a change that breaks it, to every role (platform.md)."""
     with as_owner(system) as owner, platform.unchanged():
         for name, statements in (REFUSED | OF_KEYS).items():
             assert refused_by(owner, statements.split(";"), filled.zone_id) == name

@@ -1,4 +1,4 @@
-"""Which files writes must leave behind, with what events and usage, as far as it is known who was answered what."""
+"""Which files writes must leave behind, with what events and usage, as far as the answers tell."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class WriteRecord:
         self.refusals.update(other.refusals)
 
     def of_zone(self, zone: int, zones: int) -> tuple[set[str], set[str]]:
-        """The paths that must be there, and all that may."""
+        """The paths that must be there, and those that may."""
         sure, unsure = (
             {path_of(one) for one in numbers if one % zones == zone} for numbers in (self.acknowledged, self.unsure)
         )

@@ -134,7 +134,7 @@ UPGRADE = (
             ON DELETE RESTRICT
     )
     """,
-    # With the owner's rights: a cascade runs as whoever it runs as, and must reach the object of any zone.
+    # With the owner's rights: a cascade has the rights of the one that deletes, and must reach every zone's objects.
     """
     CREATE FUNCTION nexmdm_take_object() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
         SET search_path = public AS $$
@@ -164,7 +164,7 @@ UPGRADE = (
     """
     CREATE TRIGGER let_go AFTER DELETE ON file_parts FOR EACH ROW EXECUTE FUNCTION nexmdm_let_go_of_object()
     """,
-    # Whoever fires a trigger needs no right to its function; two of these have the owner's rights.
+    # To fire a trigger needs no right to its function; two of these have the owner's rights.
     "REVOKE ALL ON FUNCTION nexmdm_guard_api_keys, nexmdm_take_object, nexmdm_let_go_of_object FROM PUBLIC",
     """
     CREATE TABLE events (
