@@ -9,6 +9,7 @@ import psycopg
 
 from acceptance.access.requests import CALLS, Keys, own, send
 from acceptance.suite.case import case
+from acceptance.system.locks import BLOCKED
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
 from harness.http.client import Answer
@@ -19,10 +20,6 @@ A_HICCUP_MS = 1000  # of a busy machine, once; what waits for a row that is held
 EXEMPT = {"getHealth", "getReadiness", "getMetrics"}
 MADE_UP = f"nxd_{'0' * 32}_{'A' * 54}"  # of no known device, so that the beat takes the way of all other requests
 NO_KEYS = Keys("nxk_" + "A" * 43, "nxk_" + "A" * 43)
-BLOCKED = """
-    select count(*) from pg_locks
-    where not granted and database = (select oid from pg_database where datname = current_database())
-"""
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from acceptance.access.requests import CALLS, Call
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
+from acceptance.system.locks import BLOCKED
 from acceptance.system.match import accepted, refused
 from acceptance.system.raw import Raw
 from acceptance.system.system import FreshBackend, System
@@ -23,9 +24,6 @@ OF_THE_PLATFORM = {name: one for name, one in CALLS.items() if one.caller == "zo
 CHOOSE_A_ZONE = {name: one for name, one in OF_THE_PLATFORM.items() if one.path.startswith(("/api/nfs", "/api/v2"))}
 TAKE_A_BODY = {name: one for name, one in OF_THE_PLATFORM.items() if one.body is not None}
 JSON = ("Content-Type", "application/json")
-BLOCKED = """
-    select count(*) from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
-"""
 
 
 def line(call: Call, zone: Zone) -> str:

@@ -5,14 +5,13 @@ from contextlib import ExitStack
 
 from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
-from acceptance.system.locks import unfinished
+from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
 from harness.http.raw_http import Sockets, request
 from harness.waiting import eventually
 
 TRACK_LOCK = "select pg_advisory_xact_lock(1396855378, hashtext(%s))"
-WAITING = "select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted"
 SHORT = {"NEXMDM_SANDBOX_DURATION_S": "2", "NEXMDM_SANDBOX_GRACE_S": "1", "NEXMDM_SANDBOX_MAX_DURATION_S": "3"}
 OWN = {"NEXMDM_SANDBOX_DURATION_S": "2", "NEXMDM_SANDBOX_GRACE_S": "3600", "NEXMDM_SANDBOX_MAX_DURATION_S": "3600"}
 LONG = {"NEXMDM_SANDBOX_DURATION_S": "600", "NEXMDM_SANDBOX_GRACE_S": "60", "NEXMDM_SANDBOX_MAX_DURATION_S": "900"}
@@ -86,7 +85,7 @@ def test_without_a_free_connection_nobody_hears_409(fresh_backend: FreshBackend)
         for student in (held, next_one, late):  # any may be the one that gets the connection
             locks.enter_context(unfinished(system, TRACK_LOCK, student.track_id))
         waiting = [threads.submit(held.allocate)]
-        eventually(lambda: system.db.value(WAITING), within_s=2.0)
+        eventually(lambda: system.db.value(BLOCKED) == 1, within_s=2.0)
         waiting.append(threads.submit(next_one.allocate))
         waiting.append(threads.submit(late.allocate))
         answers = [one.result() for one in waiting]
@@ -105,6 +104,6 @@ def test_a_client_that_has_left_finds_its_sandbox(system: System, pool: Pool) ->
     sent = request("POST /v1/allocate", student.authorization, ("X-Track-ID", student.track_id))
     with unfinished(system, TRACK_LOCK, student.track_id), Sockets(system.target.base_url).connect() as connection:
         connection.sendall(sent)
-        eventually(lambda: system.db.value(WAITING), within_s=2.0)
+        eventually(lambda: system.db.value(BLOCKED) == 1, within_s=2.0)
     eventually(lambda: pool.status(free) == "allocated", within_s=3.0)
     assert accepted(student.allocate())["sandbox_id"] == free

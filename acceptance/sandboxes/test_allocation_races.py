@@ -11,7 +11,7 @@ import pytest
 from acceptance.sandboxes.pool import Pool, Student
 from acceptance.suite.case import case
 from acceptance.system import api_keys
-from acceptance.system.locks import unfinished
+from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.roles import as_owner
 from acceptance.system.system import System
@@ -149,8 +149,7 @@ def test_an_expiry_looks_again(change: str, two_workers: System, pool: Pool) -> 
     with ThreadPoolExecutor(1) as threads, psycopg.connect(two_workers.target.database_url or "") as other:
         other.execute(change.encode(), [given])
         asked = threads.submit(student.allocate)
-        blocked = "select count(*) = 1 from pg_stat_activity where cardinality(pg_blocking_pids(pid)) > 0"
-        eventually(lambda: two_workers.db.value(blocked), within_s=4.0)
+        eventually(lambda: two_workers.db.value(BLOCKED) == 1, within_s=4.0)
         other.commit()
         answer = asked.result()
     row = pool.ledger(given)

@@ -16,6 +16,11 @@ from harness.waiting import eventually
 
 Race = Callable[[], list[Answer]]
 
+# How many sessions of the system's own database wait for another: its server has databases of other systems, too.
+BLOCKED = """
+    select count(*) from pg_stat_activity where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0
+"""
+
 
 @contextmanager
 def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Race], Future[list[Answer]]]]:
@@ -23,11 +28,10 @@ def held_back(system: System, table: str, writers: int) -> Iterator[Callable[[Ra
 
     So each transaction began before any could write: who is first by the clock is not who is first in the table.
     """
-    waiting = "select count(*) from pg_locks where relation = %s::regclass and not granted"
     with psycopg.connect(system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
         owner.execute(f"lock table {table} in share mode".encode())
         yield pool.submit
-        eventually(lambda: system.db.value(waiting, table) == writers, within_s=4.0)
+        eventually(lambda: system.db.value(BLOCKED) == writers, within_s=4.0)
         owner.commit()
 
 
@@ -37,13 +41,9 @@ def unfinished(system: System, statement: str, *values: object) -> Iterator[Call
 
     Yields a function that returns when so many sessions wait for one another or for this one.
     """
-    waiting = (
-        "select count(*) from pg_stat_activity where datname = current_database()"
-        " and cardinality(pg_blocking_pids(pid)) > 0"
-    )
 
     def wait_for(sessions: int) -> None:
-        eventually(lambda: system.db.value(waiting) == sessions, within_s=4.0)
+        eventually(lambda: system.db.value(BLOCKED) == sessions, within_s=4.0)
 
     with psycopg.connect(system.target.database_url or "") as other:
         other.execute(statement.encode(), values)

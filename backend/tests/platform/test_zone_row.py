@@ -35,9 +35,10 @@ async def commit(statements: Statements, change: Change) -> int:
 
 
 async def locked_out(connection: asyncpg.Connection[Any]) -> None:
-    """Until somebody waits for a lock."""
+    """Until somebody waits for a lock of this connection."""
+    waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
     for _ in range(500):
-        if await connection.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"):
+        if await connection.fetchval(waiting):
             return
         await asyncio.sleep(0.01)
     pytest.fail("nobody waits")
