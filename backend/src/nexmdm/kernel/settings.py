@@ -67,12 +67,20 @@ def _http(url: str) -> str:
     return url.rstrip("/")
 
 
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]{1,255}", value):
+            raise ValueError("must be origins such as https://labs.example.com, separated by commas")
+    return values
+
+
 Rate = Annotated[Limit, NoDecode, BeforeValidator(_limit)]
 Secret = Annotated[SecretStr, Field(min_length=16), AfterValidator(printable)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Days = Annotated[int, Field(ge=1, le=3650)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]  # separated by commas
+Origins = Annotated[Names, AfterValidator(_origins)]
 
 S = TypeVar("S", bound="Settings")
 

@@ -67,6 +67,10 @@ class Contents:
         """
         if len(content) <= INLINE_BYTES:
             return Content(len(content), sha256(content).hexdigest(), content)
+        return await self.store(zone_id, zone_uid, content)
+
+    async def store(self, zone_id: str, zone_uid: UUID, content: bytes) -> Content:
+        """Put a content into the object store, whatever its size. Raises as `keep` does."""
         parts = [memoryview(content)[start : start + PART_BYTES] for start in range(0, len(content), PART_BYTES)]
         digests = await asyncio.to_thread(lambda: [sha256(part) for part in parts])
         ids = [uuid_utils.uuid7() for _ in parts]
@@ -74,7 +78,7 @@ class Contents:
             sizes, hashes = [len(part) for part in parts], [digest.hexdigest() for digest in digests]
             if not await tx.fetch(_PIN, zone_id, ids, sizes, hashes, self._pin_s, zone_uid):
                 raise ZoneEndsError
-        kept = Content(len(content), _etag(digests), None, tuple(ids))
+        kept = Content(len(content), etag_of([digest.digest() for digest in digests]), None, tuple(ids))
         try:
             for name, part in zip(ids, parts, strict=True):
                 await self._store.put(zone_uid, name, part)
@@ -117,9 +121,8 @@ async def take(tx: asyncpg.Connection[Any], zone_id: str, file_id: UUID, content
         await tx.execute(_TAKE, zone_id, file_id, list(content.parts))
 
 
-def _etag(digests: list[Any]) -> str:
+def etag_of(digests: Sequence[bytes]) -> str:
     """The digest of one part, or one of all digests with their number, as object stores have it."""
     if len(digests) == 1:
-        alone: str = digests[0].hexdigest()
-        return alone
-    return f"{sha256(b''.join(digest.digest() for digest in digests)).hexdigest()}-{len(digests)}"
+        return digests[0].hex()
+    return f"{sha256(b''.join(digests)).hexdigest()}-{len(digests)}"

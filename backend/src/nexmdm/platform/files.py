@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, Final, Literal
 
 import asyncpg
@@ -108,13 +109,13 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     content = await platform.contents.keep(zone_id, call.caller.zone_uid, given_content)
     try:
         async with call.changing() as tx:
-            row, growth, is_new = await _store(tx, zone_id, path, given, content)
+            row, growth, is_new = await store(tx, zone_id, path, content, partial(_check_conditions, given))
             change = Change(
                 type="write",
                 path=path,
                 used_bytes=growth,
                 files=int(is_new),
-                **_around(path, is_new=is_new),
+                **around(path, is_new=is_new),
             )
             await call.commit(tx, change)
     except BaseException:
@@ -134,23 +135,30 @@ async def _refuse_early(tx: asyncpg.Connection[Any], zone_id: str, path: str, gi
     old = await tx.fetchrow(_LOOK, zone_id, path)
     _check_conditions(given, old)
     growth, is_new = size - (old["size"] if old else 0), old is None
-    change = Change(type="write", used_bytes=growth, files=int(is_new), **_around(path, is_new=is_new))
+    change = Change(type="write", used_bytes=growth, files=int(is_new), **around(path, is_new=is_new))
     await check_change(tx, zone_id, change)
 
 
-def _around(path: str, *, is_new: bool) -> dict[str, Any]:
+def around(path: str, *, is_new: bool) -> dict[str, Any]:
     """What must not be around a new file."""
     return {"no_file_at": paths.ancestors(path), "nothing_below": paths.below(path)} if is_new else {}
 
 
-async def _store(
-    tx: asyncpg.Connection[Any], zone_id: str, path: str, given: Write, content: Content
+async def store(
+    tx: asyncpg.Connection[Any],
+    zone_id: str,
+    path: str,
+    content: Content,
+    check: Callable[[asyncpg.Record | None], None],
 ) -> tuple[asyncpg.Record, int, bool]:
-    """The file's row, by how many bytes the zone grows, whether the file is new."""
+    """Make it the content of a file: its row, by how many bytes the zone grows, whether the file is new.
+
+    check: raises where what is there now must not be replaced.
+    """
     written = (zone_id, path, content.size, content.etag, content.inline)
     while True:
         old = await tx.fetchrow(_LOCK, zone_id, path)
-        _check_conditions(given, old)
+        check(old)
         row = await tx.fetchrow(_REPLACE if old else _INSERT, *written)
         if row is not None:
             break  # else somebody else has made it since

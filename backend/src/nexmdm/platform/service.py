@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from nexmdm.http.cross_origin import CrossOrigin
 from nexmdm.http.service import Service
 from nexmdm.kernel.log import declared as declared_events
 from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
+from nexmdm.kernel.settings import narrow
 from nexmdm.platform import (
     event_log,
     event_stream,
@@ -22,6 +24,8 @@ from nexmdm.platform import (
     sweeper,
     teardown,
     turns,
+    upload_expiry,
+    uploads,
     zone_keys,
     zones,
 )
@@ -37,10 +41,40 @@ _OUTCOMES: Final = (
     *(value.code for value in vars(rpc_errors).values() if isinstance(value, rpc_errors.RpcErrorType)),
 )
 
+_CROSS_ORIGIN: Final = CrossOrigin(
+    origins=lambda settings: narrow(settings, PlatformSettings).platform_cors_origins,
+    methods=("GET", "POST", "PATCH", "PUT", "DELETE", "HEAD", "OPTIONS"),
+    request_headers=(
+        "Authorization",
+        "Content-Type",
+        "X-Nexus-Zone-ID",
+        "X-Agent-Id",
+        "X-HTTP-Method-Override",
+        "Last-Event-ID",
+        *(f"Upload-{name}" for name in ("Length", "Offset", "Defer-Length", "Metadata", "Checksum")),
+        "Tus-Resumable",
+    ),
+    exposed_headers=(
+        "X-Request-ID",
+        "Location",
+        *(f"Upload-{name}" for name in ("Length", "Offset", "Defer-Length", "Metadata", "Expires")),
+        *(f"Tus-{name}" for name in ("Version", "Resumable", "Extension", "Max-Size", "Checksum-Algorithm")),
+    ),
+    max_age_s=600,
+)
+
 SERVICE: Final = Service(
     name="platform",
     settings=PlatformSettings,
-    routers=(zones.router, zone_keys.router, rpc_routes.router, event_log.router, event_stream.router, health.router),
+    routers=(
+        zones.router,
+        zone_keys.router,
+        rpc_routes.router,
+        event_log.router,
+        event_stream.router,
+        uploads.router,
+        health.router,
+    ),
     problems=declared_problems(problems),
     events=declared_events(events),
     metric_labels={metrics.rpc_calls: (_METHODS, _OUTCOMES), metrics.rpc_duration: (_METHODS,)},
@@ -51,6 +85,8 @@ SERVICE: Final = Service(
             "file_parts": ("SELECT", "INSERT", "DELETE"),
             "files": _ALL,
             "objects": ("SELECT", "INSERT", "UPDATE"),
+            "upload_parts": ("SELECT", "INSERT", "DELETE"),
+            "uploads": _ALL,
             "zone_finalizers": ("SELECT", "INSERT"),
             "zones": ("SELECT", "INSERT", "UPDATE"),
         },
@@ -59,6 +95,7 @@ SERVICE: Final = Service(
             "events": ("SELECT", "INSERT", "DELETE"),
             "files": ("SELECT", "DELETE"),
             "objects": ("SELECT", "DELETE"),
+            "uploads": ("SELECT", "UPDATE", "DELETE"),
             "zone_finalizers": ("SELECT", "UPDATE", "DELETE"),
             "zones": ("SELECT", "UPDATE", "DELETE"),
         },
@@ -67,6 +104,7 @@ SERVICE: Final = Service(
     rate_limits=(RULE,),
     queues=(streams.QUEUE, turns.QUEUE),
     retention=retention.POLICIES,
-    jobs={"sweeper": sweeper.keep_sweeping, "teardown": teardown.keep_deleting},
+    jobs={"sweeper": sweeper.keep_sweeping, "teardown": teardown.keep_deleting, "uploads": upload_expiry.keep_expiring},
     lifespan=lifespan,
+    cross_origin=_CROSS_ORIGIN,
 )

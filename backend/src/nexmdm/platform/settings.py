@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from nexmdm.kernel.settings import Days, Rate, Seconds, Settings
+from nexmdm.kernel.settings import Days, Origins, Rate, Seconds, Settings
 
 
 def _directory(value: str) -> str:
@@ -25,5 +25,8 @@ class PlatformSettings(Settings):
     platform_sweep_every_s: Seconds = 60
     platform_teardown_every_s: Seconds = 1
     platform_streams: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
+    platform_upload_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**40  # of one upload
+    platform_upload_expires_s: Annotated[float, Field(ge=1, le=31_536_000)] = 86_400  # after its last byte
+    platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30

@@ -191,6 +191,64 @@ class FilePart(SQLModel, table=True):
     object_id: UUID = Field(nullable=False)
 
 
+class Upload(SQLModel, table=True):
+    """A resumable upload. What it has of its length is in parts; a finished one is a file, and stays for a while.
+
+    holder: the request that has it. reserved: bytes of the zone's quota that are kept for it.
+    """
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "upload_id"),
+        CheckConstraint("path ~ '^/.' AND octet_length(path) <= 1024", name="path"),
+        CheckConstraint(
+            "upload_offset >= 0 AND upload_offset <= coalesce(length, upload_offset)", name="upload_offset"
+        ),
+        CheckConstraint("length >= 0 AND reserved >= 0", name="length"),
+        CheckConstraint("finished_at IS NULL OR (upload_offset = length AND reserved = 0)", name="finished_is_whole"),
+        Index("ix_uploads_expires_at", "expires_at"),
+    )
+    zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
+    upload_id: UUID = Field(nullable=False)
+    path: str = _bytewise()
+    length: int | None = _limit()
+    upload_offset: int = _amount()
+    reserved: int = Field(sa_column=Column(BigInteger, nullable=False))
+    metadata_: str = Field(sa_column=Column("metadata", Text, nullable=False))
+    holder: UUID | None = Field(default=None)
+    agent_id: str | None = nullable_text()
+    created_at: datetime = timestamptz(default="clock_timestamp()")
+    expires_at: datetime = timestamptz()
+    finished_at: datetime | None = nullable_timestamptz()
+
+
+class UploadPart(SQLModel, table=True):
+    """Which objects an upload has so far; the triggers of `file_parts` are also here."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (
+        PrimaryKeyConstraint("zone_id", "upload_id", "number"),
+        UniqueConstraint("zone_id", "object_id", name="uq_upload_parts_object_id"),
+        ForeignKeyConstraint(
+            ["zone_id", "upload_id"],
+            ["uploads.zone_id", "uploads.upload_id"],
+            name="fk_upload_parts_upload_id",
+            ondelete="CASCADE",
+        ),
+        ForeignKeyConstraint(
+            ["zone_id", "object_id"],
+            ["objects.zone_id", "objects.object_id"],
+            name="fk_upload_parts_object_id",
+            ondelete="RESTRICT",
+        ),
+        CheckConstraint("number >= 1", name="number"),
+    )
+    zone_id: str = free_text()
+    upload_id: UUID = Field(nullable=False)
+    number: int
+    object_id: UUID = Field(nullable=False)
+
+
 class ZoneEvent(SQLModel, table=True):
     """A committed change. The numbers of a zone have no gap, and are in the order of the commits."""
 

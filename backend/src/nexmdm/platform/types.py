@@ -24,6 +24,8 @@ EventType = Literal[
     "zone.updated",
     "zone.terminating",
     "zone.deleted",
+    "upload.created",
+    "upload.terminated",
 ]
 ZoneId = Annotated[str, StringConstraints(pattern=f"^{ZONE_ID}$")]
 

@@ -24,12 +24,14 @@ _FITS: Final = """
         AND ($2::bigint + $3::bigint <= 0 OR max_storage_bytes IS NULL
             OR used_bytes + reserved_bytes + $2 + $3 <= max_storage_bytes)
         AND ($4::bigint <= 0 OR max_files IS NULL OR files + $4 <= max_files)
-        AND uid = coalesce($5::uuid, uid)
+        AND ($5::bigint <= 0 OR max_uploads_open IS NULL OR uploads_open + $5 <= max_uploads_open)
+        AND uid = coalesce($6::uuid, uid)
 """
 _CHARGE: Final = f"""
     UPDATE zones SET
         used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
-        event_seq = event_seq + 1, event_at = greatest(event_at, clock_timestamp())
+        uploads_open = uploads_open + $5,
+        event_seq = event_seq + $7, event_at = greatest(event_at, clock_timestamp())
     WHERE zone_id = $1 AND {_FITS}
     RETURNING event_seq, event_at
 """  # noqa: S608 - composed of the constant above
@@ -50,8 +52,14 @@ _APPEND: Final = f"""
     SELECT reason FROM blocked
 """  # noqa: S608 - composed of the constant above
 _WHY_NOT: Final = """
-    SELECT phase, max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files AS too_many_files
-    FROM zones WHERE zone_id = $1 AND uid = coalesce($3::uuid, uid)
+    SELECT phase,
+        CASE
+            WHEN max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files THEN 'max_files'
+            WHEN max_uploads_open IS NOT NULL AND $3::bigint > 0 AND uploads_open + $3 > max_uploads_open
+                THEN 'max_uploads_open'
+            ELSE 'max_storage_bytes'
+        END AS limit_name
+    FROM zones WHERE zone_id = $1 AND uid = coalesce($4::uuid, uid)
 """
 
 
@@ -77,13 +85,13 @@ class BlockedPathError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What a transaction has changed, as one event; with what it costs the zone, refunds being negative.
+    """What a transaction has changed, as one event (none where `type` is None); with its cost, refunds being negative.
 
     zone_uid: of the zone that is meant, and not of a later one of its id. no_file_at: paths of directories that a file
     was put into. nothing_below: the range below a new file, its ends excluded.
     """
 
-    type: EventType
+    type: EventType | None
     zone_uid: UUID | None = None
     path: str = ""
     new_path: str | None = None
@@ -91,13 +99,14 @@ class Change:
     used_bytes: int = 0
     reserved_bytes: int = 0
     files: int = 0
+    uploads_open: int = 0
     no_file_at: Sequence[str] = ()
     nothing_below: tuple[str, str] = ("", "")
 
     @property
-    def cost(self) -> tuple[int, int, int, UUID | None]:
+    def cost(self) -> tuple[int, int, int, int, UUID | None]:
         """As the statements want it."""
-        return self.used_bytes, self.reserved_bytes, self.files, self.zone_uid
+        return self.used_bytes, self.reserved_bytes, self.files, self.uploads_open, self.zone_uid
 
 
 def within(
@@ -113,10 +122,12 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     Raises:
         ZoneEndsError, QuotaExceededError, BlockedPathError: the transaction has to be undone.
     """
-    charged = await tx.fetchrow(_CHARGE, zone_id, *change.cost)
+    charged = await tx.fetchrow(_CHARGE, zone_id, *change.cost, int(change.type is not None))
     if charged is None:
         await _refuse(tx, zone_id, change)
     number: int = charged["event_seq"]
+    if change.type is None:
+        return number
     event = (number, charged["event_at"], change.type, change.path, change.new_path, change.agent_id)
     reason = await tx.fetchval(_APPEND, zone_id, list(change.no_file_at), *change.nothing_below, *event)
     if reason is not None:
@@ -133,7 +144,7 @@ async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change
 
 
 async def _refuse(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> NoReturn:
-    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files, change.zone_uid)
+    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files, change.uploads_open, change.zone_uid)
     if why is None or why["phase"] != "Active":
         raise ZoneEndsError
-    raise QuotaExceededError("max_files" if why["too_many_files"] else "max_storage_bytes")
+    raise QuotaExceededError(why["limit_name"])

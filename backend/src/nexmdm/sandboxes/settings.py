@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from nexmdm.kernel.egress import proxy_for
-from nexmdm.kernel.settings import PREFIX, Days, HttpUrl, Limit, Names, Rate, Seconds, Settings, printable
+from nexmdm.kernel.settings import PREFIX, Days, HttpUrl, Limit, Origins, Rate, Seconds, Settings, printable
 
 Duration = Annotated[int, Field(ge=1, le=604_800)]  # s
 ProviderToken = Annotated[SecretStr, AfterValidator(printable)]
 LEASE_MARGIN_S: Final = 5  # what a deletion's lease must have beyond its call, so that its answer is recorded in time
-
-
-def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value in values:
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:-]{1,255}", value):
-            raise ValueError("must be origins such as https://labs.example.com, separated by commas")
-    return values
 
 
 class SandboxSettings(Settings):
@@ -53,7 +45,7 @@ class SandboxSettings(Settings):
     retention_allocations_days: Days = 90
     limit_track: Rate = Limit(200, 4)
 
-    cors_origins: Annotated[Names, AfterValidator(_origins)] = ()  # none: no other origin's pages may call
+    cors_origins: Origins = ()  # none: no other origin's pages may call
 
     @model_validator(mode="after")
     def _provider_is_whole(self) -> Self:
