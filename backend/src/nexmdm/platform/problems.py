@@ -24,5 +24,5 @@ UPLOAD_NOT_FOUND: Final = ProblemType("upload_not_found", 404, "There is no such
 UPLOAD_OFFSET_MISMATCH: Final = ProblemType("upload_offset_mismatch", 409, "The upload is at another offset")
 UPLOAD_TARGET_BLOCKED: Final = ProblemType("upload_target_blocked", 409, "No file can be at the path of the upload")
 QUOTA_EXCEEDED: Final = ProblemType("quota_exceeded", 413, "The zone's quota does not allow this")
-CHECKSUM_MISMATCH: Final = ProblemType("checksum_mismatch", 460, "The bytes are not those of the checksum")
+CHECKSUM_MISMATCH: Final = ProblemType("upload_checksum_mismatch", 460, "The bytes are not those of the checksum")
 BRICK_UNMOUNTED: Final = ProblemType("brick_unmounted", 503, "This part of the platform is unmounted")
