@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from acceptance.access.matrix import ACCEPTED, KEYS, NOT_JUDGED, TABLE, Scene, forget_altered
-from acceptance.access.requests import CALLS, LET_IN, Proof, send
-from acceptance.system.match import refused
+from acceptance.access.requests import CALLS, Proof, is_let_in, is_refused, send
 from acceptance.system.system import System
 from harness.http.client import Answer
 
-ENDING = ["HEAD", "GET", "POST", "PATCH", "DELETE"]  # what uses a token up or ends a device comes last
+ENDING = ["OPTIONS", "HEAD", "GET", "POST", "PATCH", "DELETE"]  # what uses a token up or ends a device comes last
 
 
 @contextmanager
@@ -26,17 +25,11 @@ def judge(answer: Answer, operation: str, cell: str, system: System) -> None:
     """The answer is what the cell of the table says, and so are the log lines."""
     logs = system.logs
     if cell == ACCEPTED:
-        told = answer.status >= 400 and answer.json()["code"] in LET_IN.get(operation, ())
-        assert told or answer.status in (200, 201, 202), (
-            f"expected to be let in, got {answer.status}: {answer.body[:300]!r}"
-        )
+        assert is_let_in(operation, answer), f"expected to be let in, got {answer.status}: {answer.body[:300]!r}"
         assert not logs.of(answer, "sec.auth.fail")
         return
     status, code = cell.split()
-    if CALLS[operation].method == "HEAD":
-        assert answer.status == int(status), answer.status
-    else:
-        refused(answer, int(status), code)
+    is_refused(operation, answer, int(status), code)
     logs.expect(answer, "sec.auth.fail", code=code, level="WARNING")
     if operation == "registerDevice":
         logs.expect(answer, "register.fail", code=code)

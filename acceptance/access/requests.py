@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from acceptance.fleet.apks import new_package
 from acceptance.suite.environments import given_target
 from acceptance.system.api import Api
+from acceptance.system.match import refused
 from acceptance.system.system import System
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, encode
@@ -105,6 +106,11 @@ _PLATFORM = {
     "replayEvents": Call("zone", "GET", "/api/v2/events/replay"),
     # A caller that is let in is told that this is no id of an event: an answer that ends.
     "streamEvents": Call("zone", "GET", "/api/v2/events/stream", header=("Last-Event-ID", "none")),
+    # Without Tus-Resumable: a caller that is let in is told that it is missing, and nothing is begun or ended.
+    "createUpload": Call("zone", "POST", "/api/v2/uploads"),
+    "getUpload": Call("zone", "HEAD", f"/api/v2/uploads/{UNKNOWN}"),
+    "appendToUpload": Call("zone", "PATCH", f"/api/v2/uploads/{UNKNOWN}"),
+    "terminateUpload": Call("zone", "DELETE", f"/api/v2/uploads/{UNKNOWN}"),
 }
 OF_A_STACK = frozenset(call.caller for call in (_BROKER | _PLATFORM).values())
 CALLS = {
@@ -133,15 +139,32 @@ CALLS = {
     "getOpenapiJson": Call("open", "GET", "/openapi.json"),
     "getDocs": Call("open", "GET", "/docs"),
     "getPlatformHealth": Call("open", "GET", "/health"),
+    "describeUploads": Call("open", "OPTIONS", "/api/v2/uploads"),
     **({} if given_target() else _BROKER | _PLATFORM),
 }
+OF_UPLOADS = {"createUpload", "getUpload", "appendToUpload", "terminateUpload"}
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
 # What tells that a caller was let in: no provider, an empty list of it, its open breaker; or see streamEvents.
-LET_IN = {
+_LET_IN = {
     **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
+    **dict.fromkeys(OF_UPLOADS, ("tus_version_unsupported", 412)),
 }
-WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth"}
+WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth", "describeUploads"}
+
+
+def is_let_in(operation: str, answer: Answer) -> bool:
+    """Whether the answer is none of a caller that is refused. That to HEAD has no code to look at."""
+    told = answer.json()["code"] if answer.status >= 400 and answer.body else answer.status
+    return answer.status in (200, 201, 202, 204) or told in _LET_IN.get(operation, ())
+
+
+def is_refused(operation: str, answer: Answer, status: int, code: str) -> None:
+    """As match.refused; of an answer to HEAD, which has no body, the status alone."""
+    if CALLS[operation].method == "HEAD":
+        assert answer.status == status, f"expected {status} {code}, got {answer.status}"
+    else:
+        refused(answer, status, code)
 
 
 def nobody(_raw: bytes) -> Headers:

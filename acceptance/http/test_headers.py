@@ -2,7 +2,7 @@
 
 import pytest
 
-from acceptance.access.requests import CALLS, NOTHING, OF_THE_PROVIDER, TRACK_ID, Keys, admin, own
+from acceptance.access.requests import CALLS, NOTHING, OF_THE_PROVIDER, OF_UPLOADS, TRACK_ID, Keys, admin, own
 from acceptance.fleet.apks import new_package, upload
 from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
@@ -44,7 +44,8 @@ def test_white_space_around_a_header_s_value_changes_nothing(
     assert found == wanted
     assert {name for name, status in wanted.items() if status == 503} <= OF_THE_PROVIDER
     assert {name for name, status in wanted.items() if status == 422} <= {"streamEvents"}
-    assert set(wanted.values()) <= {200, 201, 404, 422, 503}, wanted
+    assert {name for name, status in wanted.items() if status == 412} <= OF_UPLOADS
+    assert set(wanted.values()) <= {200, 201, 204, 404, 412, 422, 503}, wanted
 
 
 @case("headers/002")

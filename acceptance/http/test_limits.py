@@ -12,7 +12,7 @@ from acceptance.system.system import Enrolled, FreshBackend, System, Unchanged, 
 from harness.http.client import Answer
 from harness.waiting import eventually
 
-ANYBODY = {"getReadiness", "getPlatformHealth", "getOpenapiYaml", "getOpenapiJson", "getDocs"}
+ANYBODY = {"getReadiness", "getPlatformHealth", "describeUploads", "getOpenapiYaml", "getOpenapiJson", "getDocs"}
 
 
 @case("limits/001", "* 429")

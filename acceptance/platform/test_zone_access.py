@@ -9,16 +9,15 @@ import pytest
 
 from acceptance.access.judging import naming
 from acceptance.access.matrix import ACCEPTED
-from acceptance.access.requests import LET_IN
+from acceptance.access.requests import is_let_in, is_refused
 from acceptance.platform.test_zone_requests import OF_THE_PLATFORM
 from acceptance.platform.zones import UNKNOWN_KEY, Platform
 from acceptance.suite.case import case
 from acceptance.system import api_keys
-from acceptance.system.match import refused
 from harness.http.client import Answer
 from harness.platform.zone import Zone
 
-# in the zone: files and events.
+# in the zone: files, events and uploads.
 _TABLE = """
 caller                     | in the zone         | getZone            | deleteZone         | listZones          | admin's
 an admin                   | accepted            | accepted           | accepted           | accepted           | accepted
@@ -90,12 +89,11 @@ def test_who_may_do_what_in_a_zone(caller: str, platform: Platform, zone: Zone) 
             if wanted != ACCEPTED:
                 status, code = wanted.split()
                 with naming(operation, caller):
-                    refused(ask(asks, operation), int(status), code)
+                    is_refused(operation, ask(asks, operation), int(status), code)
     # The zone's end comes last.
     for operation in sorted((one for one, wanted in cells.items() if wanted == ACCEPTED), key="deleteZone".__eq__):
         answer = ask(asks, operation)
-        let_in = answer.status in (200, 201, 202) or answer.json()["code"] in LET_IN.get(operation, ())
-        assert let_in, f"{operation} with {caller}: {answer.status} {answer.body[:300]!r}"
+        assert is_let_in(operation, answer), f"{operation} with {caller}: {answer.status} {answer.body[:300]!r}"
     if cells["deleteZone"] == ACCEPTED:
         platform.gone(zone.zone_id)
 

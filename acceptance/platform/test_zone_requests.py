@@ -6,7 +6,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from acceptance.access.requests import CALLS, Call
+from acceptance.access.requests import CALLS, Call, is_refused
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -35,12 +35,13 @@ def test_a_zone_and_an_agent_are_named_once(zone: Zone, platform: Platform, raw:
     """Two zones, two agents, or an agent that is none, are a 400 of each operation in a zone (platform.md)."""
     key = ("Authorization", f"Bearer {zone.key}")
     with platform.unchanged():
-        for call in CHOOSE_A_ZONE.values():
+        for name, call in CHOOSE_A_ZONE.items():
             twice = raw(line(call, zone), key, *[("X-Nexus-Zone-ID", zone.zone_id)] * 2, JSON, body=b"{")
-            refused(twice, 400, "zone_id_invalid")
+            is_refused(name, twice, 400, "zone_id_invalid")
             twice = raw(line(call, zone), key, *[("X-Agent-Id", "a")] * 2, JSON, body=b"{")
-            refused(twice, 400, "agent_id_invalid")
-            refused(raw(line(call, zone), key, ("X-Agent-Id", "a b"), JSON, body=b"{"), 400, "agent_id_invalid")
+            is_refused(name, twice, 400, "agent_id_invalid")
+            malformed = raw(line(call, zone), key, ("X-Agent-Id", "a b"), JSON, body=b"{")
+            is_refused(name, malformed, 400, "agent_id_invalid")
 
 
 @case("zone-requests/002", "* 400", "* 413", "* 415")
@@ -64,8 +65,8 @@ def test_a_zone_that_is_not_there(platform: Platform, raw: Raw) -> None:
     nobody_s = Zone(platform.system.api, platform.admin_key, "nobody-s")
     headers = [("Authorization", f"Bearer {platform.admin_key}"), ("X-Nexus-Zone-ID", "nobody-s"), JSON]
     with platform.unchanged():
-        for call in CHOOSE_A_ZONE.values():
-            refused(raw(line(call, nobody_s), *headers, body=b"{"), 404, "zone_not_found")
+        for name, call in CHOOSE_A_ZONE.items():
+            is_refused(name, raw(line(call, nobody_s), *headers, body=b"{"), 404, "zone_not_found")
 
 
 @case("zone-requests/004", "* 409")
@@ -74,10 +75,10 @@ def test_a_zone_that_ends(zone: Zone, platform: Platform, raw: Raw) -> None:
     with frozen(background_process(platform.system)):
         accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)
         with platform.unchanged():
-            for call in CHOOSE_A_ZONE.values():
+            for name, call in CHOOSE_A_ZONE.items():
                 for key in (zone.key, platform.admin_key):
                     headers = [("Authorization", f"Bearer {key}"), ("X-Nexus-Zone-ID", zone.zone_id), JSON]
-                    refused(raw(line(call, zone), *headers, body=b"{"), 409, "zone_terminating")
+                    is_refused(name, raw(line(call, zone), *headers, body=b"{"), 409, "zone_terminating")
     platform.gone(zone.zone_id)
 
 
@@ -171,9 +172,9 @@ def test_a_limit_of_each_key(fresh_backend: FreshBackend) -> None:
     for _ in range(5):
         zone.rpc("exists", path="/")
     with platform.system.db.unchanged():
-        for operation in CHOOSE_A_ZONE.values():
+        for name, operation in CHOOSE_A_ZONE.items():
             answer = zone.request(operation.method, operation.path, json=operation.body)
-            refused(answer, 429, "rate_limited")
+            is_refused(name, answer, 429, "rate_limited")
             system.logs.expect(answer, "sec.token.ratelimit", rule="platform")
     other.write("/a", "text")
 

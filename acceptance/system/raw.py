@@ -21,6 +21,7 @@ class Raw:
     ) -> Answer:
         """line: method and target; the rest as harness.http.raw_http.request takes it."""
         # Without `Connection: close`, which would keep a heartbeat off the fast way.
-        answer = Sockets(self.api.base_url).ask(request(line, *headers, body=body, length=length, chunks=chunks))
         method, _, target = line.partition(" ")
+        sent = request(line, *headers, body=body, length=length, chunks=chunks)
+        answer = Sockets(self.api.base_url).ask(sent, to_head=method == "HEAD")
         return self.api.take(method, target, answer)

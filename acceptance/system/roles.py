@@ -37,6 +37,8 @@ RIGHTS = {
     "scheduled_jobs": "INSERT SELECT UPDATE",
     "signing_keys": "SELECT",
     "sync_runs": "DELETE INSERT SELECT UPDATE",
+    "upload_parts": "DELETE INSERT SELECT",
+    "uploads": "DELETE INSERT SELECT UPDATE",
     "waiters": "DELETE INSERT SELECT UPDATE",
     "zone_finalizers": "INSERT SELECT",
     "zones": "INSERT SELECT UPDATE",
@@ -47,6 +49,7 @@ OF_THE_LOOPS = {
     "events": "DELETE INSERT SELECT",
     "files": "DELETE SELECT",
     "objects": "DELETE SELECT",
+    "uploads": "DELETE SELECT UPDATE",
     "zone_finalizers": "DELETE SELECT UPDATE",
     "zones": "DELETE SELECT UPDATE",
 }

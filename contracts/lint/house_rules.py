@@ -27,6 +27,7 @@ EXCEPTIONS: Final = {
     },
     "allocateSandbox parameter Prefer: unbounded string": "RFC 7240 has a preference that is malformed ignored, too",
     "uploadApkBuild: no 400": "the body is bytes: there is no form that it could lack",
+    "createUpload: no 415": "tus has a body of another type be a creation without bytes",
 }
 # They can stand for any request and are explained once, in info.description.
 EVERYWHERE: Final = {

@@ -44,14 +44,14 @@ class Sockets:
         """The same as answers."""
         return answers(self.raw(sent, half_close=half_close))
 
-    def ask(self, sent: bytes) -> Answer:
-        """The first answer, as soon as it is whole; the service need not close. Not for HEAD. ValueError: none came."""
+    def ask(self, sent: bytes, *, to_head: bool = False) -> Answer:
+        """The first answer, as soon as it is whole; the service need not close. ValueError: none came."""
         received = b""
         with self._sent(sent) as connection, contextlib.suppress(ConnectionResetError):
             while piece := connection.recv(65536):
                 received += piece
                 with contextlib.suppress(ValueError):
-                    return _first(received)[0]
+                    return _first(received, to_head=to_head)[0]
         raise ValueError(f"an answer that is cut short: {received[:200]!r}")
 
     @contextmanager

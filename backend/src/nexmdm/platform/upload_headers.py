@@ -25,6 +25,8 @@ CHUNK: Final = "application/offset+octet-stream"
 ALGORITHMS: Final[Mapping[str, Callable[[], Any]]] = {"sha1": hashlib.sha1, "sha256": hashlib.sha256}
 RESUMABLE: Final = {"Tus-Resumable": VERSION}
 MOST: Final = 2**63 - 1
+MOST_METADATA: Final = 8192
+CHECKSUM: Final = "(sha1 [A-Za-z0-9+/]{27}=|sha256 [A-Za-z0-9+/]{43}=)"
 _NUMBER: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 _KEY: Final = re.compile(r"[!-+\--~]{1,128}")  # printable ASCII without space and comma
 
@@ -65,9 +67,11 @@ def target(request: Request) -> tuple[str, str]:
     """The path that the finished file is to have, and the metadata to the letter. Problem: 400, 422."""
     values = request.headers.getlist("upload-metadata")
     metadata = values[0] if len(values) == 1 else ""
-    given = _metadata(metadata) if len(values) < 2 else None
+    given = _metadata(metadata) if len(values) < 2 and len(metadata) <= MOST_METADATA else None
     if given is None:
-        raise Problem(UPLOAD_METADATA_INVALID, "Send `key base64` pairs once, with commas between.")
+        raise Problem(
+            UPLOAD_METADATA_INVALID, f"Send `key base64` pairs once, {MOST_METADATA} bytes, with commas between."
+        )
     try:
         return paths.of_entry(given.get("path", b"").decode()), metadata
     except (RpcError, UnicodeDecodeError):
@@ -94,14 +98,10 @@ def checksum(request: Request) -> Checksum | None:
     values = request.headers.getlist("upload-checksum")
     if not values:
         return None
-    algorithm, _, encoded = values[0].partition(" ")
-    try:
-        digest = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        digest = b""
-    if len(values) > 1 or algorithm not in ALGORITHMS or len(digest) != ALGORITHMS[algorithm]().digest_size:
+    if len(values) > 1 or re.fullmatch(CHECKSUM, values[0]) is None:
         raise Problem(CHECKSUM_UNSUPPORTED, f"Send one of {', '.join(ALGORITHMS)} and the digest in base64, once.")
-    return Checksum(algorithm, digest)
+    algorithm, _, encoded = values[0].partition(" ")
+    return Checksum(algorithm, base64.b64decode(encoded))
 
 
 def expires(moment: datetime) -> str:

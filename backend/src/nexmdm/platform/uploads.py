@@ -19,6 +19,7 @@ from nexmdm.platform import upload_headers, upload_rows
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.events import UPLOAD_CREATED, UPLOAD_TERMINATED
 from nexmdm.platform.events import UPLOAD_FINISHED as FINISHED_EVENT
+from nexmdm.platform.method_override import Overridable
 from nexmdm.platform.object_store import StoreAwayError
 from nexmdm.platform.problems import (
     BRICK_UNMOUNTED,
@@ -35,13 +36,22 @@ from nexmdm.platform.problems import (
 )
 from nexmdm.platform.state import platform
 from nexmdm.platform.upload_body import Receiver
-from nexmdm.platform.upload_headers import CHUNK, EXTENSIONS, RESUMABLE, VERSION, expires, number, require_version
+from nexmdm.platform.upload_headers import (
+    CHUNK,
+    EXTENSIONS,
+    MOST_METADATA,
+    RESUMABLE,
+    VERSION,
+    expires,
+    number,
+    require_version,
+)
 from nexmdm.platform.upload_rows import UploadMovedError
 from nexmdm.platform.zone_row import BlockedPathError, QuotaExceededError, ZoneEndsError
 
 BRICK: Final = "uploads"
 PATH: Final = "/api/v2/uploads"
-router = APIRouter(tags=["uploads"], dependencies=[DESCRIBED])
+router = APIRouter(tags=["uploads"], dependencies=[DESCRIBED], route_class=Overridable)
 in_zone: Final = InZone(brick=BRICK)
 
 _ID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -53,18 +63,25 @@ _OF_A_BODY: Final = (
 )  # fmt: skip
 
 
-def _header(name: str, schema: dict[str, Any] | None = None) -> dict[str, Any]:
-    return {"name": name, "in": "header", "schema": schema or {"type": "string"}}
+def _header(name: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": schema, "required": required}
 
 
 _BYTES: Final = {"type": "integer", "minimum": 0, "maximum": upload_headers.MOST}
-_TUS: Final = [*ZONE_HEADERS, _header("Tus-Resumable", {"const": VERSION, "type": "string"})]
-_BODY: Final[dict[str, Any]] = {"content": {CHUNK: {"schema": {}}}}
+_TUS: Final = [*ZONE_HEADERS, _header("Tus-Resumable", {"const": VERSION, "type": "string"}, required=True)]
+_CHECKSUM: Final = _header("Upload-Checksum", {"type": "string", "pattern": f"^{upload_headers.CHECKSUM}$"})
+_BODY: Final[dict[str, Any]] = {"content": {CHUNK: {"schema": {"type": "string", "format": "binary"}}}}
 
 
-async def _tus(request: Request, caller: Annotated[Caller, Depends(in_zone)]) -> Caller:
-    """The caller of a request that speaks our version. Every answer but that of OPTIONS says which one it is."""
+async def _say_version(request: Request) -> None:
+    """Every answer but that of OPTIONS says which version it is, also a refusal of the key."""
     request.scope[ANSWER_HEADERS] = RESUMABLE
+
+
+async def _tus(
+    request: Request, _version: Annotated[None, Depends(_say_version)], caller: Annotated[Caller, Depends(in_zone)]
+) -> Caller:
+    """The caller of a request that speaks our version."""
     require_version(request)
     return caller
 
@@ -111,8 +128,8 @@ async def describe(request: Request) -> Response:
     responses=answers(*_OF_ANY, *_OF_A_BODY, UPLOAD_METADATA_INVALID),
     openapi_extra={
         "parameters": [
-            *_TUS, _header("Upload-Length", _BYTES), _header("Upload-Defer-Length"), _header("Upload-Metadata"),
-            _header("Upload-Checksum"),
+            *_TUS, _header("Upload-Length", _BYTES), _header("Upload-Defer-Length", {"const": "1", "type": "string"}),
+            _header("Upload-Metadata", {"type": "string", "maxLength": MOST_METADATA}, required=True), _CHECKSUM,
         ],
         "requestBody": _BODY,
     },
@@ -191,17 +208,13 @@ async def look(request: Request, caller: Uploader, upload_id: Annotated[str, _OF
     responses=answers(*_OF_ONE, *_OF_A_BODY, UPLOAD_OFFSET_MISMATCH, UPLOAD_FINISHED, UNSUPPORTED_MEDIA_TYPE),
     openapi_extra={
         "parameters": [
-            *_TUS, _header("Upload-Offset", _BYTES), _header("Upload-Length", _BYTES), _header("Upload-Checksum")
+            *_TUS, _header("Upload-Offset", _BYTES, required=True), _header("Upload-Length", _BYTES), _CHECKSUM
         ],
         "requestBody": _BODY,
     },
 )  # fmt: skip
 async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
     """Go on with an upload at its offset. The newest request has it; one before finds out and ends with 409."""
-    return await _append(request, caller, upload_id)
-
-
-async def _append(request: Request, caller: Caller, upload_id: str) -> Response:
     row = await _found(request, caller, upload_id)
     if not _is_chunk(request):
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Send {CHUNK}.")
@@ -233,10 +246,6 @@ async def _append(request: Request, caller: Caller, upload_id: str) -> Response:
 )
 async def terminate(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
     """Forget an upload. A file that it has become stays."""
-    return await _terminate(request, caller, upload_id)
-
-
-async def _terminate(request: Request, caller: Caller, upload_id: str) -> Response:
     found = await _found(request, caller, upload_id)
     async with _told(), platform(request).within(caller.zone_id) as tx:
         row = await upload_rows.find(tx, caller.zone_id, found["upload_id"], lock=True)
@@ -245,15 +254,3 @@ async def _terminate(request: Request, caller: Caller, upload_id: str) -> Respon
         await upload_rows.end(tx, caller.zone_id, row)
     emit(UPLOAD_TERMINATED, zone_id=caller.zone_id, upload_id=upload_id)
     return Response(status_code=204)
-
-
-_OVERRIDDEN: Final = {"PATCH": _append, "DELETE": _terminate}
-
-
-@router.post(f"{PATH}/{{upload_id}}", include_in_schema=False)
-async def overridden(request: Request, caller: Uploader, upload_id: str) -> Response:
-    """For clients that can send no PATCH and no DELETE: X-HTTP-Method-Override says which one it is."""
-    method = _OVERRIDDEN.get(request.headers.get("x-http-method-override", ""))
-    if method is None:
-        raise Problem(UPLOAD_NOT_FOUND)
-    return await method(request, caller, upload_id)
