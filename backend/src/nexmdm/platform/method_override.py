@@ -1,4 +1,4 @@
-"""Routes for clients that can send neither PATCH nor DELETE: a POST whose X-HTTP-Method-Override says which one it is."""
+"""Routes for clients that can send no PATCH and no DELETE: a POST names its method in X-HTTP-Method-Override."""
 
 from __future__ import annotations
 

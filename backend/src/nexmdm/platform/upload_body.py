@@ -19,7 +19,7 @@ from nexmdm.platform.contents import Content
 from nexmdm.platform.problems import CHECKSUM_MISMATCH
 from nexmdm.platform.state import Platform
 from nexmdm.platform.types import PART_BYTES
-from nexmdm.platform.upload_headers import ALGORITHMS, RESUMABLE, Checksum
+from nexmdm.platform.upload_headers import ALGORITHMS, Checksum
 
 
 class Receiver:
@@ -34,17 +34,31 @@ class Receiver:
         async with self._platform.within(self._caller.zone_id) as tx:
             await upload_rows.take_over(tx, self._caller.zone_id, self._id, offset, self._holder)
 
+    def check(self, request: Request, length: int | None) -> None:
+        """Judge how long the request says that the upload and the body are. Problem: what could not be taken."""
+        most, known = self._platform.settings.platform_upload_bytes, self.row["length"]
+        if length is not None:
+            if length != (length if known is None else known) or length < self.row["upload_offset"]:
+                raise invalid("/header/upload-length", "length", "Not the length of this upload.")
+            if length > most:
+                raise Problem(PAYLOAD_TOO_LARGE, f"An upload has at most {most} bytes.")
+        declared = request.headers.get("content-length", "0")
+        if declared.isdigit() and int(declared) > self._room(length):
+            raise _too_long()
+
     async def declare_length(self, length: int) -> None:
-        """Say how long the upload is to be. Problem: it is known and another, or too short or too long."""
-        if length == self.row["length"]:
-            return
-        most = self._platform.settings.platform_upload_bytes
-        if self.row["length"] is not None or length < self.row["upload_offset"]:
-            raise invalid("/header/upload-length", "length", "Not the length of this upload.")
-        if length > most:
-            raise Problem(PAYLOAD_TOO_LARGE, f"An upload has at most {most} bytes.")
-        async with self._platform.within(self._caller.zone_id) as tx:
-            self.row = await upload_rows.declare_length(tx, self._caller.zone_id, self.row, length)
+        """Say how long the upload is to be, where that is not known. UploadMovedError, QuotaExceededError."""
+        if self.row["length"] is None:
+            async with self._platform.within(self._caller.zone_id) as tx:
+                self.row = await upload_rows.declare_length(tx, self._caller.zone_id, self.row, self._holder, length)
+
+    async def give_up(self) -> None:
+        """End an upload whose client was not told of it."""
+        zone_id = self._caller.zone_id
+        async with self._platform.within(zone_id) as tx:
+            row = await upload_rows.find(tx, zone_id, self._id, lock=True)
+            if row is not None:
+                await upload_rows.end(tx, zone_id, row)
 
     async def nothing_more(self) -> None:
         """Finish an upload without bytes."""
@@ -58,14 +72,10 @@ class Receiver:
             ClientDisconnect: what has arrived is taken, unless there is a checksum.
             UploadMovedError, BlockedPathError, QuotaExceededError, ZoneEndsError, StoreAwayError.
         """
-        declared = request.headers.get("content-length", "0")
-        room = self._room
-        if declared.isdigit() and int(declared) > room:
-            raise _too_long()
         if checksum is None:
-            await self._append(_parts(request, room))
+            await self._append(_parts(request, self._room()))
         else:
-            await self._append_checked(_parts(request, room), checksum)
+            await self._append_checked(_parts(request, self._room()), checksum)
 
     async def _append(self, parts: AsyncIterator[bytes]) -> None:
         taken = False
@@ -123,10 +133,9 @@ class Receiver:
         upload_id: UUID = self.row["upload_id"]
         return upload_id
 
-    @property
-    def _room(self) -> int:
-        """How many bytes the upload still takes."""
-        length = self.row["length"]
+    def _room(self, declared: int | None = None) -> int:
+        """How many bytes the upload still takes, of the length that is known or declared."""
+        length = declared if self.row["length"] is None else self.row["length"]
         most: int = self._platform.settings.platform_upload_bytes if length is None else length
         return most - int(self.row["upload_offset"])
 
@@ -159,8 +168,8 @@ async def _parts(request: Request, room: int) -> AsyncIterator[bytes]:
 
 def _compare(digest: bytes, wanted: bytes) -> None:
     if not hmac.compare_digest(digest, wanted):
-        raise Problem(CHECKSUM_MISMATCH, headers=RESUMABLE)
+        raise Problem(CHECKSUM_MISMATCH)
 
 
 def _too_long() -> Problem:
-    return Problem(PAYLOAD_TOO_LARGE, "The body goes beyond the end of the upload.", headers=RESUMABLE)
+    return Problem(PAYLOAD_TOO_LARGE, "The body goes beyond the end of the upload.")

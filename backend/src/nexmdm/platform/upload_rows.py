@@ -48,8 +48,11 @@ _FINISH: Final = """
     WHERE zone_id = $1 AND upload_id = $2 RETURNING *
 """
 _DROP_PARTS: Final = "DELETE FROM upload_parts WHERE zone_id = $1 AND upload_id = $2"
-_SET_LENGTH: Final = "UPDATE uploads SET length = $3, reserved = $3 WHERE zone_id = $1 AND upload_id = $2 RETURNING *"
-_RESERVE: Final = "UPDATE uploads SET reserved = reserved + $3 WHERE zone_id = $1 AND upload_id = $2"
+_SET_LENGTH: Final = """
+    UPDATE uploads SET length = $3, reserved = $3
+    WHERE zone_id = $1 AND upload_id = $2 AND holder = $4 AND length IS NULL AND reserved = $5 RETURNING *
+"""
+_RESERVE: Final = "UPDATE uploads SET reserved = reserved + $3 WHERE zone_id = $1 AND upload_id = $2 RETURNING *"
 _DELETE: Final = "DELETE FROM uploads WHERE zone_id = $1 AND upload_id = $2"
 
 Tx: TypeAlias = "asyncpg.Connection[Any]"
@@ -92,10 +95,11 @@ async def take_over(tx: Tx, zone_id: str, upload_id: UUID, offset: int, holder: 
         raise UploadMovedError
 
 
-async def declare_length(tx: Tx, zone_id: str, row: asyncpg.Record, length: int) -> asyncpg.Record:
-    """The length of an upload that deferred it; its reservation becomes exact."""
-    declared = await tx.fetchrow(_SET_LENGTH, zone_id, row["upload_id"], length)
-    assert declared is not None
+async def declare_length(tx: Tx, zone_id: str, row: asyncpg.Record, holder: UUID, length: int) -> asyncpg.Record:
+    """The length of an upload that deferred it; its reservation becomes exact. UploadMovedError: another came first."""
+    declared = await tx.fetchrow(_SET_LENGTH, zone_id, row["upload_id"], length, holder, row["reserved"])
+    if declared is None:
+        raise UploadMovedError
     await commit_change(tx, zone_id, Change(type=None, reserved_bytes=length - row["reserved"]))
     return declared
 
@@ -116,9 +120,11 @@ async def move_on(
         await tx.execute(_TAKE_PARTS, zone_id, upload_id, list(content.parts))
     if row["upload_offset"] == row["length"]:
         return await finish(tx, zone_id, row)
-    if row["upload_offset"] > row["reserved"]:
-        await tx.execute(_RESERVE, zone_id, upload_id, RESERVED_AT_A_TIME)
-        await commit_change(tx, zone_id, Change(type=None, reserved_bytes=RESERVED_AT_A_TIME))
+    if (lacking := row["upload_offset"] - row["reserved"]) > 0:
+        more = -(-lacking // RESERVED_AT_A_TIME) * RESERVED_AT_A_TIME
+        row = await tx.fetchrow(_RESERVE, zone_id, upload_id, more)
+        assert row is not None
+        await commit_change(tx, zone_id, Change(type=None, reserved_bytes=more))
     return row
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -12,6 +12,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from nexmdm.http.access_log import ANSWER_HEADERS
+from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers
@@ -56,10 +57,10 @@ in_zone: Final = InZone(brick=BRICK)
 
 _ID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _OF_PATH: Final = Path(json_schema_extra={"pattern": f"^{_ID}$"})  # another one is 404
-_OF_ANY: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, TUS_VERSION_UNSUPPORTED)
+_OF_ANY: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, TUS_VERSION_UNSUPPORTED, VALIDATION_ERROR)
 _OF_ONE: Final = (*_OF_ANY, UPLOAD_NOT_FOUND)
 _OF_A_BODY: Final = (
-    PAYLOAD_TOO_LARGE, QUOTA_EXCEEDED, UPLOAD_TARGET_BLOCKED, CHECKSUM_UNSUPPORTED, CHECKSUM_MISMATCH, VALIDATION_ERROR
+    PAYLOAD_TOO_LARGE, QUOTA_EXCEEDED, UPLOAD_TARGET_BLOCKED, CHECKSUM_UNSUPPORTED, CHECKSUM_MISMATCH
 )  # fmt: skip
 
 
@@ -83,6 +84,7 @@ async def _tus(
 ) -> Caller:
     """The caller of a request that speaks our version."""
     require_version(request)
+    refuse_repeated_parameters(request)
     return caller
 
 
@@ -150,12 +152,19 @@ async def create(request: Request, caller: Uploader) -> Response:
     emit(UPLOAD_CREATED, zone_id=caller.zone_id, upload_id=str(row["upload_id"]), length=length)
     receiver = Receiver(platform(request), caller, row)
     if has_bytes or length == 0:
-        async with _told():
-            await receiver.take_over(0)
-            if has_bytes:
-                await receiver.receive(request, checksum)
-            else:
-                await receiver.nothing_more()
+        try:
+            receiver.check(request, None)
+            async with _told():
+                await receiver.take_over(0)
+                if has_bytes:
+                    await receiver.receive(request, checksum)
+                else:
+                    await receiver.nothing_more()
+        except Exception:  # nobody is told where it is
+            with suppress(ZoneEndsError):  # which removes it, too
+                await receiver.give_up()
+                emit(UPLOAD_TERMINATED, zone_id=caller.zone_id, upload_id=str(row["upload_id"]))
+            raise
     row = receiver.row
     _tell_finished(caller, row)
     headers = {"Location": f"{PATH}/{row['upload_id']}", **_shown(row)}
@@ -226,10 +235,11 @@ async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _
         if request.headers.get("content-length") != "0":
             raise Problem(UPLOAD_FINISHED)
         return Response(status_code=204, headers=_shown(row))
-    receiver = Receiver(platform(request), caller, row)
+    receiver, declared = Receiver(platform(request), caller, row), number(request, "upload-length")
+    receiver.check(request, declared)
     async with _told():
         await receiver.take_over(offset)
-        if (declared := number(request, "upload-length")) is not None:
+        if declared is not None:
             await receiver.declare_length(declared)
         await receiver.receive(request, checksum)
     _tell_finished(caller, receiver.row)
