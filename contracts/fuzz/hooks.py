@@ -50,7 +50,7 @@ def after_call(_context: HookContext, case: Sent, response: Response) -> None:
     SUPPLIES.learn(operation_id(case), case, response)
 
 
-@schemathesis.serializer("application/octet-stream")
+@schemathesis.serializer("application/octet-stream", "application/offset+octet-stream")
 def package_archive(context: SerializationContext, value: Any) -> bytes:
     return SUPPLIES.archive(context.case, value)
 

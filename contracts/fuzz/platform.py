@@ -18,7 +18,7 @@ from contracts.fuzz.zones import Zones
 
 ZONE_HEADER: Final = "X-Nexus-Zone-ID"
 _ZONE_ID: Final = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_OF_A_MEMBER: Final = ("files", "events")  # tags
+_OF_A_MEMBER: Final = ("files", "events", "uploads")  # tags
 _EVENTS: Final = {"listEvents": "/api/v2/events", "replayEvents": "/api/v2/events/replay"}
 _LISTS: Final = {"listKeys": "/api/keys", "listZones": "/api/zones"}
 
@@ -37,6 +37,10 @@ class PlatformSupplies:
             "updateZone": self._zone_of_path(lambda: once("zone to change", self._zones.make)),
             "deleteZone": self._zone_of_path(self._zones.make),
             "streamEvents": _stream,
+            "createUpload": self._new_upload,
+            "getUpload": lambda case: self._upload_of_path(case, once("upload to look at", self._zones.upload)),
+            "appendToUpload": self._chunk,
+            "terminateUpload": lambda case: self._upload_of_path(case, self._zones.upload()),
             **{name: self._list(path, as_admin=True) for name, path in _LISTS.items()},
             **{name: self._list(path, as_admin=False) for name, path in _EVENTS.items()},
             **Calls(self._zones).supply,
@@ -88,6 +92,25 @@ class PlatformSupplies:
                     case.query["cursor"] = cursor
 
         return supply
+
+    def _new_upload(self, case: Sent) -> None:
+        """No schema says that there is one of two lengths, that a path is told, or what the bytes digest to."""
+        if kept(case, case.headers.get("Upload-Metadata")):
+            return
+        deferred = "Upload-Defer-Length" in case.headers
+        for name in ("Upload-Defer-Length", "Upload-Length", "Upload-Checksum"):
+            case.headers.pop(name, None)
+        case.headers.update(self._zones.new_upload(deferred=deferred))
+
+    def _chunk(self, case: Sent) -> None:
+        self._upload_of_path(case, self._zones.upload())
+        case.headers["Upload-Offset"] = "0"
+        for name in ("Upload-Length", "Upload-Checksum"):
+            case.headers.pop(name, None)
+
+    def _upload_of_path(self, case: Sent, upload_id: str) -> None:
+        if not kept(case, case.path_parameters["upload_id"]):
+            case.path_parameters["upload_id"] = upload_id
 
     def choose_zone(self, case: Sent) -> None:
         """Name our zone in place of another, so that not the zone alone is judged; what is no id of one stays."""

@@ -9,7 +9,7 @@ from harness.settings import Target
 
 # Tags.
 SANDBOXES: Final = ("allocations", "sandbox-pool")
-PLATFORM: Final = ("keys", "zones", "files", "events")
+PLATFORM: Final = ("keys", "zones", "files", "events", "uploads")
 
 
 def left_out(target: Target) -> tuple[str, ...]:

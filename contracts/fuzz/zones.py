@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import itertools
 import uuid
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 from contracts.fuzz.world import POOL_PREFIX, World, WorldBroken
 
+LONG: Final = 2**30  # bytes: no chunk of the fuzzer is longer
 KEPT: Final = "/kept"  # a directory of two files, which nothing changes
 
 
@@ -75,6 +77,19 @@ class Zones:
         """A cursor of the list of KEPT."""
         self.file  # noqa: B018 - made where it is not yet
         return str(self._result("list", path=KEPT, limit=1)["next_cursor"])
+
+    def new_upload(self, *, deferred: bool = False) -> dict[str, str]:
+        """The headers of a creation."""
+        path = base64.b64encode(f"/{self.name()}".encode()).decode()
+        length = {"Upload-Defer-Length": "1"} if deferred else {"Upload-Length": str(LONG)}
+        return {"Tus-Resumable": "1.0.0", "Upload-Metadata": f"path {path}", **length}
+
+    def upload(self) -> str:
+        """The id of a new upload, of which no byte is there."""
+        answer = self._world.client.bearer(self.member_key, "POST", "/api/v2/uploads", headers=self.new_upload())
+        if answer.status != 201:
+            raise WorldBroken(f"/api/v2/uploads: {answer.status}")
+        return answer.headers["location"].rpartition("/")[2]
 
     def _result(self, method: str, **params: Any) -> dict[str, Any]:
         call = {"jsonrpc": "2.0", "id": 1, "params": params}
