@@ -33,6 +33,7 @@ _OBJECTS = "select object_id from objects where zone_id = %s"
 _WAITING = """
     select count(*) from objects o where zone_id = %s and pinned_until > clock_timestamp()
         and not exists (select from file_parts p where p.zone_id = o.zone_id and p.object_id = o.object_id)
+        and not exists (select from upload_parts p where p.zone_id = o.zone_id and p.object_id = o.object_id)
 """
 _COUNTED = "select count(*) as files, coalesce(sum(size), 0)::bigint as bytes from files where zone_id = %s"
 
@@ -145,6 +146,16 @@ class Platform:
     def counted(self, zone_id: str) -> dict[str, int]:
         """Files and their bytes as the rows have them."""
         return self.system.db.row(_COUNTED, zone_id)
+
+    def held(self, upload_id: str) -> None:
+        """Return when a request has the upload."""
+        holder = "select holder from uploads where upload_id = %s"
+        eventually(lambda: self.system.db.value(holder, upload_id) is not None, within_s=5.0)
+
+    def reserved(self, zone_id: str) -> int:
+        """How many bytes uploads that are not finished hold back."""
+        held: int = self.system.db.value("select reserved_bytes from zones where zone_id = %s", zone_id)
+        return held
 
     def adds_up(self, zone_id: str) -> None:
         """What the zone says that it uses is what its rows add up to."""

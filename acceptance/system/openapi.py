@@ -7,7 +7,8 @@ import dataclasses
 import functools
 import json
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 from urllib.parse import quote
 
@@ -170,7 +171,7 @@ class Contract:
             raise ContractError(f"{where}: not as the contract says\n  " + "\n  ".join(errors[:5]))
 
 
-def _judge_common_headers(where: str, headers: Mapping[str, str], may_have: Set[str] = frozenset()) -> None:
+def _judge_common_headers(where: str, headers: Mapping[str, str], may_have: AbstractSet[str] = frozenset()) -> None:
     """What every answer has, and what none has: whichever layer gave it."""
     for name, wanted in _ALWAYS.items():
         if not re.search(wanted, headers.get(name, "")):
