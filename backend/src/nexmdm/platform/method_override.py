@@ -12,7 +12,7 @@ class Overridable(APIRoute):
     """Takes such a POST as the method that it names, also in logs and metrics; any other POST is a 405."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        if scope.get("method") == "POST" and "POST" not in self.methods:
+        if scope.get("method") == "POST" and "POST" not in (self.methods or ()):
             method = Headers(scope=scope).get("x-http-method-override")
             match, child = super().matches({**scope, "method": method})
             if match is Match.FULL:
