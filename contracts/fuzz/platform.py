@@ -95,8 +95,6 @@ class PlatformSupplies:
 
     def _new_upload(self, case: Sent) -> None:
         """No schema says that there is one of two lengths, that a path is told, or what the bytes digest to."""
-        if kept(case, case.headers.get("Upload-Metadata")):
-            return
         deferred = "Upload-Defer-Length" in case.headers
         for name in ("Upload-Defer-Length", "Upload-Length", "Upload-Checksum"):
             case.headers.pop(name, None)

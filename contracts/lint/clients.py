@@ -12,8 +12,13 @@ from typing import Final
 from harness.http.openapi import Document
 
 GENERATE_TIMEOUT_S: Final = 180  # takes 2 s where nobody else runs
-# By default it formats what it has written with ruff, which says nothing about the specification.
-_CONFIG: Final = "post_hooks: []\n"
+# By default it formats what it has written with ruff, which says nothing about the specification. Of the media type of
+# tus it has to be told that it is bytes.
+_CONFIG: Final = """
+post_hooks: []
+content_type_overrides:
+  application/offset+octet-stream: application/octet-stream
+"""
 _INDENTED: Final = re.compile(r"^[ {}]")  # the part of the document that a warning quotes
 
 

@@ -15,7 +15,7 @@ from nexmdm.http.access_log import ANSWER_HEADERS
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.kernel.log import emit
-from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers
+from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers, invalid
 from nexmdm.platform import upload_headers, upload_rows
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.events import UPLOAD_CREATED, UPLOAD_TERMINATED
@@ -69,7 +69,10 @@ def _header(name: str, schema: dict[str, Any], *, required: bool = False) -> dic
 
 
 _BYTES: Final = {"type": "integer", "minimum": 0, "maximum": upload_headers.MOST}
-_TUS: Final = [*ZONE_HEADERS, _header("Tus-Resumable", {"const": VERSION, "type": "string"}, required=True)]
+_TUS: Final = [
+    *ZONE_HEADERS,
+    _header("Tus-Resumable", {"pattern": f"^{re.escape(VERSION)}$", "type": "string"}, required=True),
+]
 _CHECKSUM: Final = _header("Upload-Checksum", {"type": "string", "pattern": f"^{upload_headers.CHECKSUM}$"})
 _BODY: Final[dict[str, Any]] = {"content": {CHUNK: {"schema": {"type": "string", "format": "binary"}}}}
 
@@ -130,7 +133,8 @@ async def describe(request: Request) -> Response:
     responses=answers(*_OF_ANY, *_OF_A_BODY, UPLOAD_METADATA_INVALID),
     openapi_extra={
         "parameters": [
-            *_TUS, _header("Upload-Length", _BYTES), _header("Upload-Defer-Length", {"const": "1", "type": "string"}),
+            *_TUS, _header("Upload-Length", _BYTES),
+            _header("Upload-Defer-Length", {"pattern": "^1$", "type": "string"}),
             _header("Upload-Metadata", {"type": "string", "maxLength": MOST_METADATA}, required=True), _CHECKSUM,
         ],
         "requestBody": _BODY,
@@ -229,7 +233,9 @@ async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _
         raise Problem(UNSUPPORTED_MEDIA_TYPE, f"Send {CHUNK}.")
     offset = number(request, "upload-offset")
     checksum = upload_headers.checksum(request)
-    if offset is None or offset != row["upload_offset"]:
+    if offset is None:
+        raise invalid("/header/upload-offset", "missing", "Send Upload-Offset.")
+    if offset != row["upload_offset"]:
         raise Problem(UPLOAD_OFFSET_MISMATCH)
     if row["finished_at"] is not None:
         if request.headers.get("content-length") != "0":
