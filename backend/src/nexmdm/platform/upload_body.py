@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE
 from nexmdm.kernel.problems import Problem, invalid
 from nexmdm.platform import upload_rows
-from nexmdm.platform.auth import Caller
+from nexmdm.platform.auth import Caller, judge_again
 from nexmdm.platform.contents import Content
 from nexmdm.platform.problems import CHECKSUM_MISMATCH
 from nexmdm.platform.state import Platform
@@ -113,8 +113,11 @@ class Receiver:
         whole = Content(
             sum(content.size for content in stored), "", None, tuple(part for one in stored for part in one.parts)
         )
+        is_last = self.row["upload_offset"] + whole.size == self.row["length"]
+        transaction = self._platform.changing if is_last else self._platform.within
         try:
-            async with self._platform.within(self._caller.zone_id) as tx:
+            async with transaction(self._caller.zone_id) as tx:
+                await judge_again(tx, self._caller)
                 self.row = await upload_rows.move_on(
                     tx,
                     self._caller.zone_id,
