@@ -101,3 +101,16 @@ def test_a_cursor_is_of_its_zone(written: Zone, platform: Platform) -> None:
         for page in (other.replay(cursor=cursor), written.events(cursor=cursor)):
             assert pointers(refused(page, 422, "validation_error")) == {"/query/cursor"}
     assert accepted(written.replay(cursor=cursor, limit=1))["events"][0]["sequence_number"] == 3
+
+
+@case("events/005", "replayEvents 422")
+def test_a_cursor_behind_the_last_event(written: Zone, platform: Platform) -> None:
+    """A cursor of what a restored database no longer has is refused: it would skip what comes (004: in order)."""
+    cursor = accepted(written.replay(limit=10))["next_cursor"]
+    platform.write(
+        "with lost as (delete from events where zone_id = %(zone)s and sequence_number > 5)"
+        " update zones set event_seq = 5 where zone_id = %(zone)s",
+        zone=written.zone_id,
+    )
+    with platform.unchanged():
+        assert pointers(refused(written.replay(cursor=cursor), 422, "validation_error")) == {"/query/cursor"}

@@ -51,9 +51,9 @@ def test_a_stream_goes_on_where_another_ended(system: System, zone: Zone, platfo
 
 
 @case("stream/003", "streamEvents 200")
-@pytest.mark.parametrize("end", ["key", "zone"])
+@pytest.mark.parametrize("end", ["key", "zone", "later zone"])
 def test_a_stream_ends_with_what_it_stands_on(end: str, system: System, platform: Platform) -> None:
-    """A stream ends when its key is revoked, and when its zone ends: nothing later is shown (issue 16)."""
+    """A stream ends when its key is revoked, and when its zone ends, also for one of the same id (issue 16)."""
     zone = platform.zone()
     key = api_keys.create(system, role="member", zone=zone.zone_id)
     reader = Zone(system.api, key.secret, zone.zone_id)
@@ -64,6 +64,10 @@ def test_a_stream_ends_with_what_it_stands_on(end: str, system: System, platform
             api_keys.revoke(system, key.name)
             assert stream.rest() == []
             zone.write("/b", "text")
+        elif end == "later zone":
+            platform.write("update zones set uid = gen_random_uuid() where zone_id = %(zone)s", zone=zone.zone_id)
+            zone.write("/b", "text")
+            assert stream.rest() == []
         else:
             accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)
             assert [one.event for one in stream.rest()] in ([], ["zone.terminating"])
@@ -88,15 +92,28 @@ def test_a_stream_sees_every_worker(two_workers: System, platform_of_two: Platfo
 @case("stream/005", "streamEvents 200", "streamEvents 503")
 def test_there_are_only_so_many_streams(sweeping: Platform) -> None:
     """Beyond the number that a process may hold a stream is a 503; the open ones are counted, and go on (api)."""
-    system, zone = sweeping.system, sweeping.zone()
-    with following(system.api, zone) as one, following(system.api, zone) as other:
+    system, zones = sweeping.system, [sweeping.zone() for _ in range(3)]
+    with following(system.api, zones[0]) as one, following(system.api, zones[1]) as other:
         eventually(lambda: system.metrics.total(STREAMS) == 2, within_s=2.0)
-        not_followed(zone, 503, "overloaded")
-        zone.write("/a", "text")
-        assert [stream.take(1)[0].id for stream in (one, other)] == ["2", "2"]
+        not_followed(zones[2], 503, "overloaded")
+        for zone, stream in zip(zones, (one, other), strict=False):
+            zone.write("/a", "text")
+            assert stream.take(1)[0].id == "2"
     eventually(lambda: system.metrics.total(STREAMS) == 0, within_s=2.0)
-    with following(system.api, zone):
+    with following(system.api, zones[2]):
         pass
+
+
+@case("stream/008", "streamEvents 200", "streamEvents 503")
+def test_a_zone_has_half_of_the_streams(sweeping: Platform) -> None:
+    """One zone's streams leave half of a process's to the others, also after some have ended (issue 16)."""
+    system, busy, other = sweeping.system, sweeping.zone(), sweeping.zone()
+    for _ in range(2):
+        with following(system.api, busy):
+            not_followed(busy, 503, "overloaded")
+            with following(system.api, other):
+                pass
+        eventually(lambda: system.metrics.total(STREAMS) == 0, within_s=2.0)
 
 
 @case("stream/006", "streamEvents 200", slow="waits 15 s, and ends its backend")

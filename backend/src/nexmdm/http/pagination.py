@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 
 from fastapi import Query, Request
 from fastapi.dependencies.utils import get_flat_params
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
+from pydantic_core import PydanticCustomError
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Mapped
 
@@ -23,6 +24,16 @@ from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, invali
 Item = TypeVar("Item")
 
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def _in_digits(value: object) -> object:
+    """Python also reads 5_0, +5, 5.0 and the digits of other scripts."""
+    if isinstance(value, str) and re.fullmatch("-?[0-9]{1,18}", value) is None:
+        raise PydanticCustomError("int_parsing", "Input should be a valid integer")
+    return value
+
+
+IN_DIGITS: Final = BeforeValidator(_in_digits)  # for a number in a query
 
 
 class Page(BaseModel, Generic[Item]):
@@ -38,7 +49,7 @@ class Paging:
     def __init__(
         self,
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[int, Query(ge=1, le=200), IN_DIGITS] = 50,
         cursor: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None,
     ) -> None:
         refuse_repeated_parameters(request)

@@ -12,9 +12,9 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.pagination import IN_DIGITS, refuse_repeated_parameters
 from nexmdm.http.types import FREE_TEXT, Moment
-from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers
+from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, ProblemType, answers, invalid
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.event_cursor import Order, decode, encode
 from nexmdm.platform.paths import MOST_BYTES
@@ -101,7 +101,7 @@ def _after_prefix(prefix: str | None) -> str | None:
 
 
 NONE: Final = Filters()
-Limit = Annotated[int, Query(ge=1, le=1000)]
+Limit = Annotated[int, Query(ge=1, le=1000), IN_DIGITS]
 Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 
 
@@ -127,10 +127,12 @@ async def read(
             after, before = first - 1 if place is None else place, last + 1
             if after < first - 1:
                 raise Problem(CURSOR_EXPIRED, extra={"first_available": first})
+            if after > last:
+                raise invalid("/query/cursor", "cursor", "Behind the last event of the zone.")
         rows = await tx.fetch(statement, caller.zone_id, after, before, limit + 1, *values)
     if len(rows) > limit:
         return rows[:limit], rows[limit - 1]["sequence_number"], True
-    return rows, max(after, last) if order == "replay" else min(before, first), False
+    return rows, last if order == "replay" else min(before, first), False
 
 
 async def _page(

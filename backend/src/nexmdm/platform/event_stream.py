@@ -47,14 +47,14 @@ class EventStream(StreamingResponse):
     def __init__(self, streams: Streams, zone_id: str, events: AsyncIterator[bytes]) -> None:
         super().__init__(events)
         self._streams, self._zone_id = streams, zone_id
-        streams.enter()
+        streams.enter(zone_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         emit(STREAM_OPENED, zone_id=self._zone_id)
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.leave()
+            self._streams.leave(self._zone_id)
             emit(STREAM_CLOSED, zone_id=self._zone_id)
 
 
@@ -86,7 +86,9 @@ async def _events(request: Request, caller: Caller, place: int) -> AsyncIterator
         return  # the server leaves out what follows, and nothing else could be asked on the connection
     try:
         while not stopping.is_set():
-            caller = await in_zone(request)
+            opened, caller = caller, await in_zone(request)
+            if caller.zone_uid != opened.zone_uid:
+                return  # a later zone of the same id
             if caller.last_event > place:
                 rows, place, _ = await read(request, caller, "replay", place, _PAGE)
                 spoke = monotonic()

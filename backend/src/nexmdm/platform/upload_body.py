@@ -49,13 +49,13 @@ class Receiver:
     async def declare_length(self, length: int) -> None:
         """Say how long the upload is to be, where that is not known. UploadMovedError, QuotaExceededError."""
         if self.row["length"] is None:
-            async with self._platform.within(self._caller.zone_id) as tx:
+            async with self._platform.changing(self._caller.zone_id) as tx:
                 self.row = await upload_rows.declare_length(tx, self._caller.zone_id, self.row, self._holder, length)
 
     async def give_up(self) -> None:
         """End an upload whose client was not told of it."""
         zone_id = self._caller.zone_id
-        async with self._platform.within(zone_id) as tx:
+        async with self._platform.changing(zone_id) as tx:
             row = await upload_rows.find(tx, zone_id, self._id, lock=True)
             if row is not None:
                 await upload_rows.end(tx, zone_id, row)

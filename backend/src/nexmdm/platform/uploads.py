@@ -18,6 +18,7 @@ from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers, invalid
 from nexmdm.platform import upload_headers, upload_rows
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
+from nexmdm.platform.call import Call
 from nexmdm.platform.events import UPLOAD_CREATED, UPLOAD_TERMINATED
 from nexmdm.platform.events import UPLOAD_FINISHED as FINISHED_EVENT
 from nexmdm.platform.method_override import Overridable
@@ -149,7 +150,7 @@ async def create(request: Request, caller: Uploader) -> Response:
     path, metadata = upload_headers.target(request)
     has_bytes = _is_chunk(request) and request.headers.get("content-length") != "0"
     checksum = upload_headers.checksum(request) if has_bytes else None
-    async with _told(), platform(request).within(caller.zone_id) as tx:
+    async with _told(), Call(caller, platform(request)).changing() as tx:
         row = await upload_rows.create(
             tx, caller.zone_id, path, length, metadata, caller.agent_id, settings.platform_upload_expires_s
         )
@@ -263,7 +264,7 @@ async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _
 async def terminate(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
     """Forget an upload. A file that it has become stays."""
     found = await _found(request, caller, upload_id)
-    async with _told(), platform(request).within(caller.zone_id) as tx:
+    async with _told(), Call(caller, platform(request)).changing() as tx:
         row = await upload_rows.find(tx, caller.zone_id, found["upload_id"], lock=True)
         if row is None:
             raise Problem(UPLOAD_NOT_FOUND)

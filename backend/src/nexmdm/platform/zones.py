@@ -9,7 +9,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from nexmdm.http.json_body import JsonBody
-from nexmdm.http.pagination import Paging
+from nexmdm.http.pagination import IN_DIGITS, Paging
 from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_BODY, OF_A_TOKEN
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, answers, invalid
@@ -123,7 +123,7 @@ async def list_zones(
     request: Request,
     caller: Member,
     paging: Annotated[Paging, Depends()],
-    offset: Annotated[int, Query(ge=0, le=10_000)] = 0,
+    offset: Annotated[int, Query(ge=0, le=10_000), IN_DIGITS] = 0,
 ) -> Zones:
     """The zones that the caller may see, newest first. Only the cursor promises each of them once."""
     if paging.cursor is not None and offset:

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, BeforeValidator
 
-from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.pagination import IN_DIGITS, refuse_repeated_parameters
 from nexmdm.http.runtime import database
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
@@ -81,7 +81,7 @@ class Removed(BaseModel):
 
 
 Force = Annotated[bool, BeforeValidator(_boolean), Query(strict=True)]
-Hours = Annotated[int, Query(ge=0, le=8760)]
+Hours = Annotated[int, Query(ge=0, le=8760), IN_DIGITS]
 
 
 @router.post(
