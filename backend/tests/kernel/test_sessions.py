@@ -25,6 +25,7 @@ OTHERS = {
     "extra_float_digits": "-15",
     "standard_conforming_strings": "off",
     "jit": "on",
+    "max_parallel_workers_per_gather": "4",
 }
 _SETTINGS = "SELECT name, setting FROM pg_settings WHERE name = ANY($1::text[])"
 

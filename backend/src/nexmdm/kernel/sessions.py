@@ -30,6 +30,7 @@ _SESSION: Final = {
     "extra_float_digits": "1",
     "standard_conforming_strings": "on",
     "jit": "off",  # compiling a short statement takes longer than running it
+    "max_parallel_workers_per_gather": "0",  # a count of many rows holds up one core, and takes a third of the work
 }
 # Durable before answered; and what servers before 17 do not know, and would refuse at the start of a session.
 _SET_THE_REST: Final = """
