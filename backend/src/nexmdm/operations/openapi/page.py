@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from nexmdm.operations.openapi.schemas import Json, Resolver, Row, alternatives, limits_of, rows, type_of
 
 _STYLE: Final = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-_METHODS: Final = ("get", "head", "post", "put", "patch", "delete")
+_METHODS: Final = ("get", "head", "options", "post", "put", "patch", "delete")
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
