@@ -16,6 +16,7 @@ import pytest
 from acceptance.suite import case as cases
 from acceptance.suite import failure_report
 from acceptance.suite.environments import (
+    JOBS_ONCE,
     StackError,
     Stacks,
     capabilities,
@@ -304,8 +305,7 @@ def two_workers(stacks: Stacks) -> System:
 
     The jobs of its pool run once, at the start; the provider is given up after a second.
     """
-    days = {f"NEXMDM_{job}_EVERY_S": "86400" for job in ("SYNC", "DRY_SYNC", "CLEANUP", "EXPIRY", "STALE")}
-    return stacks.fresh(workers=2, env=days | {"NEXMDM_PROVIDER_TIMEOUT_S": "1"}, provider=True)
+    return stacks.fresh(workers=2, env=JOBS_ONCE | {"NEXMDM_PROVIDER_TIMEOUT_S": "1"}, provider=True)
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_an_upload_survives_kill_9(fresh_backend: FreshBackend) -> None:
     upload, offset = begin(zone, "/killed.bin", len(wanted)), 0
     for _ in range(3):
         offset = upload.appended(wanted[offset : offset + WHOLE], offset)
+        system.check_log()  # an access line is written after its answer
         with upload.sending(system.target.base_url, wanted[offset : offset + CUT], offset, len(wanted) - offset):
             before = web_processes(system)
             for pid in before:

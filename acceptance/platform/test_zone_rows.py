@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from acceptance.platform.test_zone_requests import blocked, refusal
+from acceptance.platform.uploads import begin
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.locks import unfinished
@@ -19,7 +20,9 @@ from harness.http.client import Answer
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 
-# By constraint, statements of which it refuses the last. /a lies in its row, /b in the store, /c is a directory.
+WITHOUT_FILES = "delete from files where zone_id = %(zone)s;"
+# By constraint, statements of which it refuses the last. /a lies in its row, /b in the store, /c is a directory; of an
+# upload the first byte is there.
 REFUSED = {
     "pk_zones": "insert into zones (zone_id, name) values ('root', 'another')",
     "uq_zones_uid": "update zones set uid = (select uid from zones where zone_id = 'root') where zone_id = %(zone)s",
@@ -53,17 +56,32 @@ REFUSED = {
     "uq_file_parts_object_id": "insert into file_parts select zone_id, file_id, 2, object_id from file_parts"
     " where zone_id = %(zone)s",
     "fk_file_parts_file_id": "update file_parts set file_id = gen_random_uuid() where zone_id = %(zone)s",
-    "fk_file_parts_object_id": "delete from objects where zone_id = %(zone)s",
+    "fk_file_parts_object_id": "delete from uploads where zone_id = %(zone)s;"
+    " delete from objects where zone_id = %(zone)s",
     "ck_file_parts_number": "update file_parts set number = 0 where zone_id = %(zone)s",
     "pk_events": "update events set sequence_number = 1 where zone_id = %(zone)s and sequence_number = 2",
     "uq_events_event_id": "update events set event_id = (select event_id from events where zone_id = %(zone)s limit 1)"
     " where zone_id = %(zone)s",
-    "fk_events_zone_id": "delete from files where zone_id = %(zone)s; delete from objects where zone_id = %(zone)s;"
-    " delete from zones where zone_id = %(zone)s",
+    "fk_events_zone_id": f"{WITHOUT_FILES} delete from uploads where zone_id = %(zone)s;"
+    " delete from objects where zone_id = %(zone)s; delete from zones where zone_id = %(zone)s",
     "ck_events_sequence_number": "update events set sequence_number = 0 where zone_id = %(zone)s"
     " and sequence_number = 1",
     "ck_events_type": "update events set type = 'other' where zone_id = %(zone)s",
     "ck_events_rename_has_new_path": "update events set new_path = '/d' where zone_id = %(zone)s",
+    "pk_uploads": "insert into uploads select * from uploads where zone_id = %(zone)s",
+    "fk_uploads_zone_id": f"{WITHOUT_FILES} delete from upload_parts where zone_id = %(zone)s;"
+    " delete from objects where zone_id = %(zone)s; delete from events where zone_id = %(zone)s;"
+    " delete from zones where zone_id = %(zone)s",
+    "ck_uploads_path": "update uploads set path = 'a' where zone_id = %(zone)s",
+    "ck_uploads_upload_offset": "update uploads set upload_offset = length + 1 where zone_id = %(zone)s",
+    "ck_uploads_length": "update uploads set reserved = -1 where zone_id = %(zone)s",
+    "ck_uploads_finished_is_whole": "update uploads set finished_at = now(), reserved = 0 where zone_id = %(zone)s",
+    "pk_upload_parts": "insert into upload_parts select * from upload_parts where zone_id = %(zone)s",
+    "uq_upload_parts_object_id": "insert into upload_parts select zone_id, upload_id, 2, object_id from upload_parts"
+    " where zone_id = %(zone)s",
+    "fk_upload_parts_upload_id": "update upload_parts set upload_id = gen_random_uuid() where zone_id = %(zone)s",
+    "fk_upload_parts_object_id": f"{WITHOUT_FILES} delete from objects where zone_id = %(zone)s",
+    "ck_upload_parts_number": "update upload_parts set number = 0 where zone_id = %(zone)s",
     "pk_bricks": "insert into bricks (name) values ('files')",
 }
 OF_KEYS = {
@@ -97,6 +115,7 @@ def filled(zone: Zone) -> Zone:
 @case("zone-rows/001")
 def test_the_database_refuses_what_cannot_be(system: System, platform: Platform, filled: Zone) -> None:
     """Each constraint of each table of the platform refuses a change that breaks it, to every role (platform.md)."""
+    begin(filled, "/d", 2, content=b"x")
     with as_owner(system) as owner, platform.unchanged():
         for name, statements in (REFUSED | OF_KEYS).items():
             assert refused_by(owner, statements.split(";"), filled.zone_id) == name
