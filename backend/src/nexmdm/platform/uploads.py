@@ -224,7 +224,7 @@ async def look(request: Request, caller: Uploader, upload_id: Annotated[str, _OF
         "parameters": [
             *_TUS, _header("Upload-Offset", _BYTES, required=True), _header("Upload-Length", _BYTES), _CHECKSUM
         ],
-        "requestBody": _BODY,
+        "requestBody": {"required": True, **_BODY},
     },
 )  # fmt: skip
 async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
