@@ -134,7 +134,7 @@ def test_an_attempt_that_was_begun_is_recorded_and_changes_nothing(
     assert len(fcm.inbox(one.fcm_token)) == 1
 
 
-@case("withdrawals/004", "retireDevice 503", "registerDevice 503")
+@case("withdrawals/004", "retireDevice 503", "registerDevice 503", slow="waits 5 s")
 @pytest.mark.parametrize("how", ["retired", "enrolled again"])
 def test_what_cannot_be_withdrawn_keeps_its_device(
     how: str, system: System, device: NewDevice, db: Database, logs: Logs, fcm: FcmControl

@@ -94,7 +94,7 @@ def test_the_turn_of_a_window_gives_nothing_away(fresh_backend: FreshBackend) ->
     system.logs.expect(later[-1], "sec.token.ratelimit", rule="token_create")
 
 
-@case("limits/005", "recordHeartbeat 429", "recordHeartbeat 401")
+@case("limits/005", "recordHeartbeat 429", "recordHeartbeat 401", slow="restarts its backend, waits")
 def test_a_limited_source_costs_no_statement_and_raises_one_alert(fresh_backend: FreshBackend) -> None:
     """A source past its failures is refused without a statement and alerted of once; good tokens pass (issue 5)."""
     system: System = fresh_backend(env={"NEXMDM_LIMIT_AUTH_FAIL": "5/3600"})

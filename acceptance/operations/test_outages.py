@@ -55,7 +55,7 @@ def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_
     accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))
 
 
-@case("outages/002", "recordHeartbeat 503")
+@case("outages/002", "recordHeartbeat 503", slow="waits 5 s")
 def test_a_refusal_needs_no_database(fresh_backend: FreshBackend) -> None:
     """Wrong credentials stay 401 and 403 while this database refuses connections; commands survive it (api.md)."""
     system: System = fresh_backend()

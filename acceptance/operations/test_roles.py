@@ -148,7 +148,7 @@ def test_the_reader_cannot_write(reader_role: str, two_workers: System) -> None:
     assert set(two_workers.db.tables()) == set(RIGHTS)
 
 
-@case("roles/005", "getReadiness 503", "* 503")
+@case("roles/005", "getReadiness 503", "* 503", slow="waits 5 s")
 def test_a_right_that_is_missing_shows_in_readiness_and_is_an_outage_meanwhile(
     fresh_backend: FreshBackend, app_role: str
 ) -> None:

@@ -243,7 +243,7 @@ def test_a_client_that_has_left(system: System, pool: Pool, line: Queue) -> None
     assert again.headers["idempotent-replay"] == "true"
 
 
-@case("waiting/012", "allocateSandbox 409")
+@case("waiting/012", "allocateSandbox 409", slow="waits 5 s")
 @pytest.mark.parametrize("setting", ["MAX_WAITERS", "MAX_WAITERS_PER_PROCESS"])
 def test_the_queue_is_full(setting: str, fresh_backend: FreshBackend) -> None:
     """Beyond the most that may wait, in all or in a process, a request is answered at once (api: waiting)."""
@@ -341,7 +341,7 @@ def test_sigterm_answers_who_waits(fresh_backend: FreshBackend) -> None:
         assert ended.result() == 0
 
 
-@case("waiting/017", "allocateSandbox 201")
+@case("waiting/017", "allocateSandbox 201", slow="waits 5 s")
 def test_a_notification_is_looked_into(system: System, pool: Pool, line: Queue) -> None:
     """What notifies has the queue looked at before its second is over (api: waiting)."""
     somebody = pool.student()

@@ -106,12 +106,20 @@ Cursor = Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,200}$")]
 
 
 async def read(
-    request: Request, caller: Caller, order: Order, place: int | None, limit: int, filters: Filters = NONE
+    request: Request,
+    caller: Caller,
+    order: Order,
+    place: int | None,
+    limit: int,
+    filters: Filters = NONE,
+    *,
+    pointer: str = "/query/cursor",
 ) -> tuple[list[asyncpg.Record], int, bool]:
     """Events after a place in this order, what place comes after them, and whether there are more.
 
     Raises:
-        Problem: `cursor_expired` where events after the place are past their days.
+        Problem: `cursor_expired` where events after the place are past their days; 422 at the pointer where the zone
+            has had none as late as the place.
     """
     conditions, values = filters.conditions(5)
     direction = "ASC" if order == "replay" else "DESC"
@@ -128,7 +136,7 @@ async def read(
             if after < first - 1:
                 raise Problem(CURSOR_EXPIRED, extra={"first_available": first})
             if after > last:
-                raise invalid("/query/cursor", "cursor", "Behind the last event of the zone.")
+                raise invalid(pointer, "cursor", "Behind the last event of the zone.")
         rows = await tx.fetch(statement, caller.zone_id, after, before, limit + 1, *values)
     if len(rows) > limit:
         return rows[:limit], rows[limit - 1]["sequence_number"], True
