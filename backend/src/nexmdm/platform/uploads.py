@@ -236,9 +236,9 @@ async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _
     checksum = upload_headers.checksum(request)
     if offset is None:
         raise invalid("/header/upload-offset", "missing", "Send Upload-Offset.")
+    if offset != row["upload_offset"]:
+        raise Problem(UPLOAD_OFFSET_MISMATCH)
     if row["finished_at"] is not None:
-        if offset != row["upload_offset"]:
-            raise Problem(UPLOAD_OFFSET_MISMATCH)
         if request.headers.get("content-length") != "0":
             raise Problem(UPLOAD_FINISHED)
         return Response(status_code=204, headers=_shown(row))
