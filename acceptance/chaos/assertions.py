@@ -41,7 +41,7 @@ class Suffer:
         recovers_within_s: float = 5.0,
         kinds: tuple[Kind, ...] = ALL,
         sends_again: int = 0,
-        students: bool = True,
+        fleet_alone: bool = False,
     ) -> Suffered:
         """times: in a sample once; the rest as Scene.suffer has it."""
         if self._config.option.sample:
@@ -54,7 +54,7 @@ class Suffer:
             limit_s=recovers_within_s,
             kinds=kinds,
             sends_again=sends_again,
-            students=students,
+            fleet_alone=fleet_alone,
         )
         self._config.stash[SUFFERED].append(suffered)
         self._say(suffered)

@@ -11,6 +11,7 @@ from typing import Final
 
 from acceptance.chaos.operations import Writes
 from acceptance.chaos.workload import Traffic
+from acceptance.platform.zones import Platform
 from acceptance.sandboxes.pool import Pool
 from acceptance.system.system import System
 from harness.devices.seeded_fleet import FleetDevice, seed
@@ -18,6 +19,7 @@ from harness.http.client import Client, HttpxTransport
 from harness.oracles.findings import Findings
 from harness.oracles.history import KINDS, Kind, Ledger, Tally
 from harness.oracles.reconcile import Audit
+from harness.platform.rpc import RpcError
 from harness.waiting import WaitTimeout, eventually
 
 DEVICES: Final = 1000  # a round of the fleet takes longer than a bucket: most beats are rows of their own
@@ -26,7 +28,8 @@ SANDBOXES: Final = 1500  # more than the students of any case: who hears that th
 # Every write that a client can see fail and come again; a revocation and a retirement are no other paths.
 FLEET: Final[tuple[Kind, ...]] = ("heartbeat", "registration", "command", "result", "token", "upload")
 STUDENTS: Final[tuple[Kind, ...]] = ("allocation", "release")
-ALL: Final = FLEET + STUDENTS
+ZONE: Final[tuple[Kind, ...]] = ("file", "part")
+ALL: Final = FLEET + STUDENTS + ZONE
 WARM_WITHIN_S: Final = 20.0
 WHOLE_WITHIN_S: Final = 30.0
 SETTLED_WITHIN_S: Final = 45.0
@@ -77,6 +80,8 @@ class Scene:
         self.ledger = Ledger(clock)
         # For a case that writes beside the traffic: its client, and devices that nobody else uses.
         self.pool = Pool(system)
+        self.platform = Platform(system)
+        self.zone = self.platform.zone()
         self._transports: list[HttpxTransport] = []
         self.writes = self.client()
         self.spare: list[FleetDevice] = []
@@ -87,7 +92,7 @@ class Scene:
         self._transports.append(HttpxTransport(self.base_url))
         target = self.system.target
         client = Client(self._transports[-1], target.admin_key, target.hmac_secret, keep=1)
-        return Writes(client, self.ledger, self.pool.track_key)
+        return Writes(client, self.ledger, self.pool.track_key, self.zone)
 
     def close(self) -> None:
         """End the system; safe to call twice. For `closing`, in a case that ends what the system stands on."""
@@ -132,22 +137,22 @@ class Scene:
         limit_s: float,
         kinds: Iterable[Kind] = ALL,
         sends_again: int = 0,
-        students: bool = True,
+        fleet_alone: bool = False,
     ) -> Suffered:
         """Do the fault under traffic so many times, each after the last was got over; then compare.
 
         limit_s: the recovery that is promised; kinds: what must be acknowledged again after each, `kinds[0]` first.
-        Nothing acknowledged before the first fault ends it: there is nothing to lose. students: whether there are any.
+        Nothing acknowledged before the first fault ends it: there is nothing to lose. fleet_alone: as Traffic has it.
         """
         begun, system, wanted = time.monotonic(), self.system, tuple(kinds)
         fleet = seed(system.target.database_url or "", DEVICES + SPARE)
         fleet, self.spare = fleet[:DEVICES], fleet[DEVICES:]
-        if students:
+        if not fleet_alone:
             self.pool.seed_listed(system.provider.add(SANDBOXES))
         audit = Audit(system.db.url)
         suffered = Suffered(name, case, 0, self.ledger.tally(), Findings(), limit_s)
         with Traffic(
-            system.target, self.base_url, fleet, self.ledger, self.pool.track_key, students=students
+            system.target, self.base_url, fleet, self.ledger, self.pool.track_key, self.zone, fleet_alone=fleet_alone
         ) as traffic:
             try:
                 eventually(lambda: self._since(0, wanted), WARM_WITHIN_S, what="a system that takes writes")
@@ -173,10 +178,18 @@ class Scene:
             system.fcm.inbox(),
             sends_again=sends_again * times,
             deletions=system.provider.calls("delete"),
+            content=self._content,
         )
         suffered.caught_up_s = self._caught_up_s
         suffered.took_s = time.monotonic() - begun
         return suffered
+
+    def _content(self, key: str) -> bytes:
+        """A file of the zone; none can be read: nothing."""
+        try:
+            return self.zone.read(key.removeprefix(self.zone.zone_id))
+        except RpcError:
+            return b""
 
     def _deleted(self) -> bool:
         waiting = self.system.db.value(_WAITING)

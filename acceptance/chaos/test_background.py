@@ -38,5 +38,5 @@ def test_two_schedulers_run_retention_once(scene: NewScene, suffer: Suffer) -> N
 @case("chaos/016")
 def test_a_migration_under_load(scene: NewScene, suffer: Suffer) -> None:
     """The newest revision is taken back and applied again under load: writes go on, none is lost (README)."""
-    # It takes away the tables of sandboxes.
-    suffer(scene(), "migration under load", faults.migrated_again, times=3, kinds=FLEET, students=False)
+    # It takes away the tables of uploads.
+    suffer(scene(), "migration under load", faults.migrated_again, times=3, kinds=FLEET, fleet_alone=True)

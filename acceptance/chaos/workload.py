@@ -6,16 +6,19 @@ Rates are modest: it is there to be right, not fast. Does not judge any answer: 
 import itertools
 import random
 import threading
+import uuid
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
 from acceptance.chaos.operations import Writes, new_request_id, new_track
 from acceptance.fleet.apks import new_package
+from acceptance.platform.uploads import Upload
 from acceptance.system.system import new_alias
 from harness.devices.seeded_fleet import FleetDevice
 from harness.fcm.server import FcmControl, FcmError
 from harness.http.client import Client, HttpxTransport
 from harness.oracles.history import Ledger
+from harness.platform.zone import Zone
 from harness.settings import Target
 
 # Writes a second of each thread, and how long one waits at least after a write that was not acknowledged.
@@ -24,6 +27,9 @@ ENROLMENTS_PER_S: Final = 2.0
 COMMANDS_PER_S: Final = 6.0
 UPLOADS_PER_S: Final = 1.0
 STUDENTS_PER_S: Final = 4.0
+FILES_PER_S: Final = 8.0
+PARTS_PER_S: Final = 6.0
+PART_BYTES, PARTS = 20_011, 3  # of each upload
 HOLDERS: Final = 3  # so many students of each thread have a sandbox at any time
 PAUSE_S: Final = 0.05
 ANSWER_WITHIN_S: Final = 25.0
@@ -32,7 +38,7 @@ ANSWER_WITHIN_S: Final = 25.0
 class Traffic:
     """Runs as a context manager. What breaks a thread is raised at the end: no traffic is no proof."""
 
-    THREADS: Final = 8
+    THREADS: Final = 10
 
     def __init__(
         self,
@@ -41,15 +47,16 @@ class Traffic:
         fleet: Sequence[FleetDevice],
         ledger: Ledger,
         track_key: str,
+        zone: Zone,
         *,
-        students: bool = True,
+        fleet_alone: bool = False,
     ) -> None:
         """base_url: where clients go, which is a balancer's for several replicas; the rest is the target's.
 
-        students: whether some ask for sandboxes, too.
+        fleet_alone: nobody asks for sandboxes, or writes into the zone.
         """
         self._target, self._base_url, self._fleet, self._ledger = target, base_url, fleet, ledger
-        self._track_key = track_key
+        self._track_key, self._zone = track_key, zone
         self._over = threading.Event()
         self._errors: list[BaseException] = []
         middle = len(fleet) // 2
@@ -60,7 +67,7 @@ class Traffic:
             self._commands,
             self._results,
             self._uploads,
-            *([self._students] * 2 if students else []),
+            *([] if fleet_alone else [self._students, self._students, self._files, self._parts]),
         ]
         self._threads = [threading.Thread(target=self._run, args=(kind,), daemon=True) for kind in kinds]
 
@@ -84,7 +91,7 @@ class Traffic:
         transport = HttpxTransport(self._base_url, timeout_s=ANSWER_WITHIN_S)
         client = Client(transport, self._target.admin_key, self._target.hmac_secret, keep=1)
         try:
-            kind(Writes(client, self._ledger, self._track_key))
+            kind(Writes(client, self._ledger, self._track_key, self._zone))
         except BaseException as error:  # noqa: BLE001 - a thread has nobody else to tell
             self._errors.append(error)
             self._over.set()
@@ -174,3 +181,36 @@ class Traffic:
                             return
             if not self._pace(STUDENTS_PER_S, given):
                 return
+
+    def _files(self, writes: Writes) -> None:
+        """One new file after the other; what was not acknowledged is written again until it is."""
+        folder = uuid.uuid4().hex
+        for number in itertools.count():
+            while writes.file(f"/{folder}/{number}", f"text {number}") is None:
+                if not self._pace(FILES_PER_S, None):
+                    return
+            if not self._pace(FILES_PER_S, True):
+                return
+
+    def _parts(self, writes: Writes) -> None:
+        """One upload after the other."""
+        rng, folder = random.Random(3), uuid.uuid4().hex  # noqa: S311 - the bytes are no secret
+        for number in itertools.count():
+            path, content = f"/{folder}/{number}", rng.randbytes(PARTS * PART_BYTES)
+            upload = writes.begin(path, len(content))
+            if upload is not None and not self._append(writes, upload, path, content):
+                return
+            if not self._pace(PARTS_PER_S, upload):
+                return
+
+    def _append(self, writes: Writes, upload: Upload, path: str, content: bytes) -> bool:
+        """Part after part; after one that was not acknowledged ask where to go on. False: it is over before the end."""
+        offset, unsure = 0, False
+        while offset < len(content):
+            reached = writes.part(upload, path, content, offset, offset + PART_BYTES, unsure=unsure)
+            unsure = reached is None
+            found = writes.offset(upload) if reached is None else reached
+            offset = offset if found is None else found
+            if not self._pace(PARTS_PER_S, reached):
+                return False
+        return True

@@ -53,41 +53,61 @@ class Tail:
 
 
 def write_each(zone: Zone, writer: int, numbers: Iterable[int], acknowledged: list[str]) -> int:
-    """Writes a file after the other; how many the service was away for."""
-    unanswered = 0
+    """Writes a file after the other; how many were not acknowledged."""
+    missed = 0
     for number in numbers:
         path = f"/{writer}/{number}"
         try:
             answer = zone.call("write", path=path, content="text")
         except TransportError:
-            unanswered += 1
+            missed += 1
             continue
         if answer.status == 200 and "result" in answer.json():
             acknowledged.append(path)
-    return unanswered
+        else:
+            missed += 1
+    return missed
 
 
 def replayed(
     zone: Zone, numbers: Callable[[], Iterable[int]], beside: Callable[[], None] = lambda: None
 ) -> tuple[list[Event], list[str], int]:
-    """What a tail saw of the writes of all writers, which were acknowledged, and how many got no answer."""
+    """What a tail saw of the writes of all writers, which were acknowledged, and how many were not."""
     tail, acknowledged = Tail(zone), list[str]()
     with ThreadPoolExecutor(WRITERS + 1) as threads:
         reading = threads.submit(tail.follow)
         try:
             writing = [threads.submit(write_each, zone, one, numbers(), acknowledged) for one in range(WRITERS)]
             beside()
-            unanswered = sum(one.result() for one in writing)
+            missed = sum(one.result() for one in writing)
         finally:
             tail.end()
         reading.result()
-    return tail.events, acknowledged, unanswered
+    return tail.events, acknowledged, missed
 
 
-def ended_while_it_writes(system: System, *, killed: bool, times: int) -> None:
-    """End the service so often while files are written; then files, events and what was acknowledged agree."""
+def killed(system: System) -> None:
+    """kill -9 of all its processes, and a start."""
+    system.running.backend.kill(group=True)
+    restarted(system)
+
+
+def restarted(system: System) -> None:
+    """An end in order, and a start."""
+    system.running.backend.restart()
+
+
+def database_killed(system: System) -> None:
+    """kill -9 of all processes of its PostgreSQL, and a start on the same data."""
+    system.db.close()
+    system.running.postgres.kill()
+    system.running.postgres.restart()
+
+
+def ended_while_it_writes(system: System, end: Callable[[System], None], *, times: int) -> None:
+    """End something so often while files are written; then files, events and what was acknowledged agree."""
     platform, over = Platform(system), threading.Event()
-    mine, backend = platform.zone(), system.running.backend
+    mine = platform.zone()
 
     def until_it_is_over() -> Iterator[int]:
         return takewhile(lambda _: not over.wait(0.005), count())
@@ -100,17 +120,15 @@ def ended_while_it_writes(system: System, *, killed: bool, times: int) -> None:
         try:
             for _ in range(times):
                 goes_on()
-                if killed:
-                    backend.kill(group=True)
-                backend.restart()
+                end(system)
             goes_on()
         finally:
             over.set()
 
     with platform.apart(mine) as zone:
-        seen, acknowledged, unanswered = replayed(zone, until_it_is_over, end_it)
+        seen, acknowledged, missed = replayed(zone, until_it_is_over, end_it)
         stored = zone.paths()
-    assert unanswered, "no write met the end"
+    assert missed, "no write met the end"
     assert [event["sequence_number"] for event in seen] == list(range(1, len(seen) + 1))
     written = [event["path"] for event in seen if event["type"] == "write"]
     assert len(written) == len(set(written))

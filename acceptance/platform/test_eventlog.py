@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.platform.tailing import LAST, WRITERS, Event, ended_while_it_writes, replayed
+from acceptance.platform.tailing import LAST, WRITERS, Event, ended_while_it_writes, killed, replayed, restarted
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
@@ -111,7 +111,9 @@ def test_a_replay_is_in_order(two_workers: System, platform_of_two: Platform) ->
 
 
 @case("eventlog/004", "replayEvents 200", slow="kills its backend")
-@pytest.mark.parametrize("end", ["kill", "restart"])
-def test_events_and_writes_agree_over_the_end_of_the_service(end: str, fresh_backend: FreshBackend) -> None:
+@pytest.mark.parametrize("end", [killed, restarted])
+def test_events_and_writes_agree_over_the_end_of_the_service(
+    end: Callable[[System], None], fresh_backend: FreshBackend
+) -> None:
     """Over a kill -9 and a restart each acknowledged write has its event, once, in order, without a gap (004)."""
-    ended_while_it_writes(fresh_backend(workers=2), killed=end == "kill", times=2)
+    ended_while_it_writes(fresh_backend(workers=2), end, times=2)

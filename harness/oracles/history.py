@@ -17,11 +17,11 @@ from harness.http.transport import Answer, TransportError
 
 Kind = Literal[
     "heartbeat", "registration", "command", "result", "token", "revocation", "retirement", "upload",
-    "allocation", "release",
+    "allocation", "release", "file", "part",
 ]  # fmt: skip
 KINDS: Final[tuple[Kind, ...]] = (
     "heartbeat", "registration", "command", "result", "token", "revocation", "retirement", "upload",
-    "allocation", "release",
+    "allocation", "release", "file", "part",
 )  # fmt: skip
 UNAVAILABLE: Final = 503  # with Retry-After: the one documented way to refuse a write that was as it should be
 

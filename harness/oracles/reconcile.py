@@ -7,20 +7,20 @@ It judges none of it: how many of each may be is the caller's. It reads, with wh
     unasked  there, and nobody asked for it (a write without an answer was asked)
     landed   there, though its asker got a 503 or no answer: allowed, and the reason why clients must be able to repeat
 
-Sandboxes are compared in harness/oracles/broker.py.
+Sandboxes are compared in harness/oracles/broker.py, files and uploads in harness/oracles/zones.py.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import psycopg
 
-from harness.oracles import broker
+from harness.oracles import broker, zones
 from harness.oracles.findings import Findings
 from harness.oracles.history import Entry, Kind, Ledger
 
@@ -80,7 +80,7 @@ class Audit:
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
-        self._before, self._given_before = self._read()
+        self._before, self._given_before, self._zones_before = self._read()
 
     def compare(
         self,
@@ -89,14 +89,16 @@ class Audit:
         *,
         sends_again: int = 0,
         deletions: Sequence[Mapping[str, Any]] | None = None,
+        content: Callable[[str], bytes] | None = None,
     ) -> Findings:
         """The differences. Nothing may be under way any more.
 
         inbox: what FCM was sent (harness.fcm.FcmControl.inbox); sends_again: how many of its messages may be there
         twice, because whoever sent them was killed before it could record that (backend/README.md, "Commands");
-        deletions: what the provider was asked to delete (harness.provider.ProviderControl.calls).
+        deletions: what the provider was asked to delete (harness.provider.ProviderControl.calls);
+        content: reads the file of a zone and path.
         """
-        (after, given), found = self._read(), Findings()
+        (after, given, held), found = self._read(), Findings()
         for kind in _RULES:
             before, now = self._before[kind], after[kind]
             new = {key: row for key, row in now.items() if key not in before}
@@ -105,9 +107,10 @@ class Audit:
         if inbox is not None:
             _messages(self._dispatches(), inbox, sends_again, found)
         broker.compare(ledger, given, self._given_before, deletions, found)
+        zones.compare(ledger, held, self._zones_before, content, found)
         return found
 
-    def _read(self) -> tuple[dict[Kind, dict[str, _Stored]], list[broker.Row]]:
+    def _read(self) -> tuple[dict[Kind, dict[str, _Stored]], list[broker.Row], zones.State]:
         with psycopg.connect(self._url, connect_timeout=10) as connection:
             found: dict[Kind, dict[str, _Stored]] = {
                 kind: _stored(connection.execute(rule.sql.encode()).fetchall()) for kind, rule in _RULES.items()
@@ -115,7 +118,7 @@ class Audit:
             beats: dict[str, _Stored] = defaultdict(_Stored)
             for device, bucket, times in connection.execute(_BEATS).fetchall():
                 beats[f"{device} {_number(bucket)}"].times = times
-            return found | {"heartbeat": dict(beats)}, broker.read(connection)
+            return found | {"heartbeat": dict(beats)}, broker.read(connection), zones.read(connection)
 
     def _dispatches(self) -> dict[str, str]:
         with psycopg.connect(self._url, connect_timeout=10) as connection:

@@ -29,6 +29,13 @@ TABLES = """
     CREATE TABLE allocations (
         allocation_id serial, sandbox_id text, track_id text, allocated_at timestamptz, ended_at timestamptz,
         end_reason text, grace_until timestamptz);
+    CREATE TABLE zones (
+        zone_id text, used_bytes bigint DEFAULT 0, files bigint DEFAULT 0, reserved_bytes bigint DEFAULT 0,
+        uploads_open bigint DEFAULT 0, event_seq bigint DEFAULT 0);
+    CREATE TABLE files (zone_id text, path text, size bigint, etag text, version bigint DEFAULT 1);
+    CREATE TABLE events (zone_id text, sequence_number bigint, type text DEFAULT 'write', path text);
+    CREATE TABLE uploads (
+        zone_id text, path text, upload_offset bigint, reserved bigint DEFAULT 0, finished_at timestamptz);
 """
 NOW = datetime(2026, 11, 21, 12, 0, 3, tzinfo=UTC)
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 from uuid import UUID
 
 from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import emit
 
 _HALF: Final = ".half"  # the end of the name of an object that is being written
+_THREADS: Final = 8
+
+T = TypeVar("T")
+Given = TypeVarTuple("Given")
 
 
 class StoreAwayError(Exception):
@@ -22,10 +27,11 @@ class StoreAwayError(Exception):
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def _available(*told: type[OSError]) -> Iterator[None]:
+    """told: what the caller wants to know."""
     try:
         yield
-    except FileNotFoundError:
+    except told:
         raise
     except OSError as error:
         emit(DEPENDENCY_AWAY, "error", dependency="objects", error=type(error).__name__)
@@ -37,26 +43,31 @@ class ObjectStore:
 
     def __init__(self, folder: str) -> None:
         self._zones = Path(folder).absolute() / "zones"
+        # Their own: a store that hangs must not take the threads of everything else.
+        self._threads = ThreadPoolExecutor(_THREADS, "objects")
 
     async def put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
         """Durable when it returns."""
         with _available():
-            await asyncio.to_thread(self._put, zone, name, content)
+            await self._do(self._put, zone, name, content)
 
     async def get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes:
         """Some of an object. FileNotFoundError: it is gone."""
-        with _available():
-            return await asyncio.to_thread(self._get, zone, name, offset, length)
+        with _available(FileNotFoundError):
+            return await self._do(self._get, zone, name, offset, length)
 
     async def delete(self, zone: UUID, name: UUID) -> None:
         """Gone for good, whether or not it was there."""
         with _available():
-            await asyncio.to_thread(self._delete, zone, name)
+            await self._do(self._delete, zone, name)
 
     async def remove_zone(self, zone: UUID) -> None:
         """Remove whatever is left of a zone."""
         with _available():
-            await asyncio.to_thread(self._remove_zone, zone)
+            await self._do(self._remove_zone, zone)
+
+    async def _do(self, work: Callable[[*Given], T], *given: *Given) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
 
     def _put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
         folder = self._folder(zone)
