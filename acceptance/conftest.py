@@ -34,6 +34,7 @@ from acceptance.system.system import Enrolled, FreshBackend, NewDevice, Nexmdm, 
 from harness import preflight, waiting
 from harness.fcm.server import FcmControl
 from harness.http.raw_http import Sockets
+from harness.options import positive
 from harness.postgres.server import READER_ROLE, Postgres
 from harness.processes.child import bare_environment, run_to_end
 from harness.settings import SECRETS, SettingsError, artifacts, backend_command
@@ -50,8 +51,9 @@ def folder(config: pytest.Config) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--case register/004`, as often as wanted: these cases and no others."""
+    """`--case register/004`, as often as wanted: these cases and no others. `--upload-mib 2048`: of upload/004."""
     parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
+    parser.addoption("--upload-mib", type=positive, default=64, metavar="N", help="the size of upload/004's upload")
     parser.addoption("--suite", default="acceptance", metavar="NAME", help="what its folder of artifacts is called")
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 
 import pytest
 
@@ -69,9 +70,7 @@ def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend) -> None:
         shown = accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)["finalizers"]
         assert [step["name"] for step in shown] == list(STEPS)
         for number, name in enumerate(STEPS):
-            eventually(lambda: system.db.value(BLOCKED) == 1, within_s=20.0, what=f"the step {name}")
-            shown = accepted(platform.admin("GET", f"{ZONES}/{zone.zone_id}"))["finalizers"]
-            assert [step["done"] for step in shown] == [number > place for place in range(len(STEPS))]
+            eventually(partial(waits_in_step, platform, zone.zone_id, number), within_s=20.0, what=f"the step {name}")
             os.kill(background_process(system), signal.SIGKILL)
             held[name].close()
     platform.gone(zone.zone_id, within_s=20.0)
@@ -80,6 +79,13 @@ def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend) -> None:
     assert system.db.value(DELETED, last) == 1
     assert platform.rows(bystander.zone_id) == untouched
     assert bystander.read("/large") == b"x" * MIB
+
+
+def waits_in_step(platform: Platform, zone_id: str, number: int) -> bool:
+    """Whether the deletion of a zone has done so many steps, and waits in the next one."""
+    shown = accepted(platform.admin("GET", f"{ZONES}/{zone_id}"))["finalizers"]
+    done = [step["done"] for step in shown]
+    return done == [number > place for place in range(len(STEPS))] and platform.system.db.value(BLOCKED) == 1
 
 
 def swept(one: Scene) -> None:

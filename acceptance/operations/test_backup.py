@@ -1,5 +1,6 @@
 """A backup that is taken while the service works, and the service on what was restored from it."""
 
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from pathlib import Path
 import psycopg
 
 from acceptance.fleet.apks import new_package, upload
+from acceptance.platform.uploads import Upload, begin
+from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.roles import FUNCTIONS, RIGHTS, as_owner, held
 from acceptance.system.system import Enrolled, FreshBackend, System
+from harness.platform.zone import Zone
 from harness.postgres.backup import dump, restore
 from harness.stack.backend import Backend
 from harness.waiting import eventually
@@ -68,10 +72,10 @@ def under_way(system: System, file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def serving(system: System, url: str) -> Iterator[System]:
-    """A backend with the same settings on another database."""
+def serving(system: System, url: str, **settings: str) -> Iterator[System]:
+    """A backend on another database, with the same settings but these."""
     stack = system.running
-    env = stack.env | {"NEXMDM_DATABASE_URL": stack.postgres.app_url(url)}
+    env = stack.env | {"NEXMDM_DATABASE_URL": stack.postgres.app_url(url)} | settings
     backend = Backend([stack.command, "serve"], env, stack.logs.path)
     try:
         backend.start().wait_ready()
@@ -150,3 +154,49 @@ def serves(restored: System, devices: list[Enrolled], unused: str) -> None:
     assert restored.db.value(rows) > last
     restored.ping(new)
     eventually(restored.settled, within_s=10.0)
+
+
+# As a write leaves it that was refused long ago.
+LONG_REFUSED = """
+    insert into objects (zone_id, object_id, size, sha256, pinned_until)
+    values (%(zone)s, gen_random_uuid(), 1, repeat('a', 64), now() - interval '1 day')
+"""
+
+
+@case("backup/002", slow="dumps and restores a live service")
+def test_contents_are_restored_with_the_database(fresh_backend: FreshBackend, app_role: str, tmp_path: Path) -> None:
+    """Contents that are copied after the dump are those of the dump, and an upload goes on where it was (issue 17)."""
+    env = {"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2", "NEXMDM_PLATFORM_SWEEP_AFTER_S": "60"}
+    system: System = fresh_backend(env=env)
+    stack, platform = system.running, Platform(system)
+    zone = platform.zone()
+    for path in ("/kept", "/replaced", "/deleted"):
+        zone.write(path, path[1] * MIB)
+    uploaded = begin(zone, "/uploaded", 30, content=b"x" * 20)
+    dump(stack.owner["NEXMDM_DATABASE_URL"], tmp_path / "live.dump")
+    zone.write("/replaced", "later")
+    zone.rpc("delete", path="/deleted")
+    uploaded.terminate()
+    platform.write(LONG_REFUSED, zone=zone.zone_id)
+    swept = "select count(*) = 0 from objects where zone_id = %s and sha256 = repeat('a', 64)"
+    eventually(lambda: system.db.value(swept, zone.zone_id), within_s=5.0, what="a sweep")
+    shutil.copytree(stack.env["NEXMDM_PLATFORM_STORAGE_URL"], tmp_path / "objects")
+
+    url = stack.postgres.empty(f"{stack.database}_restored")
+    try:
+        restore(tmp_path / "live.dump", url)
+        assert stack.run("grant", app_role, env={"NEXMDM_DATABASE_URL": url}) == (0, "")
+        with serving(system, url, NEXMDM_PLATFORM_STORAGE_URL=str(tmp_path / "objects")) as restored:
+            again = Zone(restored.api, zone.key, zone.zone_id)
+            for path in ("/kept", "/replaced", "/deleted"):
+                assert again.read(path) == path[1].encode() * MIB
+            upload_again = Upload(again, uploaded.url)
+            assert upload_again.offset == 20
+            upload_again.appended(b"y" * 10, 20)
+            assert again.read("/uploaded") == b"x" * 20 + b"y" * 10
+            usage = again.usage()
+            assert (usage["max_files"], usage["max_storage_bytes"], usage["max_uploads_open"]) == (4, 3 * MIB + 30, 0)
+            types = ["zone.created", "write", "write", "write", "upload.created", "write"]
+            assert [event["type"] for event in again.log()] == types
+    finally:
+        stack.postgres.drop(f"{stack.database}_restored")

@@ -198,6 +198,7 @@ class Stack:
                 "NEXMDM_STORAGE_URL": str(workspace("apk")),
                 "NEXMDM_PLATFORM_STORAGE_URL": str(workspace("objects")),
                 "NEXMDM_PLATFORM_SWEEP_EVERY_S": "86400",  # what it removes shows in no digest
+                "NEXMDM_PLATFORM_SWEEP_AFTER_S": "0",
                 "NEXMDM_PLATFORM_TEARDOWN_EVERY_S": "0.2",
                 "TMPDIR": str(workspace("tmp")),  # what a killed backend leaves there goes with the run
                 "NEXMDM_DISPATCH_BACKOFF_BASE_S": "0.1",

@@ -23,6 +23,7 @@ class PlatformSettings(Settings):
     platform_tree_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # that one call may move or remove
     platform_pin_s: Annotated[float, Field(ge=10, le=86_400)] = 600  # for which an object may wait for its file
     platform_sweep_every_s: Seconds = 60
+    platform_sweep_after_s: Annotated[float, Field(ge=0, le=604_800)] = 900  # for which a content without file is kept
     platform_teardown_every_s: Seconds = 1
     platform_streams: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
     platform_upload_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**40  # of one upload

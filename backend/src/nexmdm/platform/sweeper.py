@@ -23,7 +23,8 @@ _PATIENCE: Final = 5  # failures in one batch; the others are drawn by lot, so t
 _DUE: Final = """
     SELECT * FROM (
         SELECT o.zone_id, o.object_id, z.uid FROM objects AS o JOIN zones AS z USING (zone_id)
-        WHERE o.pinned_until <= clock_timestamp() AND ($1::text IS NULL OR o.zone_id = $1)
+        WHERE o.pinned_until <= clock_timestamp() - make_interval(secs => $3)
+            AND ($1::text IS NULL OR o.zone_id = $1)
         ORDER BY o.pinned_until LIMIT 10 * $2
     ) AS due ORDER BY random() LIMIT $2
 """
@@ -33,10 +34,15 @@ _DELETE: Final = """
 """
 
 
-async def sweep(statements: Statements, store: ObjectStore, zone_id: str | None = None) -> tuple[int, bool]:
-    """Remove a batch of objects, of one zone or of all; how many went, and whether there may be more."""
+async def sweep(
+    statements: Statements, store: ObjectStore, zone_id: str | None = None, *, after_s: float = 0.0
+) -> tuple[int, bool]:
+    """Remove a batch of objects, of one zone or of all; how many went, and whether there may be more.
+
+    after_s: for how long nothing has had them, so that a backup may copy what it has found in the database.
+    """
     async with over_all_zones(statements) as tx:
-        due = await tx.fetch(_DUE, zone_id, _BATCH)
+        due = await tx.fetch(_DUE, zone_id, _BATCH, after_s)
     swept = failed = 0
     for row in due:
         try:
@@ -69,6 +75,6 @@ async def keep_sweeping(db: Database, settings: Settings, stop: asyncio.Event) -
     store = ObjectStore(own.platform_storage_url)
 
     async def turn(statements: Statements) -> bool:
-        return (await sweep(statements, store))[1]
+        return (await sweep(statements, store, after_s=own.platform_sweep_after_s))[1]
 
     await keep_doing("sweeper", db, turn, own.platform_sweep_every_s, stop)
