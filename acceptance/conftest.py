@@ -53,7 +53,7 @@ def folder(config: pytest.Config) -> Path:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--case register/004`, as often as wanted: these cases and no others. `--upload-mib 2048`: of upload/004."""
     parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
-    parser.addoption("--upload-mib", type=positive, default=64, metavar="N", help="the size of upload/004's upload")
+    parser.addoption("--upload-mib", type=positive, default=128, metavar="N", help="the size of upload/004's upload")
     parser.addoption("--suite", default="acceptance", metavar="NAME", help="what its folder of artifacts is called")
 
 

@@ -1,7 +1,8 @@
-"""The reference: what uvicorn answers when there is nothing to do. Run by the backend's own Python, with its settings.
+"""The reference: what uvicorn answers when there is nothing to do but to keep bytes. Run by the backend's own Python.
 
-`python noop.py` serves POST /v1/heartbeat (the body is decoded by a compiled schema, the answer is encoded) and any
-other path (neither) on a free port of 127.0.0.1, which it prints. It imports nothing of the backend: the
+`python noop.py` serves POST /v1/heartbeat (the body is decoded by a compiled schema, the answer is encoded), POST
+/upload (the body is written to a file, with an fsync every 8 MiB) and any other path (neither) on a free port of
+127.0.0.1, which it prints. It imports nothing of the backend: the
 shape is a copy, so that a change there cannot move the reference.
 """
 
@@ -9,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import socket
 import sys
-from typing import Annotated, Any, Literal
+import tempfile
+from typing import IO, Annotated, Any, Literal
 
 import orjson
 import uvicorn
@@ -44,6 +47,27 @@ _ADAPTER = TypeAdapter(Heartbeat)
 _ANSWER = b'{"ok":true,"deduplicated":false,"next_heartbeat_s":120.0}'
 
 
+_PART = 8 * 2**20
+
+
+async def _keep(receive: Any) -> None:
+    """Make a body durable, part by part."""
+    with tempfile.TemporaryFile(buffering=0) as file:
+        part, more = bytearray(), True
+        while more:
+            message = await receive()
+            part += message["body"]
+            more = message.get("more_body", False)
+            if len(part) >= _PART or not more:
+                await asyncio.to_thread(_write, file, bytes(part))
+                part.clear()
+
+
+def _write(file: IO[bytes], part: bytes) -> None:
+    file.write(part)
+    os.fsync(file.fileno())
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """A plain ASGI application."""
     if scope["path"] == "/v1/heartbeat":
@@ -57,6 +81,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         pause = round(120 * random.uniform(0.9, 1.1), 1)  # noqa: S311 - jitter is no secret
         answer = orjson.dumps({"ok": True, "deduplicated": False, "next_heartbeat_s": pause})
     else:
+        if scope["path"] == "/upload":
+            await _keep(receive)
         answer = _ANSWER
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})

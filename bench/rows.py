@@ -18,6 +18,7 @@ from bench import (
     scenarios,
     scrape,
     storage,
+    uploads,
     writes,
 )
 from bench.pairs import Figure
@@ -100,6 +101,7 @@ ROWS: Final = (
     Row("allocations", (allocations.TO_PGBENCH,), allocations.allocations, relative=True),
     Row("writes", (writes.OVER_ZONES, writes.IN_ONE), writes.writes, relative=True),
     Row("replay", (replay.PER_S, replay.TO_SQL), replay.replay, relative=True),
+    Row("uploads", (uploads.TO_BARE,), uploads.uploads, relative=True),
     Row(
         "overload",
         overload.LIMITS,

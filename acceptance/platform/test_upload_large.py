@@ -48,7 +48,7 @@ def test_a_large_upload_that_is_cut_often(size: int, fresh_backend: FreshBackend
     upload, workers, offset = begin(zone, "/large.bin", size), web_processes(system), 0
     before = {pid: forget_peak(pid) for pid in workers}
     for number in range(1, CUTS + 1):
-        reached = size * number // (4 * CUTS) + 1  # the last request has three quarters of it
+        reached = size * number // (2 * CUTS) + 1  # the last request has half of it
         with only(system, workers[number % 2]):
             with sending(upload, system, offset, reached, size):
                 pass

@@ -222,4 +222,7 @@ async def _outage(request: Request, error: Exception) -> Response:
 
 async def _bug(_request: Request, error: Exception) -> Response:
     # Without this, Starlette would answer in plain text. `Telemetry` logs it and answers as documented.
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # with it this frame, which its traceback has, would keep all that the request held
