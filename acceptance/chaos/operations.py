@@ -25,7 +25,7 @@ from harness.platform.zone import Zone
 class Writes:
     """One client's writes. Each returns the body of its acknowledgement, else None.
 
-    track_key: an API key that may speak for every track; zone: where files go, as anybody sees it.
+    track_key: an API key that may speak for every track; zone: where files go, as a member sees it.
     """
 
     def __init__(self, client: Client, ledger: Ledger, track_key: str, zone: Zone) -> None:

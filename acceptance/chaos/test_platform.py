@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from acceptance.chaos.assertions import Suffer
+from acceptance.chaos.assertions import Suffer, some_in_the_sample
 from acceptance.chaos.experiment import NewScene, Scene
 from acceptance.chaos.injections import platform as faults
 from acceptance.platform.tailing import database_killed, ended_while_it_writes, killed
@@ -25,6 +25,7 @@ from harness.platform.zone import ZONES
 from harness.waiting import eventually
 
 DISK_KIB = 64 * 1024
+KILLED: dict[str, tuple[Callable[[System], None], int]] = {"service": (killed, 20), "database": (database_killed, 10)}
 SWEEPS = {"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2"}
 # A row that each step of a deletion has to wait for.
 STEPS = {
@@ -41,12 +42,11 @@ OBJECT = """
 
 
 @case("chaos/023")
-@pytest.mark.parametrize("end, times", [(killed, 20), (database_killed, 10)], ids=["service", "database"])
-def test_a_kill_while_files_are_written(
-    end: Callable[[System], None], times: int, fresh_backend: FreshBackend, pytestconfig: pytest.Config
-) -> None:
+@pytest.mark.parametrize("name", some_in_the_sample(KILLED, "database"))
+def test_a_kill_while_files_are_written(name: str, fresh_backend: FreshBackend, pytestconfig: pytest.Config) -> None:
     """kill -9 of service or database while 8 write files: each acknowledged one is there, with its event (004)."""
-    system = fresh_backend(workers=2, own_postgres=end is database_killed)
+    end, times = KILLED[name]
+    system = fresh_backend(workers=2, own_postgres=name == "database")
     ended_while_it_writes(system, end, times=1 if pytestconfig.option.sample else times)
 
 
