@@ -274,12 +274,13 @@ def full(session: nox.Session) -> None:
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests and cases marked slow, then the coverage gate over these and the last plain run."""
+    """The tests and cases marked slow, those of the platform on S3, then the coverage gate over all but the latter."""
     refuse_arguments(session)
     parts = {
         "harness": partial(run_helpers, session, slow=True),
         "backend": partial(run_backend, session, slow=True),
         "acceptance": partial(run_acceptance, session, slow=True),
+        "acceptance on S3": partial(run_acceptance, session, on_s3=True),
         "coverage": partial(run_coverage, session, "--slow"),
     }
     failed = []
@@ -360,10 +361,11 @@ def acceptance(session: nox.Session) -> None:
     run_acceptance(session)
 
 
-def run_acceptance(session: nox.Session, *, slow: bool = False) -> None:
-    suite = "acceptance-slow" if slow else "acceptance"
+def run_acceptance(session: nox.Session, *, slow: bool = False, on_s3: bool = False) -> None:
+    suite = "acceptance-slow" if slow else "acceptance-s3" if on_s3 else "acceptance"
     left_out = ("--ignore=acceptance/tests", "--ignore=acceptance/chaos")
-    arguments = pytest(session, "acceptance", "acceptance", *left_out, slow=slow)
+    cases = ("acceptance/platform", "--on-s3") if on_s3 else ("acceptance", *left_out)
+    arguments = pytest(session, "acceptance-s3" if on_s3 else "acceptance", *cases, slow=slow)
     # One more than there are CPUs: a good part of a case is waiting. A single case has no use for workers.
     workers = 0 if "--case" in session.posargs else (os.cpu_count() or 1) + 1
     options = ["-n", str(workers), "--suite", suite]

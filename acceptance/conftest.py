@@ -51,10 +51,11 @@ def folder(config: pytest.Config) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--case register/004`, as often as wanted: these cases and no others. `--upload-mib 2048`: of upload/004."""
+    """`--case register/004`, as often as wanted: these cases and no others. `--upload-mib`, `--on-s3`: see --help."""
     parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
     parser.addoption("--upload-mib", type=positive, default=128, metavar="N", help="the size of upload/004's upload")
     parser.addoption("--suite", default="acceptance", metavar="NAME", help="what its folder of artifacts is called")
+    parser.addoption("--on-s3", action="store_true", help="the objects of every system lie on an S3 server")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the option
@@ -105,7 +106,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         except StackError as error:
             pytest.exit(f"nothing to test with: {error}", returncode=2)
     name = worker["workerid"] if worker else "main"
-    config.stash[STACKS] = Stacks(given, postgres, folder(config) / "logs" / name)
+    logs = folder(config) / "logs" / name
+    config.stash[STACKS] = Stacks(given, postgres, logs, on_s3=config.option.on_s3)
 
 
 @pytest.hookimpl(optionalhook=True)

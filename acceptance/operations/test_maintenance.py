@@ -115,9 +115,10 @@ GOOD = {
     "NEXMDM_ADMIN_KEY": "an-admin-key-of-some-length",
     "NEXMDM_HMAC_SECRET": "a-signing-secret-of-some-length",
 }
+ON_S3 = {"NEXMDM_PLATFORM_STORAGE_URL": "s3://bucket/prefix"}
 
 
-@case("maintenance/003", slow="starts 26 commands")
+@case("maintenance/003", slow="starts 32 commands")
 @pytest.mark.parametrize(
     "env,named",
     [
@@ -137,6 +138,12 @@ GOOD = {
             {"NEXMDM_DATABASE_URL": "postgresql://u:hunter2@x/y?sslmode=verify-full&sslrootcert=/nowhere/ca.pem"},
             ["NEXMDM_DATABASE_URL", "/nowhere/ca.pem", "PGSSLROOTCERT"],
         ),
+        (
+            {"NEXMDM_PLATFORM_STORAGE_URL": "s3://u:hunter2@bucket"},
+            ["NEXMDM_PLATFORM_STORAGE_URL", "s3://bucket/prefix"],
+        ),
+        (ON_S3 | {"AWS_ENDPOINT_URL": "hunter2"}, ["NEXMDM_PLATFORM_STORAGE_URL", "AWS_ENDPOINT_URL"]),
+        (ON_S3 | {"AWS_CHECKSUM_ALGORITHM": "hunter2"}, ["NEXMDM_PLATFORM_STORAGE_URL", "AWS_"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -103,8 +103,7 @@ def test_a_pinned_object_is_waited_for(platform: Platform) -> None:
     metrics = platform.system.metrics
     eventually(lambda: metrics.total("nexmdm_platform_zones_terminating") == 1, within_s=3.0)
     assert metrics.total("nexmdm_platform_oldest_terminating_seconds") > 0
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "late").write_bytes(b"x")
+    folder.add("late")
     platform.write("update objects set pinned_until = now() where zone_id = %(zone)s", zone=zone.zone_id)
     platform.gone(zone.zone_id)
     assert platform.rows(zone.zone_id) == {}

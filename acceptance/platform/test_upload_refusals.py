@@ -159,17 +159,12 @@ def test_a_target_that_is_blocked(zone: Zone, platform: Platform) -> None:
 @case("upload-refusals/007", "appendToUpload 503", "createUpload 503")
 def test_the_store_is_away(zone: Zone, platform: Platform) -> None:
     """Bytes that cannot be stored are a 503, the offset stays, and the upload goes on later (issue 17)."""
-    folder = platform.folder(zone.zone_id)
     upload = begin(zone, "/a", 11)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.write_text("no directory")
-    try:
+    with platform.store.away():
         refused(upload.append(b"of the", 0), 503, "dependency_unavailable")
         created = create(zone, length(6), metadata("/b"), AS_CHUNK, content=b"of the")
         refused(created, 503, "dependency_unavailable")
         assert upload.offset == 0
-    finally:
-        folder.unlink()
     assert platform.reserved(zone.zone_id) == 11
     upload.appended(b"of the text", 0)
     assert zone.read("/a") == b"of the text"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from acceptance.platform.stores import Folder, store_of
 from acceptance.system import api_keys
 from acceptance.system.match import accepted
 from acceptance.system.roles import as_owner
@@ -63,6 +64,7 @@ class Platform:
 
     def __init__(self, system: System) -> None:
         self.system = system
+        self.store = store_of(system)
         self.admin_key = self.key("admin")
 
     # --- callers ---
@@ -130,18 +132,13 @@ class Platform:
         }
         return {table: count for table, count in counted.items() if count}
 
-    def folder(self, zone_id: str) -> Path:
+    def folder(self, zone_id: str) -> Folder:
         """Where the objects of a zone lie."""
-        uid = self.system.db.value("select uid from zones where zone_id = %s", zone_id)
-        return self._storage / "zones" / str(uid)
+        return self.store.zone(str(self.system.db.value("select uid from zones where zone_id = %s", zone_id)))
 
-    @property
-    def _storage(self) -> Path:
-        return Path(self.system.running.env["NEXMDM_PLATFORM_STORAGE_URL"])
-
-    def objects(self, folder: Path | None = None) -> list[str]:
+    def objects(self, folder: Folder | None = None) -> list[str]:
         """Every object below a folder, by default of all zones, and whatever else lies there."""
-        return sorted(str(path) for path in (folder or self._storage).rglob("*") if not path.is_dir())
+        return (folder or self.store).names()
 
     def counted(self, zone_id: str) -> dict[str, int]:
         """Files and their bytes as the rows have them."""

@@ -26,6 +26,7 @@ NEEDS = {
     "pool": {"stack"},
     "platform": {"stack"},
     "sweeping": {"stack"},
+    "on_s3": {"stack"},
     "open_to_labs": {"stack"},
     "nexmdm": {"stack"},
     "app_role": {"app role"},

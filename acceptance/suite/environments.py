@@ -6,12 +6,14 @@ Does not start PostgreSQL for the run (conftest.py does, once) unless a case ask
 import functools
 import os
 import time
+import uuid
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import psycopg
 
+from acceptance.system.s3 import BUCKET, S3Server
 from acceptance.system.system import System
 from harness.oracles import log_schemas
 from harness.oracles.secret_scan import Search
@@ -69,7 +71,8 @@ def prepared_postgres() -> Postgres:
 class Stacks:
     """The shared system of a test process and the fresh ones; all are ended by `close`."""
 
-    def __init__(self, given: Target | None, postgres: Postgres | None, log_dir: Path) -> None:
+    def __init__(self, given: Target | None, postgres: Postgres | None, log_dir: Path, *, on_s3: bool = False) -> None:
+        """on_s3: every system keeps its objects on an S3 server, which they share."""
         self.given = given
         self.live: list[System] = []
         self.complaints: list[str] = []
@@ -79,6 +82,8 @@ class Stacks:
         self._shared: System | None = None
         self._own: System | None = None
         self._count = 0
+        self._on_s3 = on_s3
+        self._s3: S3Server | None = None
 
     @functools.cached_property
     def roles(self) -> frozenset[str]:
@@ -117,15 +122,19 @@ class Stacks:
         log_disk: Path | None = None,
         log_pipe: bool = False,
         provider: bool = False,
+        s3: bool = False,
     ) -> System:
         """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages.
 
         provider: a fake provider of sandboxes, too. replicas: as many backends on the database; postgres: a server of
         the case's, which ends it. With log_disk (the folder of the log) or log_pipe (stdout is a pipe) the case makes
-        the service lose lines: none need be there.
+        the service lose lines: none need be there. s3: its objects lie on the S3 server of this process.
         """
         self._count += 1
         begun = time.monotonic()
+        server = self.s3_server() if s3 or self._on_s3 else None
+        if server is not None:
+            env = server.env | {"NEXMDM_PLATFORM_STORAGE_URL": f"s3://{BUCKET}/{uuid.uuid4()}"} | dict(env or {})
         stack = Stack.start(
             workers=workers,
             env=env,
@@ -138,6 +147,7 @@ class Stacks:
         )
         self.starts_s.append(round(time.monotonic() - begun, 2))
         system = System.of(stack.target, stack)
+        system.s3 = server
         system.loses_lines = log_disk is not None or log_pipe
         self.live.append(system)
         return system
@@ -158,7 +168,16 @@ class Stacks:
     def close(self) -> list[str]:
         for system in list(self.live):
             self.end(system)
+        if self._s3 is not None:
+            self._s3.stop()
         return self.complaints
+
+    def s3_server(self) -> S3Server:
+        """An S3 server of this process, which its systems share."""
+        if self._s3 is None:
+            self._log_dir.mkdir(parents=True, exist_ok=True)
+            self._s3 = S3Server.start(self._log_dir / "s3.log")
+        return self._s3
 
 
 def sweep_log(system: System) -> list[str]:

@@ -16,6 +16,7 @@ from acceptance.system.database import Database
 from acceptance.system.logs import Logs
 from acceptance.system.match import accepted
 from acceptance.system.metrics import Metrics
+from acceptance.system.s3 import S3Server
 from harness.devices.device import Device
 from harness.fcm.server import FcmControl
 from harness.http.client import Answer
@@ -58,6 +59,7 @@ class System:
     api: Api
     metrics: Metrics
     stack: Stack | None = None
+    s3: S3Server | None = None  # where its objects are, unless they are in a directory
     began: float = field(default_factory=time.time)  # of the current case
     loses_lines: bool = False  # the case sees to that
     _db: Database | None = None

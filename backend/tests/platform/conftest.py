@@ -24,7 +24,7 @@ async def statements(db: Database) -> AsyncIterator[Statements]:
 
 @pytest.fixture
 def store(tmp_path: Path) -> ObjectStore:
-    return ObjectStore(str(tmp_path / "objects"))
+    return ObjectStore(str(tmp_path / "objects"), timeout_s=5)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -60,7 +61,15 @@ async def test_a_row_is_there_before_the_object(
     monkeypatch.setattr(ObjectStore, "put", put)
     with pytest.raises(StoreAwayError):
         await contents.keep("alpha", zone, LARGE)
-    assert await connection.fetchval(PINS) is False, "and is swept soon"
+    assert await connection.fetchval(PINS) is True, "for as long as it may still arrive"
+
+
+async def test_parts_end_before_their_pins(
+    statements: Statements, zone: UUID, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ObjectStore, "put", lambda *_: asyncio.sleep(30))
+    with pytest.raises(StoreAwayError):
+        await Contents(statements, store, pin_s=0.1).keep("alpha", zone, LARGE)
 
 
 async def test_a_zone_that_ends_takes_no_content(

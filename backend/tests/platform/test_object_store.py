@@ -1,7 +1,8 @@
-"""Objects on the local disk: whole or not there, and gone when they are deleted."""
+"""Objects on the local disk: whole or not there, and gone when they are deleted; where else they may lie."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from uuid import UUID
 
 import pytest
 
+from nexmdm.platform.object_bucket import storage_url
+from nexmdm.platform.object_directory import Directory
 from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 
 ObjectsOf = Callable[[UUID], list[str]]
@@ -29,8 +32,7 @@ async def test_a_deleted_object_is_gone_and_may_be_deleted_again(objects_of: Obj
     for _ in range(2):
         await store.delete(ZONE, NAME)
     assert objects_of(ZONE) == []
-    with pytest.raises(FileNotFoundError):
-        await store.get(ZONE, NAME, 0, 1)
+    assert await store.get(ZONE, NAME, 0, 1) == b""
 
 
 async def test_a_name_is_never_used_twice_at_once(store: ObjectStore, tmp_path: Path) -> None:
@@ -80,3 +82,43 @@ async def test_a_zone_is_removed_with_all_that_is_left(store: ObjectStore, tmp_p
     for _ in range(2):
         await store.remove_zone(ZONE)
     assert list((tmp_path / "objects" / "zones").iterdir()) == []
+
+
+async def test_a_store_that_hangs_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Directory, "get", lambda *_: asyncio.sleep(30))
+    with pytest.raises(StoreAwayError):
+        await ObjectStore(str(tmp_path), timeout_s=0.05).get(ZONE, NAME, 0, 1)
+
+
+@pytest.mark.parametrize("url", ["./var/objects", "/srv/objects", "s3://a.bucket", "s3://bucket/", "s3://bucket/a/b_1"])
+def test_where_objects_may_lie(url: str) -> None:
+    assert storage_url(url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "gs://bucket",
+        "file:///srv",
+        "s3://",
+        "s3://b",
+        "s3:///prefix",
+        "s3://user:hunter2@bucket",
+        "s3://bucket?region=hunter2",
+        "s3://bucket#hunter2",
+        "s3://bucket//a",
+        "s3://bucket/../a",
+        "s3://bucket/a b",
+    ],
+)
+def test_where_no_object_can_lie(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must be a directory, or s3://bucket/prefix$"):
+        storage_url(url)
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_CHECKSUM_ALGORITHM"])
+def test_an_environment_that_describes_no_store(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    with pytest.raises(ValueError, match="AWS_") as refused:
+        storage_url("s3://bucket")
+    assert "hunter2" not in str(refused.value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from nexmdm.kernel import database_url
 
 PREFIX = "NEXMDM_"
+HTTP_URL: Final = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]{1,255}(/[A-Za-z0-9._~/-]*)?")
 
 
 class ConfigurationError(Exception):
@@ -62,7 +63,7 @@ def _postgresql(url: SecretStr) -> SecretStr:
 
 
 def _http(url: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]{1,255}(/[A-Za-z0-9._~/-]*)?", url):
+    if not HTTP_URL.fullmatch(url):
         raise ValueError("must be an http:// or https:// URL without query")
     return url.rstrip("/")
 
@@ -146,6 +147,11 @@ def narrow(settings: Settings, kind: type[S]) -> S:
     if not isinstance(settings, kind):
         raise TypeError(f"these settings are no {kind.__name__}")
     return settings
+
+
+def foreign(name: str) -> str:
+    """A variable of the environment that a library reads; empty where it is not set."""
+    return os.environ.get(name, "")
 
 
 def migration_url() -> str:

@@ -17,7 +17,7 @@ import asyncpg
 import uuid_utils.compat as uuid_utils
 
 from nexmdm.kernel.statements import Statements
-from nexmdm.platform.object_store import ObjectStore
+from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 from nexmdm.platform.types import INLINE_BYTES, PART_BYTES
 from nexmdm.platform.zone_row import ZoneEndsError, within
 
@@ -63,7 +63,7 @@ class Contents:
         """Put a content where it belongs, durable but not yet anybody's.
 
         Raises:
-            ZoneEndsError; StoreAwayError: nothing is left behind but what is swept.
+            ZoneEndsError; StoreAwayError: nothing is left behind but what is swept when its pin is over.
         """
         if len(content) <= INLINE_BYTES:
             return Content(len(content), sha256(content).hexdigest(), content)
@@ -78,14 +78,14 @@ class Contents:
             sizes, hashes = [len(part) for part in parts], [digest.hexdigest() for digest in digests]
             if not await tx.fetch(_PIN, zone_id, ids, sizes, hashes, self._pin_s, zone_uid):
                 raise ZoneEndsError
-        kept = Content(len(content), etag_of([digest.digest() for digest in digests]), None, tuple(ids))
         try:
-            for name, part in zip(ids, parts, strict=True):
-                await self._store.put(zone_uid, name, part)
-        except BaseException:
-            await self.let_go(zone_id, kept)
-            raise
-        return kept
+            # What has failed may still arrive, so its pin stays; what came later than its pin would have no row.
+            async with asyncio.timeout(self._pin_s / 2):
+                for name, part in zip(ids, parts, strict=True):
+                    await self._store.put(zone_uid, name, part)
+        except TimeoutError:
+            raise StoreAwayError from None
+        return Content(len(content), etag_of([digest.digest() for digest in digests]), None, tuple(ids))
 
     async def let_go(self, zone_id: str, content: Content) -> None:
         """Nobody is going to take it: it may be swept at once."""

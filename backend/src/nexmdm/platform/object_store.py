@@ -1,124 +1,75 @@
-"""Where large contents lie: below a local directory, each object under a name of its own that is never used again."""
+"""Where large contents lie: in a directory or a bucket, each object under a name that is never used again."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Final, TypeVar, TypeVarTuple
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, Self
 from uuid import UUID
+
+from obstore.exceptions import BaseError
 
 from nexmdm.kernel.events import DEPENDENCY_AWAY
 from nexmdm.kernel.log import emit
-
-_HALF: Final = ".half"  # the end of the name of an object that is being written
-_THREADS: Final = 8
-
-T = TypeVar("T")
-Given = TypeVarTuple("Given")
+from nexmdm.platform.object_bucket import Bucket
+from nexmdm.platform.object_directory import Directory
+from nexmdm.platform.settings import PlatformSettings
 
 
 class StoreAwayError(Exception):
-    """The store cannot be read or written."""
+    """The store cannot be read or written. What was to be put may still arrive."""
 
 
-@contextmanager
-def _available(*told: type[OSError]) -> Iterator[None]:
-    """told: what the caller wants to know."""
-    try:
-        yield
-    except told:
-        raise
-    except OSError as error:
-        emit(DEPENDENCY_AWAY, "error", dependency="objects", error=type(error).__name__)
-        raise StoreAwayError from error
+class Objects(Protocol):
+    """What a directory and a bucket do, each with errors of its own."""
+
+    async def put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None: ...
+
+    async def get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes: ...
+
+    async def delete(self, zone: UUID, name: UUID) -> None: ...
+
+    async def remove_zone(self, zone: UUID) -> None: ...
 
 
 class ObjectStore:
-    """Objects by zone (its uid) and id. Each call runs in a thread, and raises StoreAwayError."""
+    """Objects by zone (its uid) and id. Each call is bounded in time, and raises StoreAwayError."""
 
-    def __init__(self, folder: str) -> None:
-        self._zones = Path(folder).absolute() / "zones"
-        # Their own: a store that hangs must not take the threads of everything else.
-        self._threads = ThreadPoolExecutor(_THREADS, "objects")
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._objects: Objects = Bucket(url) if "://" in url else Directory(url)
+        self._timeout_s = timeout_s
+
+    @classmethod
+    def of(cls, settings: PlatformSettings) -> Self:
+        """The store that is configured."""
+        return cls(settings.platform_storage_url, settings.platform_storage_timeout_s)
 
     async def put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
         """Durable when it returns."""
-        with _available():
-            await self._do(self._put, zone, name, content)
+        async with self._available():
+            await self._objects.put(zone, name, content)
 
     async def get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes:
-        """Some of an object. FileNotFoundError: it is gone."""
-        with _available(FileNotFoundError):
-            return await self._do(self._get, zone, name, offset, length)
+        """Some of an object; nothing where it is gone."""
+        async with self._available():
+            return await self._objects.get(zone, name, offset, length)
 
     async def delete(self, zone: UUID, name: UUID) -> None:
         """Gone for good, whether or not it was there."""
-        with _available():
-            await self._do(self._delete, zone, name)
+        async with self._available():
+            await self._objects.delete(zone, name)
 
     async def remove_zone(self, zone: UUID) -> None:
         """Remove whatever is left of a zone."""
-        with _available():
-            await self._do(self._remove_zone, zone)
+        async with self._available():
+            await self._objects.remove_zone(zone)
 
-    async def _do(self, work: Callable[[*Given], T], *given: *Given) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *given)
-
-    def _put(self, zone: UUID, name: UUID, content: bytes | memoryview) -> None:
-        folder = self._folder(zone)
-        half = folder / f"{name}{_HALF}"
-        descriptor = os.open(half, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    @asynccontextmanager
+    async def _available(self) -> AsyncIterator[None]:
         try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        except BaseException:
-            half.unlink()
-            raise
-        finally:
-            os.close(descriptor)
-        half.rename(folder / str(name))
-        _sync(folder)
-
-    def _get(self, zone: UUID, name: UUID, offset: int, length: int) -> bytes:
-        descriptor = os.open(self._zones / str(zone) / str(name), os.O_RDONLY)
-        try:
-            return os.pread(descriptor, length, offset)
-        finally:
-            os.close(descriptor)
-
-    def _delete(self, zone: UUID, name: UUID) -> None:
-        folder = self._zones / str(zone)
-        with suppress(FileNotFoundError):
-            for ending in ("", _HALF):
-                (folder / f"{name}{ending}").unlink(missing_ok=True)
-            _sync(folder)
-
-    def _remove_zone(self, zone: UUID) -> None:
-        folder = self._zones / str(zone)
-        with suppress(FileNotFoundError):
-            shutil.rmtree(folder)
-            _sync(self._zones)
-
-    def _folder(self, zone: UUID) -> Path:
-        folder = self._zones / str(zone)
-        if not folder.is_dir():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for parent in (self._zones, self._zones.parent):
-                _sync(parent)
-        return folder
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except (OSError, BaseError) as error:
+            emit(DEPENDENCY_AWAY, "error", dependency="objects", error=type(error).__name__)
+            raise StoreAwayError from error

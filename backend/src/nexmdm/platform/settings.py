@@ -7,18 +7,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from nexmdm.kernel.settings import Days, Origins, Rate, Seconds, Settings
-
-
-def _directory(value: str) -> str:
-    if "://" in value:
-        raise ValueError("must be a directory")
-    return value
+from nexmdm.platform.object_bucket import storage_url
 
 
 class PlatformSettings(Settings):
     """What the platform adds."""
 
-    platform_storage_url: Annotated[str, AfterValidator(_directory)] = "./var/objects"
+    platform_storage_url: Annotated[str, AfterValidator(storage_url)] = "./var/objects"
+    platform_storage_timeout_s: Seconds = 30  # of one call of the store
     platform_rpc_bytes: Annotated[int, Field(ge=2**16, le=2**28)] = 2**24  # of a body
     platform_tree_files: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000  # that one call may move or remove
     platform_pin_s: Annotated[float, Field(ge=10, le=86_400)] = 600  # for which an object may wait for its file

@@ -53,7 +53,7 @@ async def lifespan(running: Runtime) -> AsyncIterator[Platform]:
     """Start what the platform needs; end it after the last request."""
     settings = narrow(running.settings, PlatformSettings)
     async with Statements(running.db, settings.db_pool_size) as statements:
-        contents = Contents(statements, ObjectStore(settings.platform_storage_url), settings.platform_pin_s)
+        contents = Contents(statements, ObjectStore.of(settings), settings.platform_pin_s)
         # Of the connections of a process one zone has less than half.
         turns = Turns(max(1, (settings.db_pool_size - 1) // 2), POOL_TIMEOUT_S)
         yield Platform(settings, statements, contents, Streams(settings.platform_streams), turns)

@@ -72,7 +72,7 @@ async def _remove(statements: Statements, store: ObjectStore, zone_id: str, zone
 async def keep_sweeping(db: Database, settings: Settings, stop: asyncio.Event) -> None:
     """Sweep until `stop`."""
     own = narrow(settings, PlatformSettings)
-    store = ObjectStore(own.platform_storage_url)
+    store = ObjectStore.of(own)
 
     async def turn(statements: Statements) -> bool:
         return (await sweep(statements, store, after_s=own.platform_sweep_after_s))[1]

@@ -114,8 +114,8 @@ async def _remove_zone(statements: Statements, store: ObjectStore, zone: asyncpg
                 return False
             await tx.execute(_KEYS, zone_id)
             await tx.fetchval(_ROW, zone_id)
-            await commit_change(tx, ROOT, Change(type="zone.deleted", path=zone_id))
             await store.remove_zone(zone["uid"])
+            await commit_change(tx, ROOT, Change(type="zone.deleted", path=zone_id))
     except STILL_REFERRED_TO:  # rows that came late, or a table that no step knows: all steps once more
         async with over_all_zones(statements) as tx:
             await tx.execute(_AGAIN, zone_id)
@@ -133,5 +133,5 @@ async def _note(tx: asyncpg.Connection[Any], zone: asyncpg.Record, removed: int,
 async def keep_deleting(db: Database, settings: Settings, stop: asyncio.Event) -> None:
     """Delete zones until `stop`."""
     own = narrow(settings, PlatformSettings)
-    turn = partial(step, store=ObjectStore(own.platform_storage_url))
+    turn = partial(step, store=ObjectStore.of(own))
     await keep_doing("teardown", db, turn, own.platform_teardown_every_s, stop)
