@@ -192,14 +192,14 @@ def test_a_process_that_dies_while_it_stores(fresh_backend: FreshBackend) -> Non
     with (
         platform.apart(zone) as lost,
         ThreadPoolExecutor(1) as pool,
-        going_wrong(platform, "PUT", {"delay_s": 2.0, "times": 0}),
+        going_wrong(platform, "PUT", {"delay_s": 5.0, "times": 0}),
     ):
         writing = pool.submit(lost.call, "write", path="/b", content="2" * MIB)
-        eventually(lambda: platform.rows(zone.zone_id)["objects"] == 2, within_s=5.0)
+        eventually(lambda: platform.rows(zone.zone_id)["objects"] == 2, within_s=4.0, what="a row before its object")
         [victim] = web_processes(platform.system)
         os.kill(victim, signal.SIGKILL)
         assert writing.exception() is not None or writing.result().status == 0
-        eventually(lambda: len(platform.folder(zone.zone_id).names()) == 2, within_s=5.0, what="what comes too late")
+        eventually(lambda: len(platform.folder(zone.zone_id).names()) == 2, within_s=10.0, what="what comes too late")
     eventually(lambda: zone.paths() == ["/a"], within_s=10.0)
     settle(platform, zone, 1)
 
