@@ -56,7 +56,8 @@ _CALLER: Final = f"""
 
 _STILL_GOOD: Final = """
     SELECT EXISTS (SELECT FROM zones WHERE zone_id = $1 AND uid = $2 AND phase = 'Active') AS has_zone,
-        EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key
+        EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key,
+        NOT EXISTS (SELECT FROM bricks WHERE name = $4 AND NOT mounted) AS has_brick
 """
 
 
@@ -94,18 +95,20 @@ class Caller:
         return self.is_admin or self.own_zone == zone_id
 
 
-async def judge_again(tx: asyncpg.Connection[Any], caller: Caller) -> None:
+async def judge_again(tx: asyncpg.Connection[Any], caller: Caller, brick: str | None = None) -> None:
     """Within the transaction of what is done: a body may take long, and a turn, and the calls before.
 
     Raises:
-        Problem: the key is revoked by now, or the zone is being deleted or another one of its id.
+        Problem: the key is revoked by now, or the zone is being deleted or another one of its id, or the brick away.
     """
-    good = await tx.fetchrow(_STILL_GOOD, caller.zone_id, caller.zone_uid, caller.name)
+    good = await tx.fetchrow(_STILL_GOOD, caller.zone_id, caller.zone_uid, caller.name, brick)
     assert good is not None
     if not good["has_key"]:
         raise Problem(TOKEN_INVALID)
     if not good["has_zone"]:
         raise Problem(ZONE_TERMINATING)
+    if not good["has_brick"]:
+        raise Problem(BRICK_UNMOUNTED)
 
 
 def _presented(request: Request) -> str | None:
@@ -148,7 +151,7 @@ def _named_agent(request: Request, row: asyncpg.Record) -> str | None:
 class InZone:
     """The dependency of an operation within a zone: `Depends(InZone(brick="files"))`."""
 
-    def __init__(self, *, brick: str) -> None:
+    def __init__(self, *, brick: str | None = None) -> None:
         self._brick = brick
 
     async def __call__(self, request: Request) -> Caller:

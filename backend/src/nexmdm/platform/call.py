@@ -16,10 +16,11 @@ from nexmdm.platform.zone_row import SNAPSHOT, Change, commit_change
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a method."""
+    """One call of a method. `brick`: the part of the platform that it belongs to."""
 
     caller: Caller
     platform: Platform
+    brick: str | None = None
 
     @property
     def zone_id(self) -> str:
@@ -29,14 +30,21 @@ class Call:
     async def within(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A transaction that reads the caller's zone alone, in one snapshot. Problem: the caller is no longer good."""
         async with self.platform.within(self.zone_id, SNAPSHOT) as tx:
-            await judge_again(tx, self.caller)
+            await judge_again(tx, self.caller, self.brick)
             yield tx
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """One that ends with a change of the zone's row. Problem: as of `within`."""
         async with self.platform.changing(self.zone_id) as tx:
-            await judge_again(tx, self.caller)
+            await judge_again(tx, self.caller, self.brick)
+            yield tx
+
+    @asynccontextmanager
+    async def touching(self) -> AsyncIterator[asyncpg.Connection[Any]]:
+        """One that writes, but changes nothing that an event would tell. Problem: as of `within`."""
+        async with self.platform.within(self.zone_id) as tx:
+            await judge_again(tx, self.caller, self.brick)
             yield tx
 
     async def commit(self, tx: asyncpg.Connection[Any], change: Change) -> None:

@@ -6,6 +6,9 @@ rpc_calls = Counter("nexmdm_platform_rpc_calls", "JSON-RPC calls, by what became
 rpc_duration = Histogram("nexmdm_platform_rpc_seconds", "One JSON-RPC call.", ["method"], buckets=BUCKETS_S)
 objects_swept = Counter("nexmdm_platform_objects_swept", "Objects that no file referred to and that were removed.")
 streams = Gauge("nexmdm_platform_streams", "Event streams that are open.", multiprocess_mode="livesum")
+agent_transitions = Counter("nexmdm_platform_agent_transitions", "Transitions of agents, by new state.", ["state"])
+agent_warmups = Counter("nexmdm_platform_agent_warmups", "Warmups of agents, by what became of them.", ["outcome"])
+agents_silenced = Counter("nexmdm_platform_agents_silent", "Agents that were made idle for want of heartbeats.")
 # Of the background process; "livemax" because every other process has a 0 of its own.
 zones_terminating = Gauge(
     "nexmdm_platform_zones_terminating", "Zones that are being deleted.", multiprocess_mode="livemax"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
@@ -54,7 +55,7 @@ _MEMBERS: Final = {"jsonrpc", "method", "id", "params"}
 _LARGE: Final = 2**20  # what takes the event loop longer to parse than a hop to a thread
 MOST_OF_ID: Final = 256  # characters
 SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
-_MOST_MEMBERS: Final = 16  # of an object within the params
+_MOST_MEMBERS: Final = 64  # of an object within the params
 _MOST_OF_BATCH: Final = 2 * PART_BYTES  # of contents in the answer to a batch
 T = TypeVar("T")
 _BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
@@ -178,7 +179,7 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
     if method is None:
         raise RpcError(METHOD_NOT_FOUND)
     try:
-        return await method.handle(call, method.parse(params))
+        return await method.handle(replace(call, brick=method.brick), method.parse(params))
     except (RpcError, Problem):
         raise
     except ZoneEndsError:

@@ -7,14 +7,15 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.kernel.problems import answers
-from nexmdm.platform import files, trees
+from nexmdm.platform import agent_methods, files, trees
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.problems import BRICK_UNMOUNTED, ZONE_TERMINATING
 from nexmdm.platform.rpc import MOST_CALLS, MOST_OF_ID, SAFE_NUMBER, Method, Methods
 
 router = APIRouter(tags=["rpc"], dependencies=[DESCRIBED])
 
-METHODS: Final = Methods((*files.METHODS, *trees.METHODS))
+METHODS: Final = Methods((*files.METHODS, *trees.METHODS, *agent_methods.METHODS))
+in_zone: Final = InZone()  # which method a call has, and of which brick, stands in the body
 _REFUSALS: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
     200: {"description": "A result or an error", "content": {"application/json": {}}},
@@ -96,14 +97,12 @@ for _method in METHODS.all:
     responses=_ANSWER,
     openapi_extra=_body(_call_by_name()),
 )
-async def call_any(request: Request, caller: Annotated[Caller, Depends(InZone(brick=files.BRICK))]) -> Response:
+async def call_any(request: Request, caller: Annotated[Caller, Depends(in_zone)]) -> Response:
     """Make a call, or up to 100 in order."""
     return await METHODS.answer_any(request, caller)
 
 
 @router.post("/api/nfs/{name}", include_in_schema=False)
-async def call_by_another_name(
-    request: Request, caller: Annotated[Caller, Depends(InZone(brick=files.BRICK))], name: str
-) -> Response:
+async def call_by_another_name(request: Request, caller: Annotated[Caller, Depends(in_zone)], name: str) -> Response:
     """A method by its alias, or the error of one that is unknown."""
     return await METHODS.answer_one(request, caller, name)

@@ -80,6 +80,8 @@ SERVICE: Final = Service(
     metric_labels={metrics.rpc_calls: (_METHODS, _OUTCOMES), metrics.rpc_duration: (_METHODS,)},
     rights=Rights(
         tables={
+            "agent_capabilities": ("SELECT", "INSERT", "DELETE"),
+            "agents": _ALL,
             "bricks": ("SELECT", "UPDATE"),
             "events": ("SELECT", "INSERT"),
             "file_parts": ("SELECT", "INSERT", "DELETE"),
@@ -91,6 +93,7 @@ SERVICE: Final = Service(
             "zones": ("SELECT", "INSERT", "UPDATE"),
         },
         background={
+            "agents": ("SELECT", "UPDATE", "DELETE"),
             "api_keys": ("SELECT", "UPDATE (revoked_at)"),
             "events": ("SELECT", "INSERT", "DELETE"),
             "files": ("SELECT", "DELETE"),

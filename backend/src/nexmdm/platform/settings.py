@@ -24,6 +24,7 @@ class PlatformSettings(Settings):
     platform_streams: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
     platform_upload_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**40  # of one upload
     platform_upload_expires_s: Annotated[float, Field(ge=1, le=31_536_000)] = 86_400  # after its last byte
+    platform_agent_ttl_s: Annotated[float, Field(ge=1, le=86_400)] = 90  # of a heartbeat
     platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30

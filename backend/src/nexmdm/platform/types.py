@@ -26,7 +26,14 @@ EventType = Literal[
     "zone.deleted",
     "upload.created",
     "upload.terminated",
+    "agent.registered",
+    "agent.updated",
+    "agent.deleted",
+    "agent.transition",
+    "agent.spec",
 ]
+AgentState = Literal["UNKNOWN", "CONNECTED", "IDLE", "SUSPENDED"]
+QosClass = Literal["premium", "standard", "spot"]
 ZoneId = Annotated[str, StringConstraints(pattern=f"^{ZONE_ID}$")]
 
 
@@ -36,6 +43,8 @@ def is_zone_id(text: str) -> bool:
 
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
+AGENT_STATES: Final[tuple[str, ...]] = get_args(AgentState)
+QOS_CLASSES: Final[tuple[str, ...]] = get_args(QosClass)
 EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)
 LIMITS: Final = ("max_storage_bytes", "max_files", "max_agents", "max_tasks_queued", "max_uploads_open")
 USAGE: Final = dict(zip(LIMITS, ("used_bytes", "files", "agents", "tasks_queued", "uploads_open"), strict=True))

@@ -26,12 +26,14 @@ _FITS: Final = """
         AND ($4::bigint <= 0 OR max_files IS NULL OR files + $4 <= max_files)
         AND ($5::bigint <= 0 OR max_uploads_open IS NULL OR uploads_open + $5 <= max_uploads_open)
         AND uid = coalesce($6::uuid, uid)
+        AND ($7::bigint <= 0 OR max_agents IS NULL OR agents + $7 <= max_agents)
+        AND ($8::bigint <= 0 OR max_tasks_queued IS NULL OR tasks_queued + $8 <= max_tasks_queued)
 """
 _CHARGE: Final = f"""
     UPDATE zones SET
         used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
-        uploads_open = uploads_open + $5,
-        event_seq = event_seq + $7, event_at = greatest(event_at, clock_timestamp())
+        uploads_open = uploads_open + $5, agents = agents + $7, tasks_queued = tasks_queued + $8,
+        event_seq = event_seq + $9, event_at = greatest(event_at, clock_timestamp())
     WHERE zone_id = $1 AND {_FITS}
     RETURNING event_seq, event_at
 """  # noqa: S608 - composed of the constant above
@@ -57,6 +59,9 @@ _WHY_NOT: Final = """
             WHEN max_files IS NOT NULL AND $2::bigint > 0 AND files + $2 > max_files THEN 'max_files'
             WHEN max_uploads_open IS NOT NULL AND $3::bigint > 0 AND uploads_open + $3 > max_uploads_open
                 THEN 'max_uploads_open'
+            WHEN max_agents IS NOT NULL AND $5::bigint > 0 AND agents + $5 > max_agents THEN 'max_agents'
+            WHEN max_tasks_queued IS NOT NULL AND $6::bigint > 0 AND tasks_queued + $6 > max_tasks_queued
+                THEN 'max_tasks_queued'
             ELSE 'max_storage_bytes'
         END AS limit_name
     FROM zones WHERE zone_id = $1 AND uid = coalesce($4::uuid, uid)
@@ -100,13 +105,16 @@ class Change:
     reserved_bytes: int = 0
     files: int = 0
     uploads_open: int = 0
+    agents: int = 0
+    tasks_queued: int = 0
     no_file_at: Sequence[str] = ()
     nothing_below: tuple[str, str] = ("", "")
 
     @property
-    def cost(self) -> tuple[int, int, int, int, UUID | None]:
+    def cost(self) -> tuple[int, int, int, int, UUID | None, int, int]:
         """As the statements want it."""
-        return self.used_bytes, self.reserved_bytes, self.files, self.uploads_open, self.zone_uid
+        bytes_ = self.used_bytes, self.reserved_bytes
+        return *bytes_, self.files, self.uploads_open, self.zone_uid, self.agents, self.tasks_queued
 
 
 def within(
@@ -144,7 +152,8 @@ async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change
 
 
 async def _refuse(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> NoReturn:
-    why = await tx.fetchrow(_WHY_NOT, zone_id, change.files, change.uploads_open, change.zone_uid)
+    _, _, *counted = change.cost
+    why = await tx.fetchrow(_WHY_NOT, zone_id, *counted)
     if why is None or why["phase"] != "Active":
         raise ZoneEndsError
     raise QuotaExceededError(why["limit_name"])
