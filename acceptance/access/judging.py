@@ -9,7 +9,8 @@ from acceptance.access.requests import CALLS, Proof, is_let_in, is_refused, send
 from acceptance.system.system import System
 from harness.http.client import Answer
 
-ENDING = ["OPTIONS", "HEAD", "GET", "POST", "PATCH", "DELETE"]  # what uses a token up or ends a device comes last
+# What uses a token up or ends a device comes last.
+ENDING = ["OPTIONS", "HEAD", "GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @contextmanager

@@ -31,6 +31,7 @@ NOTHING = {
     "key_name": "nobody-s",
 }
 TRACK_ID = "track-of-every-operation"
+AGENT = "worker-7"
 
 Headers = list[tuple[str, str]]
 Proof = Callable[[bytes], Headers]  # the headers that say who asks; a signature depends on the body
@@ -106,6 +107,19 @@ _PLATFORM = {
     "replayEvents": Call("zone", "GET", "/api/v2/events/replay"),
     # A caller that is let in is told that this is no id of an event: an answer that ends.
     "streamEvents": Call("zone", "GET", "/api/v2/events/stream", header=("Last-Event-ID", "none")),
+    "registerAgent": _rpc("register_agent", agent_id=AGENT, name="of every operation"),
+    "updateAgent": _rpc("update_agent", agent_id=AGENT, name="of each operation"),
+    "getAgent": _rpc("get_agent", agent_id=AGENT),
+    "listAgents": _rpc("list_agents"),
+    "listAgentsByZone": _rpc("agent_list_by_zone", zone_id="root"),
+    "moveAgent": _rpc("agent_transition", agent_id=AGENT, target_state="IDLE"),
+    "receiveAgentHeartbeat": _rpc("agent_heartbeat", agent_id=AGENT),
+    "queryAgents": Call("zone", "GET", "/api/v2/agents"),
+    "getAgentSpec": Call("zone", "GET", f"/api/v2/agents/{AGENT}/spec"),
+    "setAgentSpec": Call("zone", "PUT", f"/api/v2/agents/{AGENT}/spec", {"agent_type": "worker"}),
+    "getAgentStatus": Call("zone", "GET", f"/api/v2/agents/{AGENT}/status"),
+    "warmUpAgent": Call("zone", "POST", f"/api/v2/agents/{AGENT}/warmup", {"steps": []}),
+    "deleteAgent": _rpc("delete_agent", agent_id=AGENT),
     # Without Tus-Resumable: a caller that is let in is told that it is missing, and nothing is begun or ended.
     "createUpload": Call("zone", "POST", "/api/v2/uploads"),
     "getUpload": Call("zone", "HEAD", f"/api/v2/uploads/{UNKNOWN}"),
@@ -143,11 +157,13 @@ CALLS = {
     **({} if given_target() else _BROKER | _PLATFORM),
 }
 OF_UPLOADS = {"createUpload", "getUpload", "appendToUpload", "terminateUpload"}
+OF_AN_AGENT = {"getAgentSpec", "setAgentSpec", "getAgentStatus", "warmUpAgent"}
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
-# What tells that a caller was let in: no provider, an empty list of it, its open breaker; or see streamEvents.
+# What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent; see streamEvents.
 _LET_IN = {
     **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
+    **dict.fromkeys(OF_AN_AGENT, ("agent_not_found", "agent_spec_not_found")),
     **dict.fromkeys(OF_UPLOADS, ("tus_version_unsupported", 412)),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth", "describeUploads"}

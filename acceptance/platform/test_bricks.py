@@ -3,6 +3,8 @@
 import pytest
 
 from acceptance.access.requests import UNKNOWN
+from acceptance.platform.agents import AGENTS
+from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.uploads import UPLOADS
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -12,9 +14,15 @@ from acceptance.system.web_workers import both
 from harness.platform.rpc import request
 from harness.platform.zone import EVENTS, RPC, ZONES
 
-METHODS = ("write", "read", "delete", "rename", "list", "exists", "mkdir", "rmdir")
 CALLS = {
-    "files": [("POST", RPC), *(("POST", f"{RPC}/{method}") for method in METHODS)],
+    "files": [("POST", RPC), *(("POST", f"{RPC}/{method}") for method in METHODS[:8])],
+    "agents": [
+        *(("POST", f"{RPC}/{method}") for method in METHODS[8:]),
+        ("GET", AGENTS),
+        *(("GET", f"{AGENTS}/worker-7/{part}") for part in ("spec", "status")),
+        ("PUT", f"{AGENTS}/worker-7/spec"),
+        ("POST", f"{AGENTS}/worker-7/warmup"),
+    ],
     "events": [("GET", EVENTS), ("GET", f"{EVENTS}/replay"), ("GET", f"{EVENTS}/stream")],
     "uploads": [("POST", UPLOADS), *((method, f"{UPLOADS}/{UNKNOWN}") for method in ("HEAD", "PATCH", "DELETE"))],
 }

@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from acceptance.platform.agents import registered
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.roles import as_app, as_owner
@@ -19,6 +20,8 @@ OF_ANOTHER = (
     "select from files where zone_id = %s for update",
     "delete from file_parts where zone_id = %s",
     "update objects set pinned_until = now() where zone_id = %s",
+    "update agents set name = 'mine' where zone_id = %s",
+    "delete from agent_capabilities where zone_id = %s",
 )
 INSERTED = """
     insert into events (zone_id, sequence_number, type, path, occurred_at) values (%s, 99, 'write', '/a', now())
@@ -34,7 +37,7 @@ def test_each_table_with_zones_has_a_policy(system: System, platform: Platform) 
     """Each table with a zone_id but the registry is behind a policy, also one that is added later (platform.md)."""
     tables = platform.tables()
     of_a_zone = {"events", "file_parts", "files", "objects", "uploads", "upload_parts", "zone_finalizers", "zones"}
-    assert of_a_zone <= set(tables)
+    assert of_a_zone | {"agents", "agent_capabilities"} <= set(tables)
     without = [table for table in tables if system.db.value(BEHIND, table) is not True]
     assert without in ([], [REGISTRY])
 
@@ -47,8 +50,9 @@ def test_the_services_role_is_held_to_one_zone(system: System, platform: Platfor
     for zone in (one, other):
         zone.write("/a", "text")
         zone.write("/b", "x" * 70_000)
+        registered(zone, capabilities=["python"])
     tables = [table for table in platform.rows(one.zone_id) if table != REGISTRY]
-    assert {"files", "events", "objects", "file_parts"} <= set(tables)
+    assert {"files", "events", "objects", "file_parts", "agents", "agent_capabilities"} <= set(tables)
     with as_app(system) as app, platform.unchanged():
         for setting, sees in (("", []), (other.zone_id, [other.zone_id])):
             with app.transaction(force_rollback=True):

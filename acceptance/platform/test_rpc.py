@@ -14,7 +14,11 @@ from harness.platform import rpc
 from harness.platform.rpc import RpcError, notification, request
 from harness.platform.zone import RPC, Zone
 
-METHODS = ("write", "read", "delete", "rename", "list", "exists", "mkdir", "rmdir")
+METHODS = (
+    "write", "read", "delete", "rename", "list", "exists", "mkdir", "rmdir",
+    "register_agent", "update_agent", "get_agent", "delete_agent", "list_agents", "agent_list_by_zone",
+    "agent_transition", "agent_heartbeat",
+)  # fmt: skip
 PATHS = (RPC, *(f"{RPC}/{method}" for method in METHODS))
 JSON = [("Content-Type", "application/json")]
 

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 
 from acceptance.access.requests import CALLS, Call, is_refused
+from acceptance.platform.agents import registered
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -99,9 +100,20 @@ def test_a_zone_that_ends_while_a_call_waits(zone: Zone, platform: Platform) -> 
     write, delete = partial(zone.call, "write", path="/new", content="text"), partial(zone.call, "delete", path="/a")
     rename = partial(zone.call, "rename", old_path="/b", new_path="/e")
     mkdir, rmdir = partial(zone.call, "mkdir", path="/f"), partial(zone.call, "rmdir", path="/c", recursive=True)
+    registered(zone, "agent-1")
+    register = partial(zone.call, "register_agent", agent_id="agent-2", name="an agent")
+    update = partial(zone.call, "update_agent", agent_id="agent-1", name="another name")
+    remove = partial(zone.call, "delete_agent", agent_id="agent-1")
+    connect = partial(zone.call, "agent_transition", agent_id="agent-1", target_state="CONNECTED")
     phase = "update zones set phase = %s, terminating_at = %s where zone_id = %s"
     with platform.unchanged():
-        for calls in ([write, delete, rename], [mkdir, rmdir]):  # of a zone a process lets in few at a time
+        for calls in (
+            [write, delete, rename],
+            [mkdir, rmdir, register],
+            [update],
+            [remove],
+            [connect],
+        ):  # of a zone a process lets in few at a time
             with psycopg.connect(platform.system.target.database_url or "") as owner, ThreadPoolExecutor(3) as pool:
                 owner.execute(phase, ["Terminating", "now", zone.zone_id])
                 waiting = [pool.submit(call) for call in calls]

@@ -13,6 +13,8 @@ from acceptance.system.system import System
 
 # Written down a second time, beside the backend's own list: neither may grow without the other.
 RIGHTS = {
+    "agent_capabilities": "DELETE INSERT SELECT",
+    "agents": "DELETE INSERT SELECT UPDATE",
     "alembic_version": "SELECT",
     "allocations": "DELETE INSERT SELECT UPDATE",
     "api_keys": "INSERT SELECT UPDATE(last_used_at) UPDATE(revoked_at)",
@@ -45,6 +47,7 @@ RIGHTS = {
 }
 # Of the role that the platform's loops take.
 OF_THE_LOOPS = {
+    "agents": "DELETE SELECT UPDATE",
     "api_keys": "SELECT UPDATE(revoked_at)",
     "events": "DELETE INSERT SELECT",
     "files": "DELETE SELECT",

@@ -52,12 +52,12 @@ class Validators:
             Problem: `precondition_failed`.
         """
         if (wanted := field(headers, "if-match")) is not None:
-            if not self._is_among(wanted, strongly=True):
+            if not _is_among(self.etag, wanted, strongly=True):
                 raise Problem(PRECONDITION_FAILED)
         elif (since := _date(field(headers, "if-unmodified-since"))) is not None and self._second > since:
             raise Problem(PRECONDITION_FAILED)
         if (known := field(headers, "if-none-match")) is not None:
-            return self._is_among(known, strongly=False)
+            return _is_among(self.etag, known, strongly=False)
         since = _date(field(headers, "if-modified-since"))
         return since is not None and self._second <= since
 
@@ -66,12 +66,24 @@ class Validators:
         wanted = field(headers, "if-range")
         return wanted is None or wanted == self.etag
 
-    def _is_among(self, tags: str, *, strongly: bool) -> bool:
-        """Whether the list names this representation; `*` names any (8.8.3.2, 13.1.1, 13.1.2)."""
-        if tags == "*":
-            return True
-        given = _TAGS.findall(tags) if _LIST.fullmatch(tags) else []
-        return self.etag in (given if strongly else [tag.removeprefix("W/") for tag in given])
+
+def require_match(headers: Headers, etag: str | None) -> None:
+    """Step 1 for a change of a representation, which has this strong entity tag; None: there is none yet.
+
+    Raises:
+        Problem: `precondition_failed`.
+    """
+    wanted = field(headers, "if-match")
+    if wanted is not None and (etag is None or not _is_among(etag, wanted, strongly=True)):
+        raise Problem(PRECONDITION_FAILED)
+
+
+def _is_among(etag: str, tags: str, *, strongly: bool) -> bool:
+    """Whether the list names the representation of this tag; `*` names any (8.8.3.2, 13.1.1, 13.1.2)."""
+    if tags == "*":
+        return True
+    given = _TAGS.findall(tags) if _LIST.fullmatch(tags) else []
+    return etag in (given if strongly else [tag.removeprefix("W/") for tag in given])
 
 
 def field(headers: Headers, name: str) -> str | None:

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
 
 from fastapi import Query, Request
 from fastapi.dependencies.utils import get_flat_params
@@ -116,12 +116,15 @@ def _plain(key: str) -> str:
 
 
 def refuse_repeated_parameters(request: Request) -> None:
-    """422 for `?a=1&a=2`: which of the two counted would be a guess."""
+    """422 for `?a=1&a=2`, unless the parameter is a list: which of the two counted would be a guess."""
     counts = Counter(name for name, _ in request.query_params.multi_items())
     repeated = {name for name, count in counts.items() if count > 1}
+    declared: dict[str, Any] = {}
     if repeated:
-        declared = {parameter.alias for parameter in get_flat_params(request.scope["route"].dependant)}
-        pointers = ["/query/" + name for name in sorted(repeated & declared)] or ["/query"]
+        declared = {one.alias: one.field_info.annotation for one in get_flat_params(request.scope["route"].dependant)}
+        repeated -= {name for name, kind in declared.items() if get_origin(kind) is list}
+    if repeated:
+        pointers = ["/query/" + name for name in sorted(repeated & declared.keys())] or ["/query"]
         message = "The parameter is repeated."
         errors: list[FieldError] = [
             {"pointer": pointer, "code": "duplicate_parameter", "message": message} for pointer in pointers

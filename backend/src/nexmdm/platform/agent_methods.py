@@ -58,7 +58,7 @@ _INSERT: Final = """
 # A spec holds the capabilities, too: it is another one with them.
 _UPDATE: Final = """
     UPDATE agents SET name = coalesce($3, name), description = coalesce($4, description),
-        metadata = coalesce($5::jsonb, metadata), updated_at = clock_timestamp(),
+        metadata = coalesce($5::jsonb, metadata), updated_at = statement_timestamp(),
         spec_generation = spec_generation + ($6 AND spec_generation > 0)::int
     WHERE zone_id = $1 AND agent_id = $2 AND ($6 OR (name, description, metadata)
         IS DISTINCT FROM (coalesce($3, name), coalesce($4, description), coalesce($5::jsonb, metadata)))
@@ -71,13 +71,13 @@ _LIST: Final = f"""
 """
 _ZONE: Final = "SELECT uid, phase FROM zones WHERE zone_id = $1"
 _HEARTBEAT: Final = f"""
-    UPDATE agents SET last_heartbeat = clock_timestamp(),
-        ready_since = CASE WHEN {agent_rows.HEARD_AT} + make_interval(secs => $8) < clock_timestamp()
-            THEN clock_timestamp() ELSE ready_since END,
+    UPDATE agents SET last_heartbeat = statement_timestamp(),
+        ready_since = CASE WHEN {agent_rows.HEARD_AT} + make_interval(secs => $8) < statement_timestamp()
+            THEN statement_timestamp() ELSE ready_since END,
         observed_generation = greatest(observed_generation, $4), tokens_used = coalesce($5, tokens_used),
         storage_used_mb = coalesce($6, storage_used_mb), context_usage_pct = coalesce($7, context_usage_pct)
     WHERE zone_id = $1 AND agent_id = $2 AND generation = coalesce($3, generation) AND state = 'CONNECTED'
-        AND spec_generation >= coalesce($4, 0)
+        AND spec_generation >= coalesce($4::bigint, 0)
     RETURNING agent_id
 """  # noqa: S608 - composed of a constant
 
@@ -231,5 +231,5 @@ METHODS: Final = (
     Method("list_agents", "listAgents", Listed, list_all, brick=BRICK),
     Method("agent_list_by_zone", "listAgentsByZone", ListedByZone, list_all, brick=BRICK),
     Method("agent_transition", "moveAgent", Transition, transition, brick=BRICK),
-    Method("agent_heartbeat", "receiveHeartbeat", Heartbeat, heartbeat, brick=BRICK),
+    Method("agent_heartbeat", "receiveAgentHeartbeat", Heartbeat, heartbeat, brick=BRICK),
 )

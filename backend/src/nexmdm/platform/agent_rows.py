@@ -39,15 +39,16 @@ _SET_CAPABILITIES: Final = """
     )
     SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM added)
 """
+# `statement_timestamp()` is one time within a statement.
 HEARD_AT: Final = "greatest(connected_at, last_heartbeat)"  # of an agent that is or was connected
 # Readiness ends when a heartbeat is overdue, or with the state.
 _MOVE: Final = f"""
-    UPDATE agents SET state = $3, updated_at = clock_timestamp(),
+    UPDATE agents SET state = $3, updated_at = statement_timestamp(),
         generation = generation + ($3 = 'CONNECTED')::int,
-        connected_at = CASE $3 WHEN 'CONNECTED' THEN clock_timestamp() ELSE connected_at END,
+        connected_at = CASE $3 WHEN 'CONNECTED' THEN statement_timestamp() ELSE connected_at END,
         ready_since = CASE
-            WHEN $3 = 'CONNECTED' THEN clock_timestamp()
-            WHEN state = 'CONNECTED' THEN least(clock_timestamp(), {HEARD_AT} + make_interval(secs => $6))
+            WHEN $3 = 'CONNECTED' THEN statement_timestamp()
+            WHEN state = 'CONNECTED' THEN least(statement_timestamp(), {HEARD_AT} + make_interval(secs => $6))
             ELSE ready_since
         END
     WHERE zone_id = $1 AND agent_id = $2 AND state = ANY ($4) AND generation = coalesce($5, generation)
@@ -71,7 +72,7 @@ async def session(tx: Tx, zone_id: str, agent_id: str, generation: int | None) -
     if row is None:
         raise RpcError(AGENT_NOT_FOUND)
     if generation is not None and generation != row["generation"]:
-        raise RpcError(STALE_GENERATION, generation=row["generation"])
+        raise RpcError(STALE_GENERATION)
     return row
 
 
@@ -101,5 +102,5 @@ def view(row: asyncpg.Record) -> dict[str, Any]:
 
 _COLUMNS: Final = (
     "agent_id", "user_id", "name", "description", "capabilities", "zone_id", "state", "generation", "has_api_key",
-    "created_at", "updated_at", "last_heartbeat",
+    "created_at", "updated_at", "last_heartbeat", "agent_type", "qos_class", "spec_generation",
 )  # fmt: skip

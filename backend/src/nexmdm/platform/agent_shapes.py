@@ -12,10 +12,13 @@ from nexmdm.platform.types import AGENT_ID, AgentState
 AgentId = Annotated[str, Field(pattern=f"^{AGENT_ID}$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
 Text = Annotated[str, Field(pattern=FREE_TEXT, max_length=1024)]
-Capabilities = Annotated[
-    list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]], Field(max_length=64)
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+Capability = Label
+Capabilities = Annotated[list[Capability], Field(max_length=64)]
+Metadata = Annotated[
+    dict[Annotated[str, Field(pattern=r"^[^\x00]{1,64}$")], Text | bool | int | float | None],
+    Field(max_length=64, json_schema_extra={"additionalProperties": False}),
 ]
-Metadata = Annotated[dict[str, Text | bool | int | float | None], Field(max_length=64)]
 Generation = Annotated[int, Whole(0, 2**53)]
 
 

@@ -93,6 +93,15 @@ class Contents:
             async with within(self._statements, zone_id) as tx:
                 await tx.execute(_UNPIN, list(content.parts))
 
+    async def probe(self, zone_id: str, zone_uid: UUID) -> None:
+        """Write an object, read and delete it. ZoneEndsError, StoreAwayError, FileNotFoundError."""
+        content = await self.store(zone_id, zone_uid, b"probe")
+        try:
+            await self._store.get(zone_uid, content.parts[0], 0, content.size)
+            await self._store.delete(zone_uid, content.parts[0])
+        finally:
+            await self.let_go(zone_id, content)
+
     async def read(self, zone_uid: UUID, parts: Sequence[asyncpg.Record], offset: int, length: int) -> bytes:
         """Some of a content that lies in `parts`. FileNotFoundError: the file has been changed; StoreAwayError."""
         found, start = b"", 0

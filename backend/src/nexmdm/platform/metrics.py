@@ -8,8 +8,9 @@ objects_swept = Counter("nexmdm_platform_objects_swept", "Objects that no file r
 streams = Gauge("nexmdm_platform_streams", "Event streams that are open.", multiprocess_mode="livesum")
 agent_transitions = Counter("nexmdm_platform_agent_transitions", "Transitions of agents, by new state.", ["state"])
 agent_warmups = Counter("nexmdm_platform_agent_warmups", "Warmups of agents, by what became of them.", ["outcome"])
-agents_silenced = Counter("nexmdm_platform_agents_silent", "Agents that were made idle for want of heartbeats.")
+agents_silent = Counter("nexmdm_platform_agents_silent", "Agents that were made idle for want of heartbeats.")
 # Of the background process; "livemax" because every other process has a 0 of its own.
+agents = Gauge("nexmdm_platform_agents", "Agents in each state.", ["state"], multiprocess_mode="livemax")
 zones_terminating = Gauge(
     "nexmdm_platform_zones_terminating", "Zones that are being deleted.", multiprocess_mode="livemax"
 )

@@ -25,10 +25,10 @@ _ANSWER: Final[dict[int | str, dict[str, Any]]] = {
 
 
 # What a call may look like (JSON-RPC 2.0, section 4). The parameters of any method may stand in an array.
-_POSITIONAL: Final = {"type": "array", "maxItems": 4, "items": {}}
+_POSITIONAL: Final = {"type": "array", "maxItems": 6, "items": {}}
 _NAMED: Final = {
     "type": "object",
-    "maxProperties": 4,
+    "maxProperties": 6,
     "propertyNames": {"pattern": "^[a-z_]{1,32}$"},
     "additionalProperties": {},
 }

@@ -11,6 +11,10 @@ from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import narrow
 from nexmdm.platform import (
+    agent_expiry,
+    agent_spec,
+    agent_warmup,
+    agents,
     event_log,
     event_stream,
     events,
@@ -33,6 +37,7 @@ from nexmdm.platform.auth import RULE
 from nexmdm.platform.rpc import RESULT
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.state import lifespan
+from nexmdm.platform.types import AGENT_STATES
 
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _METHODS: Final = (*(method.name for method in rpc_routes.METHODS.all), "unknown")
@@ -72,12 +77,21 @@ SERVICE: Final = Service(
         rpc_routes.router,
         event_log.router,
         event_stream.router,
+        agents.router,
+        agent_spec.router,
+        agent_warmup.router,
         uploads.router,
         health.router,
     ),
     problems=declared_problems(problems),
     events=declared_events(events),
-    metric_labels={metrics.rpc_calls: (_METHODS, _OUTCOMES), metrics.rpc_duration: (_METHODS,)},
+    metric_labels={
+        metrics.rpc_calls: (_METHODS, _OUTCOMES),
+        metrics.rpc_duration: (_METHODS,),
+        metrics.agent_transitions: (AGENT_STATES[1:],),
+        metrics.agent_warmups: (("connected", "failed"),),
+        metrics.agents: (AGENT_STATES,),
+    },
     rights=Rights(
         tables={
             "agent_capabilities": ("SELECT", "INSERT", "DELETE"),
@@ -107,7 +121,12 @@ SERVICE: Final = Service(
     rate_limits=(RULE,),
     queues=(streams.QUEUE, turns.QUEUE),
     retention=retention.POLICIES,
-    jobs={"sweeper": sweeper.keep_sweeping, "teardown": teardown.keep_deleting, "uploads": upload_expiry.keep_expiring},
+    jobs={
+        "agents": agent_expiry.keep_silencing,
+        "sweeper": sweeper.keep_sweeping,
+        "teardown": teardown.keep_deleting,
+        "uploads": upload_expiry.keep_expiring,
+    },
     lifespan=lifespan,
     cross_origin=_CROSS_ORIGIN,
 )
