@@ -22,6 +22,12 @@ WHOLE: dict[str, Any] = {
     "qos_class": "premium",
     "zone_affinity": "eu-west",
 }
+DEFAULTS: dict[str, Any] = {
+    "resource_requests": {},
+    "resource_limits": {},
+    "qos_class": "standard",
+    "zone_affinity": None,
+}
 
 
 @case("agent-spec/001", "setAgentSpec 200", "getAgentSpec 200")
@@ -32,9 +38,8 @@ def test_a_spec_is_echoed(two_workers: System, platform_of_two: Platform) -> Non
     with both(two_workers):
         for number, given in enumerate((WHOLE, {"agent_type": "other"}), 1):
             answer = specify(zone, agent_id, **given)
-            defaults = {"resource_requests": {}, "resource_limits": {}, "qos_class": "standard", "zone_affinity": None}
             capabilities = sorted(set(given.get("capabilities", ())))
-            wanted = {"agent_id": agent_id, **defaults, **given, "capabilities": capabilities}
+            wanted = {"agent_id": agent_id, **DEFAULTS, **given, "capabilities": capabilities}
             assert accepted(answer) == wanted | {"spec_generation": number}
             for _ in range(2):
                 shown = spec_of(zone, agent_id)

@@ -6,7 +6,20 @@ from typing import Any
 
 import pytest
 
-from acceptance.platform.agents import brought_to, moved, new_id, registered, specified, status_of, told_of
+from acceptance.platform.agents import (
+    AGENTS,
+    brought_to,
+    found,
+    moved,
+    new_id,
+    registered,
+    spec_of,
+    specified,
+    specify,
+    status_of,
+    told_of,
+    warm_up,
+)
 from acceptance.platform.test_agent import became
 from acceptance.platform.test_quota import limited
 from acceptance.platform.zones import Platform, denied
@@ -59,7 +72,7 @@ def test_what_an_agent_was_registered_as_is_changed(zone: Zone, platform: Platfo
         assert changed[name] == (sorted(value) if name == "capabilities" else value)
         assert changed["updated_at"] > before["updated_at"]
         assert told_of(zone, agent_id) == ["agent.registered", *["agent.updated"] * number]
-    assert changed["metadata"]["n"] is True
+    assert zone.rpc("get_agent", agent_id=agent_id)["metadata"]["n"] is True
     system.logs.wait("platform.agent.updated", zone_id=zone.zone_id, agent_id=agent_id, level="INFO")
 
 
@@ -250,3 +263,34 @@ def test_parameters_are_bounded(method: str, params: dict[str, Any], zone: Zone,
             method,
             **sent | ({"name": "a"} if method == "register_agent" else {}) | params,
         )
+
+
+@case("agents/012", "registerAgent agent_forbidden", "moveAgent agent_forbidden", "setAgentSpec 403", "queryAgents 200")
+def test_an_agent_speaks_for_itself(zone: Zone, platform: Platform) -> None:
+    """A key of role agent does with its own agent what a member may, names no other, and makes no key (api)."""
+    agent, other = platform.agent(zone.zone_id, "worker-7"), registered(zone, "worker-8")
+    with platform.unchanged():
+        denied(agent, -32003, "agent_forbidden", "register_agent", agent_id="worker-7", name="a", generate_api_key=True)
+        calls: dict[str, dict[str, Any]] = {
+            "register_agent": {"name": "a"},
+            "update_agent": {"name": "a"},
+            "get_agent": {},
+            "delete_agent": {},
+            "agent_transition": {"target_state": "CONNECTED"},
+            "agent_heartbeat": {},
+        }
+        for method, params in calls.items():
+            for agent_id in (other, new_id()):
+                denied(agent, -32003, "agent_forbidden", method, agent_id=agent_id, **params)
+        for agent_id in (other, "nobody-s", "a b"):
+            for answer in (specify(agent, agent_id), spec_of(agent, agent_id), warm_up(agent, agent_id)):
+                refused(answer, 403, "agent_forbidden")
+            refused(agent.request("GET", f"{AGENTS}/{agent_id}/status"), 403, "agent_forbidden")
+        assert agent.rpc("list_agents") == agent.rpc("agent_list_by_zone", zone_id=zone.zone_id) == found(agent) == []
+    assert registered(agent, "worker-7") == "worker-7"
+    assert found(agent) == ["worker-7"]
+    assert [one["agent_id"] for one in agent.rpc("list_agents")] == ["worker-7"]
+    assert accepted(warm_up(agent, "worker-7"))["success"]
+    agent.rpc("agent_heartbeat", agent_id="worker-7")
+    assert specified(agent, "worker-7")["spec_generation"] == 1
+    assert agent.rpc("delete_agent", agent_id="worker-7") is True

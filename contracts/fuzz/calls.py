@@ -25,6 +25,14 @@ _METHODS: Final = {
     "pathExists": "exists",
     "makeDirectory": "mkdir",
     "removeDirectory": "rmdir",
+    "registerAgent": "register_agent",
+    "updateAgent": "update_agent",
+    "getAgent": "get_agent",
+    "deleteAgent": "delete_agent",
+    "listAgents": "list_agents",
+    "listAgentsByZone": "agent_list_by_zone",
+    "moveAgent": "agent_transition",
+    "receiveAgentHeartbeat": "agent_heartbeat",
 }
 
 
@@ -43,6 +51,14 @@ class Calls:
             "exists": lambda _: {"path": self._zones.file},
             "mkdir": lambda _: {"path": f"/{self._zones.name()}"},
             "rmdir": lambda _: {"path": self._zones.directory()},
+            "register_agent": lambda given: {**given, "agent_id": self._zones.name(), "name": "Of the fuzzer"},
+            "update_agent": lambda given: {**given, "agent_id": self._zones.agent},
+            "get_agent": lambda _: {"agent_id": self._zones.agent},
+            "delete_agent": lambda _: {"agent_id": self._zones.new_agent()},
+            "list_agents": lambda given: {**given, "zone_id": self._zones.id},
+            "agent_list_by_zone": lambda given: {"zone_id": self._zones.id} | _some(given, "state"),
+            "agent_transition": lambda _: {"agent_id": self._zones.new_agent(), "target_state": "CONNECTED"},
+            "agent_heartbeat": lambda given: {"agent_id": self._zones.connected_agent} | _some(given, "usage"),
         }
         self.supply: dict[str, Callable[[Sent], None]] = {
             "callBatch": lambda case: self._supply(case, lambda call: str(call["method"])),
@@ -86,6 +102,10 @@ class Calls:
         return {"path": path, "content": content}
 
     def _list(self, given: Params) -> Params:
-        kept_files = {"path": KEPT} | {name: given[name] for name in ("recursive", "limit") if name in given}
+        kept_files = {"path": KEPT} | _some(given, "recursive", "limit")
         self._zones.file  # noqa: B018 - so that KEPT is there
         return kept_files | ({"cursor": self._zones.page_of_files()} if "cursor" in given else {})
+
+
+def _some(given: Params, *names: str) -> Params:
+    return {name: given[name] for name in names if name in given}

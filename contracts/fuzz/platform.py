@@ -18,8 +18,12 @@ from contracts.fuzz.zones import Zones
 
 ZONE_HEADER: Final = "X-Nexus-Zone-ID"
 _ZONE_ID: Final = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_OF_A_MEMBER: Final = ("files", "events", "uploads")  # tags
-_EVENTS: Final = {"listEvents": "/api/v2/events", "replayEvents": "/api/v2/events/replay"}
+_OF_A_MEMBER: Final = ("files", "events", "agents", "uploads")  # tags
+_OF_MEMBERS: Final = {
+    "listEvents": "/api/v2/events",
+    "replayEvents": "/api/v2/events/replay",
+    "queryAgents": "/api/v2/agents",
+}
 _LISTS: Final = {"listKeys": "/api/keys", "listZones": "/api/zones"}
 
 
@@ -28,7 +32,7 @@ class PlatformSupplies:
 
     def __init__(self, world: World, once: Callable[[str, Callable[[], Any]], Any]) -> None:
         self._zones, self._once = Zones(world, lambda: once("admin key", lambda: world.api_key("admin"))), once
-        self._known: set[str] = set()  # zones and keys that an answer gave out
+        self._known: set[str] = set()  # zones, keys and agents that an answer gave out
         self.supply: dict[str, Callable[[Sent], None]] = {
             "createKey": self._new_key,
             "revokeKey": self._key_of_path,
@@ -40,9 +44,11 @@ class PlatformSupplies:
             "createUpload": self._new_upload,
             "getUpload": lambda case: self._upload_of_path(case, once("upload to look at", self._zones.upload)),
             "appendToUpload": self._chunk,
+            **dict.fromkeys(("getAgentSpec", "setAgentSpec", "getAgentStatus"), self._agent_of_path),
+            "warmUpAgent": self._warmup,
             "terminateUpload": lambda case: self._upload_of_path(case, self._zones.upload()),
             **{name: self._list(path, as_admin=True) for name, path in _LISTS.items()},
-            **{name: self._list(path, as_admin=False) for name, path in _EVENTS.items()},
+            **{name: self._list(path, as_admin=False) for name, path in _OF_MEMBERS.items()},
             **Calls(self._zones).supply,
         }
 
@@ -106,6 +112,19 @@ class PlatformSupplies:
         for name in ("Upload-Length", "Upload-Checksum"):
             case.headers.pop(name, None)
 
+    def _agent_of_path(self, case: Sent) -> None:
+        """No schema says which generation a spec has."""
+        case.headers.pop("If-Match", None)
+        given = case.path_parameters["agent_id"]
+        if given not in self._known and not kept(case, given):
+            case.path_parameters["agent_id"] = self._zones.agent
+
+    def _warmup(self, case: Sent) -> None:
+        """No schema says which required steps there are."""
+        if not kept(case, case.path_parameters["agent_id"]):
+            case.path_parameters["agent_id"] = self._zones.new_agent()
+            case.body = {"steps": [{**step, "required": False} for step in members(case).get("steps", [])]}
+
     def _upload_of_path(self, case: Sent, upload_id: str) -> None:
         if not kept(case, case.path_parameters["upload_id"]):
             case.path_parameters["upload_id"] = upload_id
@@ -121,6 +140,8 @@ class PlatformSupplies:
         name = {"createKey": "name", "createZone": "zone_id"}.get(operation_id)
         if name is not None:
             self._known.add(response.json()[name])
+        if operation_id == "registerAgent" and response.status_code == 200:
+            self._known.add(response.json().get("result", {}).get("agent_id"))
 
 
 def _stream(case: Sent) -> None:

@@ -9,7 +9,7 @@ from harness.settings import Target
 
 # Tags.
 SANDBOXES: Final = ("allocations", "sandbox-pool")
-PLATFORM: Final = ("keys", "zones", "files", "events", "uploads")
+PLATFORM: Final = ("keys", "zones", "files", "events", "agents", "uploads")
 
 
 def left_out(target: Target) -> tuple[str, ...]:

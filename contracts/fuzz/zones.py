@@ -78,6 +78,28 @@ class Zones:
         self.file  # noqa: B018 - made where it is not yet
         return str(self._result("list", path=KEPT, limit=1)["next_cursor"])
 
+    @functools.cached_property
+    def agent(self) -> str:
+        """An agent that stays, with a spec."""
+        agent_id = self.new_agent()
+        self._specify(agent_id)
+        return agent_id
+
+    @functools.cached_property
+    def connected_agent(self) -> str:
+        """An agent that stays connected."""
+        agent_id = self.new_agent()
+        self._result("agent_transition", agent_id=agent_id, target_state="CONNECTED")
+        return agent_id
+
+    def new_agent(self) -> str:
+        """The id of a new agent, which may be moved and deleted."""
+        return str(self._result("register_agent", agent_id=self.name(), name="Of the fuzzer")["agent_id"])
+
+    def _specify(self, agent_id: str) -> None:
+        path = f"/api/v2/agents/{agent_id}/spec"
+        self._world.made(self._world.client.bearer(self.member_key, "PUT", path, json={"agent_type": "worker"}))
+
     def new_upload(self, *, deferred: bool = False) -> dict[str, str]:
         """The headers of a creation."""
         path = base64.b64encode(f"/{self.name()}".encode()).decode()

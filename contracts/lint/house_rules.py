@@ -22,6 +22,7 @@ EXCEPTIONS: Final = {
         for operation, names in {
             "downloadLatestApk": (*_CONDITIONS, "If-Range", "Range"),
             "headLatestApk": _CONDITIONS,
+            "setAgentSpec": ("If-Match",),
         }.items()
         for name in names
     },

@@ -75,7 +75,7 @@ class SpecView(BaseModel):
 
 _spec: Final[JsonBody[Spec]] = JsonBody(Spec)
 
-_IF_MATCH: Final = {"name": "If-Match", "in": "header", "schema": {"type": "string", "maxLength": 1000}}
+_IF_MATCH: Final = {"name": "If-Match", "in": "header", "schema": {"type": "string"}}
 
 
 def _view(row: asyncpg.Record, response: Response) -> SpecView:
