@@ -161,7 +161,8 @@ def test_a_deleted_zone_leaves_nothing(system: System, platform: Platform) -> No
     answer = platform.admin("DELETE", f"{ZONES}/{zone.zone_id}")
     told = accepted(answer, 202)
     assert (told["phase"], told["status"]) == ("Terminating", "Terminating")
-    assert [one["name"] for one in told["finalizers"]] == ["uploads", "files", "agents", "events", "objects", "keys"]
+    steps = ["uploads", "files", "agents", "tasks", "events", "objects", "keys"]
+    assert [one["name"] for one in told["finalizers"]] == steps
     platform.gone(zone.zone_id)
     assert platform.rows(zone.zone_id) == {}
     assert platform.objects(folder) == []

@@ -153,7 +153,7 @@ def test_a_zone_that_ends_takes_nothing(platform: Platform, zone: Zone) -> None:
         with platform.unchanged():
             shown = accepted(zone.look())
             assert (shown["phase"], shown["status"]) == ("Terminating", "Terminating")
-            steps = ["uploads", "files", "agents", "events", "objects", "keys"]
+            steps = ["uploads", "files", "agents", "tasks", "events", "objects", "keys"]
             assert [one["name"] for one in shown["finalizers"]] == steps
             assert platform.system.db.value(LAST_EVENT, zone.zone_id) == "zone.terminating"
             for caller in (zone, platform.as_admin(zone.zone_id)):

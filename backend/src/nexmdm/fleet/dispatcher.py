@@ -60,7 +60,7 @@ class Dispatcher:
         """Until `stop` is set; an outage of the database is waited out."""
         self._stop = stop
         self._push.warm_up()
-        listener = asyncio.create_task(listen(self._db, NEW_WORK, self._wake.set), name="dispatch-listener")
+        listener = asyncio.create_task(listen(self._db, NEW_WORK, lambda _: self._wake.set()), name="dispatch-listener")
         stopping = asyncio.create_task(self._wake_when(stop))
         try:
             while not stop.is_set():

@@ -19,3 +19,6 @@ oldest_terminating = Gauge(
     "Age of the oldest deletion of a zone that is not finished.",
     multiprocess_mode="livemax",
 )
+tasks = Counter("nexmdm_platform_tasks", "Tasks that have come to a state, by the event that tells it.", ["event"])
+leases_expired = Counter("nexmdm_platform_task_leases_expired", "Leases of tasks that ended before their attempt did.")
+claims_waiting = Gauge("nexmdm_platform_claims_waiting", "Claims that wait for a task.", multiprocess_mode="livesum")

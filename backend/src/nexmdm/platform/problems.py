@@ -29,3 +29,6 @@ UPLOAD_TARGET_BLOCKED: Final = ProblemType("upload_target_blocked", 409, "No fil
 QUOTA_EXCEEDED: Final = ProblemType("quota_exceeded", 413, "The zone's quota does not allow this")
 CHECKSUM_MISMATCH: Final = ProblemType("upload_checksum_mismatch", 460, "The bytes are not those of the checksum")
 BRICK_UNMOUNTED: Final = ProblemType("brick_unmounted", 503, "This part of the platform is unmounted")
+TASK_NOT_FOUND: Final = ProblemType("task_not_found", 404, "There is no such task")
+IDEMPOTENCY_CONFLICT: Final = ProblemType("idempotency_conflict", 409, "The idempotency key was used for another task")
+LEASE_LOST: Final = ProblemType("lease_lost", 409, "The lease of the task is over, or another's")

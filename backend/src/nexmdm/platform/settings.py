@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from nexmdm.kernel.settings import Days, Origins, Rate, Seconds, Settings
 from nexmdm.platform.object_bucket import storage_url
+from nexmdm.platform.types import MOST_AGING_S
 
 
 class PlatformSettings(Settings):
@@ -25,6 +26,9 @@ class PlatformSettings(Settings):
     platform_upload_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**40  # of one upload
     platform_upload_expires_s: Annotated[float, Field(ge=1, le=31_536_000)] = 86_400  # after its last byte
     platform_agent_ttl_s: Annotated[float, Field(ge=1, le=86_400)] = 90  # of a heartbeat
+    platform_tasks_every_s: Seconds = 1  # ended leases and missed deadlines are looked for
+    platform_task_aging_s: Annotated[float, Field(ge=0, le=MOST_AGING_S)] = 60  # by which a tier comes after the next
+    platform_claims_waiting: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
     platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30

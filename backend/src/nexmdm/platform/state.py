@@ -14,6 +14,7 @@ from nexmdm.http.runtime import Runtime, runtime
 from nexmdm.kernel.database import POOL_TIMEOUT_S
 from nexmdm.kernel.settings import narrow
 from nexmdm.kernel.statements import Statements
+from nexmdm.platform.claims import WaitingClaims
 from nexmdm.platform.contents import Contents
 from nexmdm.platform.object_store import ObjectStore
 from nexmdm.platform.settings import PlatformSettings
@@ -31,6 +32,7 @@ class Platform:
     contents: Contents
     streams: Streams
     turns: Turns
+    claims: WaitingClaims
 
     def within(self, zone_id: str, begin: str = "BEGIN") -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
         """A transaction that sees this zone alone."""
@@ -52,8 +54,11 @@ def platform(request: Request) -> Platform:
 async def lifespan(running: Runtime) -> AsyncIterator[Platform]:
     """Start what the platform needs; end it after the last request."""
     settings = narrow(running.settings, PlatformSettings)
-    async with Statements(running.db, settings.db_pool_size) as statements:
+    async with (
+        Statements(running.db, settings.db_pool_size) as statements,
+        WaitingClaims(running.db, settings.platform_claims_waiting, running.stopping) as claims,
+    ):
         contents = Contents(statements, ObjectStore.of(settings), settings.platform_pin_s)
         # Of the connections of a process one zone has less than half.
         turns = Turns(max(1, (settings.db_pool_size - 1) // 2), POOL_TIMEOUT_S)
-        yield Platform(settings, statements, contents, Streams(settings.platform_streams), turns)
+        yield Platform(settings, statements, contents, Streams(settings.platform_streams), turns, claims)

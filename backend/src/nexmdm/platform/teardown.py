@@ -45,6 +45,7 @@ _HOLD: Final = "SELECT zone_id FROM zones WHERE zone_id = $1 AND phase = 'Termin
 _ROWS: Final = {
     "uploads": "DELETE FROM uploads WHERE ctid = ANY (ARRAY(SELECT ctid FROM uploads WHERE zone_id = $1 LIMIT $2))",
     "agents": "DELETE FROM agents WHERE ctid = ANY (ARRAY(SELECT ctid FROM agents WHERE zone_id = $1 LIMIT $2))",
+    "tasks": "DELETE FROM tasks WHERE ctid = ANY (ARRAY(SELECT ctid FROM tasks WHERE zone_id = $1 LIMIT $2))",
     "files": "DELETE FROM files WHERE ctid = ANY (ARRAY(SELECT ctid FROM files WHERE zone_id = $1 LIMIT $2))",
     "events": "DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT ctid FROM events WHERE zone_id = $1 LIMIT $2))",
 }

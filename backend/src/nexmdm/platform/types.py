@@ -12,6 +12,7 @@ ROOT: Final = "root"  # the zone of an admin who names none; it stays
 AGENT_ID: Final = r"[A-Za-z0-9._:-]{1,128}"
 INLINE_BYTES: Final = 64 * 1024  # a larger content lies in the object store
 PART_BYTES: Final = 8 * 2**20
+MOST_AGING_S: Final = 3600  # by which a tier of tasks comes after the next
 
 Phase = Literal["Active", "Terminating"]
 EventType = Literal[
@@ -31,9 +32,20 @@ EventType = Literal[
     "agent.deleted",
     "agent.transition",
     "agent.spec",
+    "task.submitted",
+    "task.claimed",
+    "task.completed",
+    "task.failed",
+    "task.retried",
+    "task.cancelled",
 ]
 AgentState = Literal["UNKNOWN", "CONNECTED", "IDLE", "SUSPENDED"]
 QosClass = Literal["premium", "standard", "spot"]
+Priority = Literal["critical", "high", "normal", "low", "best_effort"]  # a tier is its place in this order
+PriorityClass = Literal["interactive", "batch", "background"]
+RequestState = Literal["pending", "queued", "compute", "running", "io_wait", "completed", "failed", "cancelled"]
+TaskStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+AttemptOutcome = Literal["completed", "failed", "expired", "cancelled"]
 ZoneId = Annotated[str, StringConstraints(pattern=f"^{ZONE_ID}$")]
 
 
@@ -46,5 +58,9 @@ PHASES: Final[tuple[str, ...]] = get_args(Phase)
 AGENT_STATES: Final[tuple[str, ...]] = get_args(AgentState)
 QOS_CLASSES: Final[tuple[str, ...]] = get_args(QosClass)
 EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
+REQUEST_STATES: Final[tuple[str, ...]] = get_args(RequestState)
+TASK_STATUSES: Final[tuple[str, ...]] = get_args(TaskStatus)
+ATTEMPT_OUTCOMES: Final[tuple[str, ...]] = get_args(AttemptOutcome)
 LIMITS: Final = ("max_storage_bytes", "max_files", "max_agents", "max_tasks_queued", "max_uploads_open")
 USAGE: Final = dict(zip(LIMITS, ("used_bytes", "files", "agents", "tasks_queued", "uploads_open"), strict=True))

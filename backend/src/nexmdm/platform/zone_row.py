@@ -32,7 +32,7 @@ _FITS: Final = """
 _CHARGE: Final = f"""
     UPDATE zones SET
         used_bytes = used_bytes + $2, reserved_bytes = reserved_bytes + $3, files = files + $4,
-        uploads_open = uploads_open + $5, agents = agents + $7, tasks_queued = tasks_queued + $8,
+        uploads_open = uploads_open + $5, agents = agents + $7, tasks_queued = tasks_queued + $8 + $10,
         event_seq = event_seq + $9, event_at = greatest(event_at, clock_timestamp())
     WHERE zone_id = $1 AND {_FITS}
     RETURNING event_seq, event_at
@@ -53,6 +53,11 @@ _APPEND: Final = f"""
     )
     SELECT reason FROM blocked
 """  # noqa: S608 - composed of the constant above
+_APPEND_MANY: Final = """
+    INSERT INTO events (zone_id, sequence_number, occurred_at, type, path, agent_id)
+    SELECT $1, $2 - cardinality($4::text[]) + event.number, $3, event.type, event.path, $6
+    FROM unnest($4::text[], $5::text[]) WITH ORDINALITY AS event (type, path, number)
+"""
 _WHY_NOT: Final = """
     SELECT phase,
         CASE
@@ -93,7 +98,7 @@ class Change:
     """What a transaction has changed, as one event (none where `type` is None); with its cost, refunds being negative.
 
     zone_uid: of the zone that is meant, and not of a later one of its id. no_file_at: paths of directories that a file
-    was put into. nothing_below: the range below a new file, its ends excluded.
+    was put into. nothing_below: the range below a new file, its ends excluded. tasks_requeued: no limit refuses them.
     """
 
     type: EventType | None
@@ -107,6 +112,7 @@ class Change:
     uploads_open: int = 0
     agents: int = 0
     tasks_queued: int = 0
+    tasks_requeued: int = 0
     no_file_at: Sequence[str] = ()
     nothing_below: tuple[str, str] = ("", "")
 
@@ -130,9 +136,7 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     Raises:
         ZoneEndsError, QuotaExceededError, BlockedPathError: the transaction has to be undone.
     """
-    charged = await tx.fetchrow(_CHARGE, zone_id, *change.cost, int(change.type is not None))
-    if charged is None:
-        await _refuse(tx, zone_id, change)
+    charged = await _charge(tx, zone_id, change, int(change.type is not None))
     number: int = charged["event_seq"]
     if change.type is None:
         return number
@@ -141,6 +145,22 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     if reason is not None:
         raise BlockedPathError(reason)
     return number
+
+
+async def commit_changes(
+    tx: asyncpg.Connection[Any], zone_id: str, change: Change, events: Sequence[tuple[EventType, str]]
+) -> None:
+    """As `commit_change`, of a change that is several events: the type and the path of each, in their order."""
+    charged = await _charge(tx, zone_id, change, len(events))
+    types, paths = [kind for kind, _ in events], [path for _, path in events]
+    await tx.execute(_APPEND_MANY, zone_id, charged["event_seq"], charged["event_at"], types, paths, change.agent_id)
+
+
+async def _charge(tx: asyncpg.Connection[Any], zone_id: str, change: Change, events: int) -> asyncpg.Record:
+    charged = await tx.fetchrow(_CHARGE, zone_id, *change.cost, events, change.tasks_requeued)
+    if charged is None:
+        await _refuse(tx, zone_id, change)
+    return charged
 
 
 async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> None:

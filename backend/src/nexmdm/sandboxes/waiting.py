@@ -155,7 +155,9 @@ class WaitingQueue:
 
     async def _tend(self) -> None:
         """Renew the places and have the requests look, while there are any."""
-        listening = asyncio.create_task(listen(self._db, NEW_SANDBOXES, self._told.set), name="sandboxes-listener")
+        listening = asyncio.create_task(
+            listen(self._db, NEW_SANDBOXES, lambda _: self._told.set()), name="sandboxes-listener"
+        )
         try:
             while self._parked:
                 with suppress(TimeoutError):
