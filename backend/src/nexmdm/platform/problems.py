@@ -31,4 +31,5 @@ CHECKSUM_MISMATCH: Final = ProblemType("upload_checksum_mismatch", 460, "The byt
 BRICK_UNMOUNTED: Final = ProblemType("brick_unmounted", 503, "This part of the platform is unmounted")
 TASK_NOT_FOUND: Final = ProblemType("task_not_found", 404, "There is no such task")
 IDEMPOTENCY_CONFLICT: Final = ProblemType("idempotency_conflict", 409, "The idempotency key was used for another task")
+STALE_GENERATION: Final = ProblemType("stale_generation", 409, "The session of the agent is over")
 LEASE_LOST: Final = ProblemType("lease_lost", 409, "The lease of the task is over, or another's")

@@ -31,7 +31,8 @@ from nexmdm.platform.problems import (
 )
 from nexmdm.platform.state import platform
 from nexmdm.platform.task_states import By, Tx
-from nexmdm.platform.task_views import Cancelled, Classified, NewTask, TaskView, ToClassify, classify, view
+from nexmdm.platform.task_shapes import NewTask, ToClassify
+from nexmdm.platform.task_views import Cancelled, Classified, TaskView, classify, view
 from nexmdm.platform.zone_row import QuotaExceededError, ZoneEndsError
 
 BRICK: Final = "scheduler"
@@ -76,7 +77,7 @@ def by(caller: Caller) -> By:
 async def changing(request: Request, caller: Caller) -> AsyncIterator[Tx]:
     """A transaction that ends with a change of tasks."""
     try:
-        async with Call(caller, platform(request)).changing() as tx:
+        async with Call(caller, platform(request), BRICK).changing() as tx:
             yield tx
     except ZoneEndsError:
         raise Problem(ZONE_TERMINATING) from None
@@ -137,7 +138,7 @@ async def classify_task(_caller: InTheZone, given: Annotated[ToClassify, Depends
 async def get_task(request: Request, caller: InTheZone, task_id: Annotated[str, OF_PATH]) -> Response:
     """Look at a task with its attempts."""
     wanted = task_id_of(task_id)
-    async with Call(caller, platform(request)).within() as tx:
+    async with Call(caller, platform(request), BRICK).within() as tx:
         row = await tx.fetchrow(_TASK, caller.zone_id, wanted, _visible(caller))
         if row is None:
             raise Problem(TASK_NOT_FOUND)

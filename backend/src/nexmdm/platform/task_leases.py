@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Final
+from uuid import UUID
 
 import asyncpg
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,11 +13,12 @@ from nexmdm.http.admission import leave_admission
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.problems import OF_A_BODY
 from nexmdm.kernel.log import emit
-from nexmdm.kernel.problems import OVERLOADED, Problem, answers
+from nexmdm.kernel.problems import OVERLOADED, Problem, answers, invalid
 from nexmdm.platform import metrics, task_states
-from nexmdm.platform.auth import AGENT, Caller, judge_again
+from nexmdm.platform.auth import AGENT, Caller
+from nexmdm.platform.call import Call
 from nexmdm.platform.events import TASKS_CLAIMED
-from nexmdm.platform.problems import AGENT_FORBIDDEN, LEASE_LOST, TASK_NOT_FOUND, ZONE_TERMINATING
+from nexmdm.platform.problems import AGENT_FORBIDDEN, LEASE_LOST, STALE_GENERATION, TASK_NOT_FOUND
 from nexmdm.platform.scheduler import (
     BRICK,
     IN_ZONE,
@@ -27,17 +29,18 @@ from nexmdm.platform.scheduler import (
     by,
     changing,
     described,
-    in_zone,
     task_id_of,
 )
 from nexmdm.platform.state import platform
 from nexmdm.platform.task_ends import tell_end
-from nexmdm.platform.task_states import Lease
-from nexmdm.platform.task_views import Claim, Claimed, Completion, Ended, Failure, Held, LeaseView, claimed, ended
+from nexmdm.platform.task_shapes import Claim, Completion, Failure, Held
+from nexmdm.platform.task_states import Lease, Tx
+from nexmdm.platform.task_views import Claimed, Ended, LeaseView, claimed, ended
 
 router = APIRouter(tags=[BRICK], dependencies=IN_ZONE)
 
-_OF_A_LEASE: Final = (*OF_TASKS, *OF_A_BODY, TASK_NOT_FOUND, LEASE_LOST)
+_OF_A_LEASE: Final = (*OF_TASKS, *OF_A_BODY, TASK_NOT_FOUND, LEASE_LOST, STALE_GENERATION)
+_AGENT: Final = "SELECT uid, generation FROM agents WHERE zone_id = $1 AND agent_id = $2"
 _claim: Final[JsonBody[Claim]] = JsonBody(Claim)
 _held: Final[JsonBody[Held]] = JsonBody(Held)
 _completion: Final[JsonBody[Completion]] = JsonBody(Completion)
@@ -49,9 +52,20 @@ def _only(caller: Caller) -> str | None:
     return caller.agent_id if caller.role == AGENT else None
 
 
+async def _session(tx: Tx, caller: Caller, generation: int | None) -> UUID | None:
+    """The registration of the agent that claims, None of another caller. Problem: it has another session."""
+    agent = await tx.fetchrow(_AGENT, caller.zone_id, caller.agent_id)
+    if agent is not None and generation is None:
+        raise invalid("/body/generation", "missing", "A registered agent gives the generation of its session.")
+    if generation != (None if agent is None else agent["generation"]):
+        raise Problem(STALE_GENERATION)
+    return None if agent is None else agent["uid"]
+
+
 async def _take(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg.Record]:
     async with changing(request, caller) as tx:
-        return await task_states.claim(tx, by(caller), wanted.executor, wanted.limit, wanted.lease_s)
+        session = await _session(tx, caller, wanted.generation), wanted.generation
+        return await task_states.claim(tx, by(caller), wanted.executor, wanted.limit, wanted.lease_s, *session)
 
 
 async def _wait(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg.Record]:
@@ -62,8 +76,6 @@ async def _wait(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg
         tasks = await _take(request, caller, wanted)
         leave_admission(request.scope)
         while not tasks and await claims.look_again(told, until):
-            if (await in_zone(request)).zone_uid != caller.zone_uid:
-                raise Problem(ZONE_TERMINATING)
             if await request.is_disconnected():
                 break
             tasks = await _take(request, caller, wanted)
@@ -72,7 +84,7 @@ async def _wait(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg
 
 @router.post(
     f"{PATH}/claim",
-    responses=answers(*OF_TASKS, *OF_A_BODY, AGENT_FORBIDDEN, OVERLOADED),
+    responses=answers(*OF_TASKS, *OF_A_BODY, AGENT_FORBIDDEN, STALE_GENERATION, OVERLOADED),
     response_model=Claimed,
     **described("claimTasks", _claim),
 )
@@ -98,8 +110,7 @@ async def heartbeat(
 ) -> LeaseView:
     """Keep a lease, and learn whether the task is to be cancelled: then the lease ends when it would have."""
     lease = _lease(caller, task_id, held)
-    async with platform(request).within(caller.zone_id) as tx:
-        await judge_again(tx, caller)
+    async with Call(caller, platform(request), BRICK).touching() as tx:
         row = await task_states.renew(tx, by(caller), lease)
     return LeaseView(lease_until=row["lease_until"], cancel_requested=row["cancel_requested"])
 

@@ -64,7 +64,7 @@ class Metrics(BaseModel):
 @router.get(f"{PATH}/metrics", responses=answers(*OF_TASKS, VALIDATION_ERROR), **described("getSchedulerMetrics"))
 async def get_metrics(request: Request, caller: InTheZone) -> Metrics:
     """Count the tasks of a zone, and how long those that are due have waited."""
-    async with Call(caller, platform(request)).within() as tx:
+    async with Call(caller, platform(request), BRICK).within() as tx:
         groups = await tx.fetch(_QUEUE, caller.zone_id)
         statuses = {row["status"]: row["cnt"] for row in await tx.fetch(_BY_STATUS, caller.zone_id)}
         attempts = await tx.fetchrow(_ATTEMPTS, caller.zone_id)

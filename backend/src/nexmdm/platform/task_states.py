@@ -21,7 +21,7 @@ from uuid import UUID
 import asyncpg
 
 from nexmdm.kernel.problems import Problem
-from nexmdm.platform.problems import LEASE_LOST, TASK_NOT_FOUND
+from nexmdm.platform.problems import LEASE_LOST, STALE_GENERATION, TASK_NOT_FOUND
 from nexmdm.platform.types import MOST_AGING_S, EventType
 from nexmdm.platform.zone_row import Change, commit_changes
 
@@ -55,17 +55,23 @@ _CLAIM: Final = f"""
     ), claimed AS (
         UPDATE tasks AS t SET status = 'running', attempt = t.attempt + 1, lease_token = gen_random_uuid(),
             lease_until = least(clock_timestamp() + make_interval(secs => $4), t.deadline), lease_s = $4,
-            claimed_by = $5, started_at = coalesce(t.started_at, clock_timestamp())
+            claimed_by = $5, agent_uid = $6, generation = $7, started_at = coalesce(t.started_at, clock_timestamp())
         FROM c WHERE t.zone_id = c.zone_id AND t.task_id = c.task_id RETURNING t.*
     ), begun AS (
         INSERT INTO task_attempts (zone_id, task_id, number) SELECT zone_id, task_id, attempt FROM claimed
     )
     SELECT * FROM claimed ORDER BY rank, sequence_number
 """  # noqa: S608 - composed of the constant above
-# $4: an agent, which holds no lease of another executor.
+# $4: an agent, which holds no lease of another executor. A lease of a session that is over is void.
 _HELD: Final = """
     zone_id = $1 AND task_id = $2 AND status = 'running' AND lease_token = $3 AND lease_until > clock_timestamp()
-        AND executor = coalesce($4, executor)
+        AND executor = coalesce($4, executor) AND (agent_uid IS NULL OR EXISTS (
+            SELECT FROM agents AS a WHERE a.zone_id = tasks.zone_id AND a.agent_id = tasks.claimed_by
+                AND a.uid = tasks.agent_uid AND a.generation = tasks.generation))
+"""
+_WHY_NOT: Final = """
+    SELECT lease_token = $3 AND lease_until > clock_timestamp() IS TRUE AS is_stale FROM tasks
+    WHERE zone_id = $1 AND task_id = $2 AND executor = coalesce($4, executor)
 """
 _RENEW: Final = f"""
     UPDATE tasks SET lease_until = CASE
@@ -142,9 +148,6 @@ _MISS_DEADLINE: Final = f"""
     UPDATE tasks AS t SET status = 'failed', completed_at = clock_timestamp(), error_message = '{DEADLINE_EXCEEDED}'
     FROM late WHERE t.zone_id = late.zone_id AND t.task_id = late.task_id RETURNING t.*
 """  # noqa: S608 - composed of the constant above
-_VISIBLE: Final = (
-    "SELECT EXISTS (SELECT FROM tasks WHERE zone_id = $1 AND task_id = $2 AND executor = coalesce($3, executor))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +192,12 @@ async def submit(tx: Tx, by: By, task_id: UUID, *values: Any, aging_s: float) ->
     return row
 
 
-async def claim(tx: Tx, by: By, executor: str, limit: int, lease_s: float) -> list[asyncpg.Record]:
+async def claim(
+    tx: Tx, by: By, executor: str, limit: int, lease_s: float, agent_uid: UUID | None, generation: int | None
+) -> list[asyncpg.Record]:
     """The first tasks that are due, under leases; nothing is changed where there are none."""
-    rows: list[asyncpg.Record] = await tx.fetch(_CLAIM, by.zone_id, executor, limit, lease_s, by.agent_id)
+    given = by.zone_id, executor, limit, lease_s, by.agent_id, agent_uid, generation
+    rows: list[asyncpg.Record] = await tx.fetch(_CLAIM, *given)
     if rows:
         await _commit(tx, by, rows, event="task.claimed", queued=-len(rows))
     return rows
@@ -244,8 +250,11 @@ async def cancel(tx: Tx, by: By, task_id: UUID, owner: str | None) -> asyncpg.Re
 
 
 async def _held(tx: Tx, by: By, lease: Lease, statement: str, *values: Any) -> asyncpg.Record:
-    row = await tx.fetchrow(statement, by.zone_id, lease.task_id, lease.token, lease.only, *values)
+    shown = by.zone_id, lease.task_id, lease.token, lease.only
+    row = await tx.fetchrow(statement, *shown, *values)
     if row is None:
-        known = await tx.fetchval(_VISIBLE, by.zone_id, lease.task_id, lease.only)
-        raise Problem(LEASE_LOST if known else TASK_NOT_FOUND)
+        found = await tx.fetchrow(_WHY_NOT, *shown)
+        if found is None:
+            raise Problem(TASK_NOT_FOUND)
+        raise Problem(STALE_GENERATION if found["is_stale"] else LEASE_LOST)
     return row
