@@ -30,8 +30,8 @@ from nexmdm.platform.problems import (
     ZONE_TERMINATING,
 )
 from nexmdm.platform.state import platform
-from nexmdm.platform.task_states import By, Tx
 from nexmdm.platform.task_shapes import NewTask, ToClassify
+from nexmdm.platform.task_states import By, Tx
 from nexmdm.platform.task_views import Cancelled, Classified, TaskView, classify, view
 from nexmdm.platform.zone_row import QuotaExceededError, ZoneEndsError
 

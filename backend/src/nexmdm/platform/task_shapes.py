@@ -13,12 +13,18 @@ from nexmdm.http.types import FREE_TEXT, Id, Maybe, Moment, Shape, Whole
 from nexmdm.platform.types import AGENT_ID, PRIORITIES, Priority, RequestState
 
 _MOST_BYTES: Final = 64 * 1024
+_MOST_MEMBERS: Final = 256  # and the longest name of one
+
+
+_OBJECT: Final = {"type": "object", "maxProperties": _MOST_MEMBERS, "propertyNames": {"maxLength": _MOST_MEMBERS}}
 
 
 def _as_json(members: object) -> str:
     """As it is stored: two that are equal are the same text."""
     if not isinstance(members, dict):
         raise PydanticCustomError("dict_type", "Input should be an object")
+    if len(members) > _MOST_MEMBERS or any(len(name) > _MOST_MEMBERS for name in members):
+        raise PydanticCustomError("too_long", "At most 256 members, with names of at most 256 characters")
     try:
         text = json.dumps(members, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
     except ValueError:
@@ -28,10 +34,10 @@ def _as_json(members: object) -> str:
     return text
 
 
-Members = Annotated[str, BeforeValidator(_as_json), WithJsonSchema({"type": "object"})]  # JSON, once it is validated
+Members = Annotated[str, BeforeValidator(_as_json), WithJsonSchema(_OBJECT)]  # JSON, once it is validated
 Executor = Annotated[str, Field(pattern=f"^{AGENT_ID}$")]
 TaskType = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
-ErrorText = Annotated[str, Field(pattern=FREE_TEXT, max_length=4096)]
+ErrorText = Annotated[str, Field(pattern=FREE_TEXT, max_length=2000)]
 IdempotencyKey = Annotated[str, Field(pattern=r"^[\x21-\x7e]{1,255}$")]
 Backoff = Annotated[float, Field(ge=0, le=86_400)]
 LeaseSeconds = Annotated[float, Field(ge=5, le=3600)]
