@@ -84,6 +84,7 @@ def _rpc(method: str, **params: Any) -> Call:
     return Call("zone", "POST", f"/api/nfs/{method}", rpc.request(method, params))
 
 
+_TASKS = "/api/v2/scheduler"
 # So are the platform's. What an admin does without naming a zone is done in root.
 _PLATFORM = {
     "createZone": Call("zone", "POST", "/api/zones", {"name": "of every operation"}),
@@ -125,6 +126,16 @@ _PLATFORM = {
     "getUpload": Call("zone", "HEAD", f"/api/v2/uploads/{UNKNOWN}"),
     "appendToUpload": Call("zone", "PATCH", f"/api/v2/uploads/{UNKNOWN}"),
     "terminateUpload": Call("zone", "DELETE", f"/api/v2/uploads/{UNKNOWN}"),
+    "submitTask": Call("zone", "POST", f"{_TASKS}/submit", {"executor": "nobody", "task_type": "of-every-operation"}),
+    "classifyTask": Call("zone", "POST", f"{_TASKS}/classify", {"priority": "low"}),
+    "claimTasks": Call("zone", "POST", f"{_TASKS}/claim", {"executor": "nobody-s"}),
+    # A caller that is let in is told that there is no such task.
+    "getTask": Call("zone", "GET", f"{_TASKS}/task/{UNKNOWN}"),
+    "heartbeatTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/heartbeat", {"lease_token": UNKNOWN}),
+    "completeTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/complete", {"lease_token": UNKNOWN}),
+    "failTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/fail", {"lease_token": UNKNOWN, "error": "none"}),
+    "cancelTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/cancel"),
+    "getSchedulerMetrics": Call("zone", "GET", f"{_TASKS}/metrics"),
 }
 OF_A_STACK = frozenset(call.caller for call in (_BROKER | _PLATFORM).values())
 CALLS = {
@@ -158,12 +169,14 @@ CALLS = {
 }
 OF_UPLOADS = {"createUpload", "getUpload", "appendToUpload", "terminateUpload"}
 OF_AN_AGENT = {"getAgentSpec", "setAgentSpec", "getAgentStatus", "warmUpAgent"}
+OF_A_TASK = {"getTask", "heartbeatTask", "completeTask", "failTask"}
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
 # What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent; see streamEvents.
 _LET_IN = {
     **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
     **dict.fromkeys(OF_AN_AGENT, ("agent_not_found", "agent_spec_not_found")),
+    **dict.fromkeys(OF_A_TASK, ("task_not_found",)),
     **dict.fromkeys(OF_UPLOADS, ("tus_version_unsupported", 412)),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth", "describeUploads"}

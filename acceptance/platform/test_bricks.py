@@ -12,6 +12,7 @@ from acceptance.system.match import accepted, refused
 from acceptance.system.system import System
 from acceptance.system.web_workers import both
 from harness.platform.rpc import request
+from harness.platform.tasks import SCHEDULER
 from harness.platform.zone import EVENTS, RPC, ZONES
 
 CALLS = {
@@ -24,6 +25,11 @@ CALLS = {
         ("POST", f"{AGENTS}/worker-7/warmup"),
     ],
     "events": [("GET", EVENTS), ("GET", f"{EVENTS}/replay"), ("GET", f"{EVENTS}/stream")],
+    "scheduler": [
+        *(("POST", f"{SCHEDULER}/{name}") for name in ("submit", "classify", "claim")),
+        *(("POST", f"{SCHEDULER}/task/{UNKNOWN}/{name}") for name in ("heartbeat", "complete", "fail", "cancel")),
+        *(("GET", f"{SCHEDULER}/{name}") for name in (f"task/{UNKNOWN}", "metrics")),
+    ],
     "uploads": [("POST", UPLOADS), *((method, f"{UPLOADS}/{UNKNOWN}") for method in ("HEAD", "PATCH", "DELETE"))],
 }
 MOUNT = "update bricks set mounted = %(mounted)s, changed_at = now() where name = %(name)s"

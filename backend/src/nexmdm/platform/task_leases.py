@@ -69,15 +69,13 @@ async def _take(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg
 
 
 async def _wait(request: Request, caller: Caller, wanted: Claim) -> list[asyncpg.Record]:
-    """Take tasks, when there are some. A client that has left takes none: they would have to wait for its lease."""
+    """Take tasks, when there are some. Whether the client is still there no connection tells."""
     until = asyncio.get_running_loop().time() + wanted.wait_s
     claims = platform(request).claims
     with claims.place(caller.zone_id, wanted.executor) as told:
         tasks = await _take(request, caller, wanted)
         leave_admission(request.scope)
         while not tasks and await claims.look_again(told, until):
-            if await request.is_disconnected():
-                break
             tasks = await _take(request, caller, wanted)
     return tasks
 

@@ -14,9 +14,12 @@ from nexmdm.platform.types import AGENT_ID, PRIORITIES, Priority, RequestState
 
 _MOST_BYTES: Final = 64 * 1024
 _MOST_MEMBERS: Final = 256  # and the longest name of one
-
-
-_OBJECT: Final = {"type": "object", "maxProperties": _MOST_MEMBERS, "propertyNames": {"maxLength": _MOST_MEMBERS}}
+_OBJECT: Final[dict[str, Any]] = {
+    "type": "object",
+    "maxProperties": _MOST_MEMBERS,
+    "propertyNames": {"maxLength": _MOST_MEMBERS},
+    "additionalProperties": {},
+}
 
 
 def _as_json(members: object) -> str:
@@ -48,7 +51,7 @@ class NewTask(Shape):
 
     executor: Executor
     task_type: TaskType
-    payload: Members = "{}"
+    payload: Members = Field(default="{}", json_schema_extra={"default": {}})
     priority: Priority = "normal"
     request_state: RequestState = "pending"
     deadline: Maybe[Moment] = None
