@@ -139,8 +139,9 @@ def test_bodies_that_are_refused(tasks: Tasks, platform: Platform) -> None:
         grows = b"[" + b"1e15," * 4000 + b"1]"  # in the form that is kept
         wrong = ((b"NaN", 400, "malformed_json"), (b"1e999", 422, "validation_error"), (grows, 422, "validation_error"))
         for number, status, code in wrong:
-            given = {"headers": [("Content-Type", "application/json")], "content": whole % number}
-            refused(tasks.zone.request("POST", f"{SCHEDULER}/submit", **given), status, code)
+            as_json = [("Content-Type", "application/json")]
+            answer = tasks.zone.request("POST", f"{SCHEDULER}/submit", headers=as_json, content=whole % number)
+            refused(answer, status, code)
         refused(tasks.submit(payload={"x": "y" * 65_536}), 413, "payload_too_large")
     large = {"x": "y" * 65_000, "big": 2**200}
     assert submitted(tasks, payload=large)["payload"] == large

@@ -17,8 +17,9 @@ from contracts.fuzz.world import World
 from contracts.fuzz.zones import Zones
 
 ZONE_HEADER: Final = "X-Nexus-Zone-ID"
+AGENT_HEADER: Final = "X-Agent-Id"
 _ZONE_ID: Final = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_OF_A_MEMBER: Final = ("files", "events", "agents", "uploads")  # tags
+_OF_A_MEMBER: Final = ("files", "events", "agents", "uploads", "scheduler")  # tags
 _OF_MEMBERS: Final = {
     "listEvents": "/api/v2/events",
     "replayEvents": "/api/v2/events/replay",
@@ -32,7 +33,7 @@ class PlatformSupplies:
 
     def __init__(self, world: World, once: Callable[[str, Callable[[], Any]], Any]) -> None:
         self._zones, self._once = Zones(world, lambda: once("admin key", lambda: world.api_key("admin"))), once
-        self._known: set[str] = set()  # zones, keys and agents that an answer gave out
+        self._known: set[str] = set()  # zones, keys, agents and tasks that an answer gave out
         self.supply: dict[str, Callable[[Sent], None]] = {
             "createKey": self._new_key,
             "revokeKey": self._key_of_path,
@@ -47,6 +48,11 @@ class PlatformSupplies:
             **dict.fromkeys(("getAgentSpec", "setAgentSpec", "getAgentStatus"), self._agent_of_path),
             "warmUpAgent": self._warmup,
             "terminateUpload": lambda case: self._upload_of_path(case, self._zones.upload()),
+            "submitTask": self._new_task,
+            "claimTasks": _claim,
+            "getTask": lambda case: self._task_of_path(case, once("task to look at", self._zones.task)),
+            "cancelTask": lambda case: self._task_of_path(case, self._zones.task()),
+            **dict.fromkeys(("heartbeatTask", "completeTask", "failTask"), self._lease),
             **{name: self._list(path, as_admin=True) for name, path in _LISTS.items()},
             **{name: self._list(path, as_admin=False) for name, path in _OF_MEMBERS.items()},
             **Calls(self._zones).supply,
@@ -129,6 +135,23 @@ class PlatformSupplies:
         if not kept(case, case.path_parameters["upload_id"]):
             case.path_parameters["upload_id"] = upload_id
 
+    def _new_task(self, case: Sent) -> None:
+        """No schema says that a key stands for one task, and that whom X-Agent-Id names alone sees it."""
+        body = members(case)
+        case.headers.pop(AGENT_HEADER, None)
+        if "idempotency_key" in body and not kept(case, body["idempotency_key"]):
+            body["idempotency_key"] = self._zones.name()
+
+    def _task_of_path(self, case: Sent, task_id: str) -> None:
+        given = case.path_parameters["task_id"]
+        if given not in self._known and not kept(case, given):
+            case.path_parameters["task_id"] = task_id
+        case.headers.pop(AGENT_HEADER, None)
+
+    def _lease(self, case: Sent) -> None:
+        if not kept(case, case.path_parameters["task_id"]):
+            case.path_parameters["task_id"], members(case)["lease_token"] = self._zones.lease()
+
     def choose_zone(self, case: Sent) -> None:
         """Name our zone in place of another, so that not the zone alone is judged; what is no id of one stays."""
         given = case.headers.get(ZONE_HEADER, "")
@@ -137,11 +160,18 @@ class PlatformSupplies:
 
     def learn(self, operation_id: str, response: Response) -> None:
         """What an answer gave out is there from now on."""
-        name = {"createKey": "name", "createZone": "zone_id"}.get(operation_id)
+        name = {"createKey": "name", "createZone": "zone_id", "submitTask": "id"}.get(operation_id)
         if name is not None:
             self._known.add(response.json()[name])
         if operation_id == "registerAgent" and response.status_code == 200:
             self._known.add(response.json().get("result", {}).get("agent_id"))
+
+
+def _claim(case: Sent) -> None:
+    """At once, and not as a registered agent: there is none."""
+    body = members(case)
+    body.pop("generation", None)
+    body["wait_s"] = 0
 
 
 def _stream(case: Sent) -> None:

@@ -113,6 +113,21 @@ class Zones:
             raise WorldBroken(f"/api/v2/uploads: {answer.status}")
         return answer.headers["location"].rpartition("/")[2]
 
+    def task(self, executor: str = "nobody") -> str:
+        """The id of a new task, which its owner alone sees: a member who names no agent."""
+        return str(self._scheduler("submit", {"executor": executor, "task_type": "fuzz"})["id"])
+
+    def lease(self) -> tuple[str, str]:
+        """The id and the token of a task that is leased for longer than the run."""
+        executor = self.name()
+        self.task(executor)
+        [task] = self._scheduler("claim", {"executor": executor, "lease_s": 3600})["tasks"]
+        return str(task["id"]), str(task["lease_token"])
+
+    def _scheduler(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
+        path = f"/api/v2/scheduler/{action}"
+        return self._world.made(self._world.client.bearer(self.member_key, "POST", path, json=body))
+
     def _result(self, method: str, **params: Any) -> dict[str, Any]:
         call = {"jsonrpc": "2.0", "id": 1, "params": params}
         answer = self._world.made(self._world.client.bearer(self.member_key, "POST", f"/api/nfs/{method}", json=call))

@@ -75,16 +75,11 @@ class WaitingClaims:
 
     async def look_again(self, told: asyncio.Event, until: float) -> bool:
         """Wait until it is time to look, False where it is not: `until` is over, or the process stops."""
-        loop = asyncio.get_running_loop()
-        if loop.time() >= until or self._stopping.is_set():
+        left_s = until - asyncio.get_running_loop().time()
+        if left_s <= 0:
             return False
         await asyncio.sleep(_PAUSE_S)
-        waits = [asyncio.ensure_future(event.wait()) for event in (told, self._stopping)]
-        try:
-            timeout = min(LOOK_EVERY_S, max(0.0, until - loop.time()))
-            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), min(LOOK_EVERY_S, left_s))
         told.clear()
         return not self._stopping.is_set()
