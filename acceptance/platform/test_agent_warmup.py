@@ -92,17 +92,10 @@ def test_what_an_agent_needs_is_there(sweeping: Platform) -> None:
         assert accepted(answer)["error"] == "unmounted: files"
     finally:
         platform.write(mount, mounted=True)
-    storage = platform.folder(zone.zone_id).parent
-    away = storage.with_name("away")
-    storage.rename(away)
-    storage.write_text("no directory")
-    try:
+    with platform.store.away():
         answer = warm_up(zone, agent_id)
         assert became(answer) == ([ALL[1]], [ALL[0]], ALL[2])
         assert accepted(answer)["error"] == "the object store cannot be written and read"
-    finally:
-        storage.unlink()
-        away.rename(storage)
     assert zone.rpc("get_agent", agent_id=agent_id)["state"] == "UNKNOWN"
     assert became(warm_up(zone, agent_id, step(ALL[2]))) == ([ALL[2]], [], None)
 

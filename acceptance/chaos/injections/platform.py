@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 from acceptance.chaos.experiment import FLEET, STUDENTS, Fault, Scene
 from acceptance.platform.zones import MIB
@@ -16,7 +17,8 @@ from harness.waiting import eventually
 READERS = 40  # more than there are threads for a store
 HANGS_S = 1.0
 _OBJECT = """
-    select object_id::text from file_parts join files using (zone_id, file_id) where zone_id = %s and path = %s
+    select 'zones/' || z.uid || '/' || p.object_id from file_parts p join files f using (zone_id, file_id)
+    join zones z using (zone_id) where zone_id = %s and f.path = %s
 """
 
 
@@ -38,16 +40,9 @@ def store_full(disk: SmallDisk) -> Fault:
 @contextmanager
 def store_away(scene: Scene) -> Iterator[None]:
     """In place of the objects' directory is something else."""
-    storage = scene.platform.folder(scene.zone.zone_id).parent
-    away = storage.with_name("away")
-    storage.rename(away)
-    storage.write_text("no directory")
-    try:
+    with scene.platform.store.away():
         _met_by_uploads_alone(scene)
         yield
-    finally:
-        storage.unlink()
-        away.rename(storage)
 
 
 def _met_by_uploads_alone(scene: Scene) -> None:
@@ -60,7 +55,8 @@ def store_hangs(scene: Scene) -> Iterator[None]:
     """One object cannot be opened, as on a disk that does not answer; it is read by more than there are threads."""
     zone, path = scene.zone, f"/{uuid.uuid4().hex}"
     assert scene.writes.file(path, "x" * MIB) is not None
-    stored = scene.platform.folder(zone.zone_id) / scene.system.db.value(_OBJECT, zone.zone_id, path)
+    storage = Path(scene.system.running.env["NEXMDM_PLATFORM_STORAGE_URL"])
+    stored = storage / scene.system.db.value(_OBJECT, zone.zone_id, path)
     kept, pipe = stored.with_suffix(".kept"), stored.with_suffix(".pipe")
     stored.rename(kept)
     os.mkfifo(pipe)
