@@ -13,13 +13,12 @@ AgentId = Annotated[str, Field(pattern=f"^{AGENT_ID}$")]
 Name = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,128}$")]
 Text = Annotated[str, Field(pattern=FREE_TEXT, max_length=1024)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
-Capability = Label
-Capabilities = Annotated[list[Capability], Field(max_length=64)]
+Capabilities = Annotated[list[Label], Field(max_length=64)]
 Metadata = Annotated[
     dict[Annotated[str, Field(pattern=r"^[^\x00]{1,64}$")], Text | bool | int | float | None],
     Field(max_length=64, json_schema_extra={"additionalProperties": False}),
 ]
-Generation = Annotated[int, Whole(0, 2**53)]
+SafeCount = Annotated[int, Whole(0, 2**53)]  # which every client can tell from the next
 
 
 class NewAgent(Shape):
@@ -68,14 +67,14 @@ class Transition(Shape):
 
     agent_id: AgentId
     target_state: AgentState
-    expected_generation: Maybe[Generation] = None
+    expected_generation: Maybe[SafeCount] = None
 
 
 class Usage(Shape):
     """What is left out stays as it is."""
 
-    tokens_used: Maybe[Annotated[int, Whole(0, 2**53)]] = None
-    storage_used_mb: Maybe[Annotated[int, Whole(0, 2**53)]] = None
+    tokens_used: Maybe[SafeCount] = None
+    storage_used_mb: Maybe[SafeCount] = None
     context_usage_pct: Maybe[Annotated[float, Field(ge=0, le=100)]] = None
 
 
@@ -83,6 +82,6 @@ class Heartbeat(Shape):
     """`generation`: of the session; `observed_generation`: of the spec that the agent works by."""
 
     agent_id: AgentId
-    generation: Maybe[Generation] = None
+    generation: Maybe[SafeCount] = None
     usage: Maybe[Usage] = None
-    observed_generation: Maybe[Generation] = None
+    observed_generation: Maybe[SafeCount] = None

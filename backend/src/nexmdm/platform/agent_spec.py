@@ -13,11 +13,11 @@ from nexmdm.http.conditional import require_match
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import OF_A_BODY, PRECONDITION_FAILED
-from nexmdm.http.types import Maybe, Shape, Whole
+from nexmdm.http.types import Maybe, Shape
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, answers
 from nexmdm.platform import agent_rows
-from nexmdm.platform.agent_shapes import Capabilities, Label
+from nexmdm.platform.agent_shapes import Capabilities, Label, SafeCount
 from nexmdm.platform.agents import BRICK, OF_AN_AGENT, PATH, AgentOfPath, Reader, changing, in_zone
 from nexmdm.platform.auth import DESCRIBED, ZONE_HEADERS
 from nexmdm.platform.call import Call
@@ -37,16 +37,14 @@ _WRITE: Final = f"""
     RETURNING spec_generation
 """  # noqa: S608 - composed of the constants above
 
-Amount = Maybe[Annotated[int, Whole(0, 2**53)]]
-
 
 class Resources(Shape):
     """What is left out is not asked for."""
 
-    token_budget: Amount = None
-    token_request: Amount = None
-    storage_limit_mb: Amount = None
-    context_limit: Amount = None
+    token_budget: Maybe[SafeCount] = None
+    token_request: Maybe[SafeCount] = None
+    storage_limit_mb: Maybe[SafeCount] = None
+    context_limit: Maybe[SafeCount] = None
 
 
 class Spec(Shape):

@@ -1,4 +1,4 @@
-"""Agents over REST: listed by what they can do, and the status of each, judged by the database's time."""
+"""Agents over REST: which of them a path names, and which can do what."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from nexmdm.http.pagination import Page, Paging, refuse_repeated_parameters
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.platform import agent_rows
-from nexmdm.platform.agent_shapes import Capability
+from nexmdm.platform.agent_shapes import Label
 from nexmdm.platform.auth import AGENT, DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.call import Call
 from nexmdm.platform.problems import AGENT_FORBIDDEN, AGENT_NOT_FOUND, BRICK_UNMOUNTED, ZONE_TERMINATING
@@ -33,21 +33,6 @@ router = APIRouter(tags=["agents"], dependencies=[DESCRIBED, Depends(in_zone), D
 Reader = Annotated[Caller, Depends(in_zone)]
 OF_AGENTS: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, VALIDATION_ERROR)
 OF_AN_AGENT: Final = (*OF_AGENTS, AGENT_NOT_FOUND)
-_PHASES: Final = {"UNKNOWN": "warming", "CONNECTED": "active", "IDLE": "idle", "SUSPENDED": "suspended"}
-_NOT_READY: Final = {
-    "UNKNOWN": ("NeverConnected", "The agent has not been connected yet."),
-    "CONNECTED": ("HeartbeatTimeout", "The agent's heartbeat is overdue."),
-    "IDLE": ("Idle", "The agent is idle."),
-    "SUSPENDED": ("Suspended", "The agent is suspended."),
-}
-_STATUS: Final = f"""
-    SELECT state, observed_generation, tokens_used, storage_used_mb, context_usage_pct, last_heartbeat,
-        greatest(updated_at, last_heartbeat) AS last_activity, 0 AS inbox_depth,
-        now() <= due_at AS is_ready, CASE WHEN due_at < now() THEN due_at ELSE ready_since END AS last_transition
-    FROM agents, LATERAL (
-        SELECT CASE state WHEN 'CONNECTED' THEN {agent_rows.HEARD_AT} + make_interval(secs => $3) END AS due_at) AS one
-    WHERE zone_id = $1 AND agent_id = $2
-"""  # noqa: S608 - composed of a constant
 
 
 class AgentView(BaseModel):
@@ -69,39 +54,6 @@ class AgentView(BaseModel):
     agent_type: str | None
     qos_class: QosClass | None
     spec_generation: int
-
-
-class Condition(BaseModel):
-    """What is true of an agent since when. `observed_generation`: of the spec that the agent has seen."""
-
-    type: Literal["Ready"] = "Ready"
-    status: Literal["True", "False"]
-    reason: str
-    message: str
-    last_transition: datetime
-    observed_generation: int
-
-
-class ResourceUsage(BaseModel):
-    """As the agent's heartbeats say."""
-
-    tokens_used: int
-    storage_used_mb: int
-    context_usage_pct: float
-
-
-class AgentStatus(BaseModel):
-    """The status of an agent. `inbox_depth`: queued tasks that it is to do."""
-
-    agent_id: str
-    phase: Literal["warming", "active", "idle", "suspended"]
-    observed_generation: int
-    conditions: list[Condition]
-    resource_usage: ResourceUsage
-    last_heartbeat: datetime | None
-    last_activity: datetime
-    inbox_depth: int
-    context_usage_pct: float
 
 
 async def _of_path(
@@ -132,8 +84,8 @@ async def changing(request: Request, caller: Caller) -> AsyncIterator[asyncpg.Co
 class Filters:
     """What is asked for. All have to hold: of `capability` all, of `any_capability` one."""
 
-    capability: Annotated[list[Capability], Query(default_factory=list, max_length=16)]
-    any_capability: Annotated[list[Capability], Query(default_factory=list, max_length=16)]
+    capability: Annotated[list[Label], Query(default_factory=list, max_length=16)]
+    any_capability: Annotated[list[Label], Query(default_factory=list, max_length=16)]
     state: Annotated[AgentState | None, Query()] = None
     qos_class: Annotated[QosClass | None, Query()] = None
 
@@ -173,24 +125,3 @@ async def query_agents(
     shown = rows[: paging.limit]
     cursor = paging.cursor_of(shown[-1]["created_at"], shown[-1]["uid"]) if len(rows) > paging.limit else None
     return Page(items=[AgentView.model_validate(agent_rows.view(row)) for row in shown], next_cursor=cursor)
-
-
-@router.get(
-    f"{PATH}/{{agent_id}}/status",
-    operation_id="getAgentStatus",
-    responses=answers(*OF_AN_AGENT),
-    openapi_extra={"parameters": ZONE_HEADERS},
-)
-async def get_agent_status(request: Request, caller: Reader, agent_id: AgentOfPath) -> AgentStatus:
-    """How an agent is. Whether it is ready is judged now: an overdue heartbeat needs no loop to be noticed."""
-    running = platform(request)
-    async with Call(caller, running, BRICK).within() as tx:
-        row = await tx.fetchrow(_STATUS, caller.zone_id, agent_id, running.settings.platform_agent_ttl_s)
-    if row is None:
-        raise Problem(AGENT_NOT_FOUND)
-    reason, message = ("Connected", "The agent is connected.") if row["is_ready"] else _NOT_READY[row["state"]]
-    condition = dict(row) | {"status": str(bool(row["is_ready"])), "reason": reason, "message": message}
-    return AgentStatus.model_validate(
-        dict(row)
-        | {"agent_id": agent_id, "phase": _PHASES[row["state"]], "conditions": [condition], "resource_usage": dict(row)}
-    )

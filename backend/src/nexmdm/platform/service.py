@@ -13,6 +13,7 @@ from nexmdm.kernel.settings import narrow
 from nexmdm.platform import (
     agent_expiry,
     agent_spec,
+    agent_status,
     agent_warmup,
     agents,
     claims,
@@ -85,6 +86,7 @@ SERVICE: Final = Service(
         event_stream.router,
         agents.router,
         agent_spec.router,
+        agent_status.router,
         agent_warmup.router,
         uploads.router,
         scheduler.router,
