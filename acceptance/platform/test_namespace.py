@@ -2,6 +2,7 @@
 
 import pytest
 
+from acceptance.platform.agents import found, registered
 from acceptance.platform.zones import MIB, Platform, denied, new_zone_id
 from acceptance.suite.case import case
 from acceptance.system import api_keys
@@ -30,6 +31,7 @@ def test_zones_are_isolated(platform: Platform) -> None:
         assert accepted(one.look())["status"] == "Active"
         one.write(PATH, f"of {one.zone_id}")
         one.rpc("mkdir", path="/empty")
+        registered(one, "worker-7", capabilities=[one.zone_id])
     assert [one.read(PATH) for one in zones] == [f"of {one.zone_id}".encode() for one in zones]
     first, *others = zones
     with platform.unchanged():
@@ -41,6 +43,8 @@ def test_zones_are_isolated(platform: Platform) -> None:
             refused(forbidden, 403, "zone_forbidden")
             assert {event["zone_id"] for event in other.log()} == {other.zone_id}
             assert other.paths() == ["/empty", PATH]
+            assert other.rpc("get_agent", agent_id="worker-7")["capabilities"] == [other.zone_id]
+            assert found(other, ("capability", first.zone_id)) == []
     sees_nothing_of(platform, first, others[0])
 
 
@@ -48,7 +52,7 @@ def sees_nothing_of(platform: Platform, one: Zone, other: Zone) -> None:
     """The service's role with the setting of the other zone sees no row of the one, in any table."""
     tables = [table for table in platform.tables() if table not in REGISTRY]
     mine = platform.rows(one.zone_id)
-    assert {"files", "events"} <= mine.keys()
+    assert {"files", "events", "agents", "agent_capabilities"} <= mine.keys()
     with as_app(platform.system) as app, app.transaction():
         for zone, sees in ((other, False), (one, True)):
             app.execute("select set_config('nexmdm.zone', %s, true)", [zone.zone_id])
@@ -152,11 +156,12 @@ def test_a_deleted_zone_leaves_nothing(system: System, platform: Platform) -> No
     zone.rpc("delete", path="/in/the/row")
     agent = platform.agent(zone.zone_id, "worker-7")
     agent.write("/of/an/agent", "text")
+    registered(zone, "worker-7", capabilities=["python"], generate_api_key=True)
     cursor = accepted(zone.replay())["next_cursor"]
     folder, bystander = platform.folder(zone.zone_id), platform.zone()
     bystander.write("/in/the/store", b"b" * MIB)
     beside = platform.rows(bystander.zone_id), platform.objects(platform.folder(bystander.zone_id))
-    assert {"zones", "files", "events", "objects"} <= platform.rows(zone.zone_id).keys()
+    assert {"zones", "files", "events", "objects", "agents", "agent_capabilities"} <= platform.rows(zone.zone_id).keys()
     assert platform.objects(folder)
     answer = platform.admin("DELETE", f"{ZONES}/{zone.zone_id}")
     told = accepted(answer, 202)
@@ -174,7 +179,7 @@ def test_a_deleted_zone_leaves_nothing(system: System, platform: Platform) -> No
     assert (platform.rows(bystander.zone_id), platform.objects(platform.folder(bystander.zone_id))) == beside
     system.logs.wait("platform.zone.deleted", zone_id=zone.zone_id)
     again = platform.zone(zone.zone_id)
-    assert again.paths() == []
+    assert again.paths() == found(again) == []
     assert set(again.usage().values()) == {0}
     assert [(event["sequence_number"], event["type"]) for event in again.log()] == [(1, "zone.created")]
     refused(again.replay(cursor=cursor), 422, "validation_error")

@@ -72,11 +72,16 @@ BY_DEFAULT: Final = [Step(name=name, required=name != "warm_caches") for name in
 
 async def take(step: Step, call: Call, agent_id: str) -> bool:
     """Whether the step is completed, and not skipped. StepFailedError: it is required, and failed."""
-    act = STEPS.get(step.name)
+    act, limit = STEPS.get(step.name), asyncio.timeout(step.timeout_seconds)
     try:
-        async with asyncio.timeout(step.timeout_seconds):
+        async with limit:
             return act is not None and await act(call, agent_id)
-    except (StepFailedError, TimeoutError) as error:
-        if not step.required:
-            return False
-        raise StepFailedError(str(error) or f"not done within {step.timeout_seconds:g} s") from None
+    except StepFailedError as error:
+        reason = str(error)
+    except TimeoutError:
+        if not limit.expired():  # it is the database that does not answer
+            raise
+        reason = f"not done within {step.timeout_seconds:g} s"
+    if step.required:
+        raise StepFailedError(reason)
+    return False
