@@ -2,12 +2,13 @@
 
 from datetime import datetime
 from statistics import pstdev
-from typing import Any
 
 import pytest
 
 from acceptance.access.requests import UNKNOWN
-from acceptance.platform.tasks import brought_to, claimed, end_lease, history, leased, seen, submitted
+from acceptance.platform.agents import AGENTS, brought_to, moved, registered
+from acceptance.platform.tasks import brought_to as task_brought_to
+from acceptance.platform.tasks import claimed, end_lease, history, leased, seen, submitted
 from acceptance.platform.test_scheduler import INSERTED
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -69,9 +70,9 @@ def test_what_is_not_held(tasks: Tasks, platform: Platform) -> None:
     assert (now["id"], now["attempt"]) == (lease["id"], 2)
     lost = [lease, {**now, "lease_token": UNKNOWN}]
     lost += [
-        {"id": brought_to(state, tasks)["id"], "lease_token": now["lease_token"]} for state in ("queued", "failed")
+        {"id": task_brought_to(state, tasks)["id"], "lease_token": now["lease_token"]} for state in ("queued", "failed")
     ]
-    lost.append(brought_to("completed", tasks))
+    lost.append(task_brought_to("completed", tasks))
     over = leased(tasks, executor="of-the-past")
     nobody_s = [{**now, "id": UNKNOWN}, {**now, "id": "x"}, {**now, "id": now["id"].upper()}]
     with platform.unchanged():
@@ -136,26 +137,15 @@ def test_an_agent_runs_its_own_tasks(tasks: Tasks, platform: Platform) -> None:
     accepted(tasks.complete(own))
 
 
-def registered(platform: Platform, zone: Zone, agent_id: str) -> tuple[Tasks, Any]:
-    """A registered agent, and what connects it: the generation of its session."""
-    agent = platform.agent(zone.zone_id, agent_id)
-    zone.rpc("register_agent", agent_id=agent_id, name=agent_id)
-
-    def connect() -> Any:
-        return zone.rpc("agent_transition", agent_id=agent_id, target_state="CONNECTED")["generation"]
-
-    return Tasks(agent), connect
-
-
 @case("leases/005", "claimTasks 409", "claimTasks 422", "heartbeatTask 409", "completeTask 409", "failTask 409")
 def test_a_lease_ends_with_the_session(tasks: Tasks, platform: Platform) -> None:
     """A registered agent claims with its generation; once it connects again or is deleted its leases are void (api)."""
     zone = tasks.zone
-    agent, connect = registered(platform, zone, "worker")
-    first = connect()
+    agent, nobody = (Tasks(platform.agent(zone.zone_id, name)) for name in ("worker", "nobody"))
+    registered(zone, "worker")
+    first = moved(zone, "worker", "CONNECTED")
     for _ in range(3):
         submitted(tasks)
-    nobody = Tasks(platform.agent(zone.zone_id, "nobody"))
     with platform.unchanged():
         assert pointers(refused(agent.claim(), 422, "validation_error")) == {"/body/generation"}
         refused(agent.claim(generation=first + 1), 409, "stale_generation")
@@ -163,23 +153,38 @@ def test_a_lease_ends_with_the_session(tasks: Tasks, platform: Platform) -> None
         refused(tasks.claim(generation=first), 409, "stale_generation")
     [void] = claimed(agent, generation=first)
     accepted(agent.heartbeat(void))
-    zone.rpc("agent_transition", agent_id="worker", target_state="IDLE")
+    moved(zone, "worker", "IDLE")
     accepted(agent.heartbeat(void))
-    second = connect()
+    second = moved(zone, "worker", "CONNECTED")
     with platform.unchanged():
         for call in (agent.heartbeat, agent.complete, agent.fail):
             refused(call(void), 409, "stale_generation")
     [kept, deleted] = claimed(agent, generation=second, limit=2)
     accepted(agent.complete(kept))
     zone.rpc("delete_agent", agent_id="worker")
-    _, connect = registered(platform, zone, "worker")
-    assert [connect(), zone.rpc("agent_transition", agent_id="worker", target_state="IDLE")["generation"]] == [1, 1]
-    assert connect() == second
+    brought_to(zone, "IDLE", "worker")
+    assert moved(zone, "worker", "CONNECTED") == second, "as the session before"
     refused(agent.heartbeat(deleted), 409, "stale_generation")
     end_lease(platform, void["id"])
     eventually(lambda: seen(tasks, void["id"])["status"] == "queued", within_s=5.0)
-    accepted(tasks.cancel(void["id"]))
-    accepted(tasks.cancel(deleted["id"]))
+    for one in (void, deleted):
+        accepted(tasks.cancel(one["id"]))
+
+
+@case("leases/007", "getAgentStatus 200")
+def test_the_inbox_of_an_agent(tasks: Tasks, platform: Platform) -> None:
+    """The status of an agent counts the queued tasks whose executor it is, of all owners in its zone (platform.md)."""
+    zone = tasks.zone
+    registered(zone, "worker")
+    for owner in (tasks, Tasks(platform.agent(zone.zone_id, "planner"))):
+        submitted(owner)
+    submitted(tasks, executor="other")
+    submitted(Tasks(platform.zone()))
+    status = f"{AGENTS}/worker/status"
+    assert accepted(zone.request("GET", status))["inbox_depth"] == 2
+    [lease] = claimed(tasks)
+    assert accepted(zone.request("GET", status))["inbox_depth"] == 1
+    accepted(tasks.complete(lease))
 
 
 @case("leases/006", "failTask 200", slow="200 requests")

@@ -28,7 +28,9 @@ _NOT_READY: Final = {
 }
 _STATUS: Final = f"""
     SELECT state, observed_generation, tokens_used, storage_used_mb, context_usage_pct, last_heartbeat,
-        greatest(updated_at, last_heartbeat) AS last_activity, 0 AS inbox_depth,
+        greatest(updated_at, last_heartbeat) AS last_activity,
+        (SELECT count(*) FROM tasks AS t
+            WHERE t.zone_id = $1 AND t.executor = $2 AND t.status = 'queued') AS inbox_depth,
         now() <= due_at AS is_ready, CASE WHEN due_at < now() THEN due_at ELSE ready_since END AS last_transition
     FROM agents, LATERAL (
         SELECT CASE state WHEN 'CONNECTED' THEN {agent_rows.HEARD_AT} + make_interval(secs => $3) END AS due_at) AS one
