@@ -73,6 +73,7 @@ def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) ->
         "apk_download_events": 1,
         "allocations": 0,
         "events": 0,
+        "tasks": 0,
     }
 
 

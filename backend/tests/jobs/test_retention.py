@@ -201,7 +201,14 @@ async def test_every_table_gets_its_lines(
     await retention.run(engine, SETTINGS, SERVICES, NOW)
     cleanups = {fields["entity"]: fields for event, _, fields in lines if event == "retention.cleanup"}
     operations = {fields["entity"]: fields for event, _, fields in lines if event == "db_operation"}
-    assert set(cleanups) == {"device_heartbeats", "fcm_dispatches", "apk_download_events", "allocations", "events"}
+    assert set(cleanups) == {
+        "device_heartbeats",
+        "fcm_dispatches",
+        "apk_download_events",
+        "allocations",
+        "events",
+        "tasks",
+    }
     assert set(operations) == {*cleanups, "commands", "rate_limits", "sync_runs", "waiters"}
     line = cleanups["fcm_dispatches"]
     assert (line["deleted"], line["cutoff"]) == (1, "2030-03-08T15:30:00Z")

@@ -1,15 +1,15 @@
-"""What the platform forgets: events past their days, always the oldest of a zone, so that what stays has no gap."""
+"""What the platform forgets: tasks that are over, and events, the oldest of a zone first: what stays has no gap."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from nexmdm.http.service import RetentionPolicy
-from nexmdm.kernel.settings import Settings, narrow
+from nexmdm.kernel.settings import narrow
 from nexmdm.platform.background import session_over_all_zones
 from nexmdm.platform.settings import PlatformSettings
 
@@ -24,19 +24,43 @@ _OLD_EVENTS: Final = text(
 )
 
 
+_OLD_TASKS: Final = text(
+    """
+    DELETE FROM tasks WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM tasks WHERE completed_at < :cutoff ORDER BY completed_at LIMIT :batch))
+    """
+)
+
+
 async def remove_events(engine: AsyncEngine, cutoff: datetime, _now: datetime) -> tuple[int, bool]:
     """Events older than the cutoff, in short transactions."""
+    return await _remove(engine, _OLD_EVENTS, cutoff)
+
+
+async def remove_tasks(engine: AsyncEngine, cutoff: datetime, _now: datetime) -> tuple[int, bool]:
+    """Tasks that were over before the cutoff, with their attempts and their idempotency keys."""
+    return await _remove(engine, _OLD_TASKS, cutoff)
+
+
+async def _remove(engine: AsyncEngine, statement: TextClause, cutoff: datetime) -> tuple[int, bool]:
     deleted = 0
     while True:
         async with session_over_all_zones(engine) as connection:
-            batch = (await connection.execute(_OLD_EVENTS, {"cutoff": cutoff, "batch": _BATCH})).rowcount
+            batch = (await connection.execute(statement, {"cutoff": cutoff, "batch": _BATCH})).rowcount
         deleted += batch
         if batch < _BATCH:
             return deleted, True
 
 
-def _ago(settings: Settings, now: datetime) -> datetime:
-    return now - timedelta(days=narrow(settings, PlatformSettings).retention_events_days)
-
-
-POLICIES: Final = (RetentionPolicy("events", _ago, remove_events),)
+POLICIES: Final = (
+    RetentionPolicy(
+        "events",
+        lambda settings, now: now - timedelta(days=narrow(settings, PlatformSettings).retention_events_days),
+        remove_events,
+    ),
+    RetentionPolicy(
+        "tasks",
+        lambda settings, now: now - timedelta(days=narrow(settings, PlatformSettings).retention_tasks_days),
+        remove_tasks,
+    ),
+)

@@ -32,3 +32,4 @@ class PlatformSettings(Settings):
     platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30
+    retention_tasks_days: Days = 30  # after their end

@@ -68,6 +68,7 @@ class Task(SQLModel, table=True):
         ),
         Index("ix_tasks_lease_until", "lease_until", postgresql_where=text("status = 'running'")),
         Index("ix_tasks_deadline", "deadline", postgresql_where=text("status = 'queued'")),
+        Index("ix_tasks_completed_at", "completed_at", postgresql_where=text("completed_at IS NOT NULL")),
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
     task_id: UUID = Field(nullable=False)

@@ -72,6 +72,7 @@ UPGRADE = (
     "CREATE INDEX ix_tasks_queue ON tasks (zone_id, executor, rank, sequence_number, due_at) WHERE status = 'queued'",
     "CREATE INDEX ix_tasks_lease_until ON tasks (lease_until) WHERE status = 'running'",
     "CREATE INDEX ix_tasks_deadline ON tasks (deadline) WHERE status = 'queued'",
+    "CREATE INDEX ix_tasks_completed_at ON tasks (completed_at) WHERE completed_at IS NOT NULL",
     """
     CREATE TABLE task_attempts (
         zone_id text NOT NULL,
