@@ -19,7 +19,7 @@ from nexmdm.platform import metrics, task_states
 from nexmdm.platform.background import keep_doing, over_all_zones
 from nexmdm.platform.events import TASK_CANCELLED, TASK_COMPLETED, TASK_FAILED, TASK_RETRIED
 from nexmdm.platform.settings import PlatformSettings
-from nexmdm.platform.task_states import DEADLINE_EXCEEDED, EVENTS, LEASE_EXPIRED
+from nexmdm.platform.task_states import EVENTS
 from nexmdm.platform.zone_row import ZoneEndsError
 
 _BATCH: Final = 100
@@ -65,9 +65,9 @@ async def end(statements: Statements, *, aging_s: float) -> bool:
             continue
         metrics.leases_expired.inc(len(expired))
         for task in expired:
-            tell_end(task, LEASE_EXPIRED)
+            tell_end(task, "lease_expired")
         for task in late:
-            tell_end(task, DEADLINE_EXCEEDED)
+            tell_end(task, "deadline_exceeded")
         more |= _BATCH in (len(expired), len(late))
     return more
 

@@ -7,13 +7,11 @@
 | running | completed | complete |
 | running | queued, failed | fail, the end of the lease: attempts are left; none are, or the deadline is over |
 | running | cancelled | fail, the end of the lease, after cancel |
-| queued | cancelled | cancel |
-| queued | failed | the deadline |
+| queued | cancelled, failed | cancel; the deadline |
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -25,8 +23,6 @@ from nexmdm.platform.problems import LEASE_LOST, STALE_GENERATION, TASK_NOT_FOUN
 from nexmdm.platform.types import MOST_AGING_S, EventType
 from nexmdm.platform.zone_row import Change, commit_changes
 
-DEADLINE_EXCEEDED: Final = "deadline_exceeded"
-LEASE_EXPIRED: Final = "lease_expired"
 EVENTS: Final[dict[str, EventType]] = {
     "queued": "task.retried",
     "completed": "task.completed",
@@ -35,6 +31,7 @@ EVENTS: Final[dict[str, EventType]] = {
 }
 
 Tx: TypeAlias = "asyncpg.Connection[Any]"
+Rows: TypeAlias = "list[asyncpg.Record]"
 
 _SUBMIT: Final = """
     INSERT INTO tasks (zone_id, task_id, owner, executor, task_type, payload, tier, request_state, not_before, deadline,
@@ -110,7 +107,7 @@ _END_ATTEMPT: Final = """
             rank = CASE v.status
                 WHEN 'queued' THEN v.due_at + make_interval(secs => t.tier * $5::float8) ELSE t.rank END,
             completed_at = CASE v.status WHEN 'queued' THEN NULL ELSE clock_timestamp() END,
-            error_message = CASE WHEN v.is_late THEN '{deadline_exceeded}' ELSE {error} END
+            error_message = CASE WHEN v.is_late THEN 'deadline_exceeded' ELSE {error} END
         FROM verdict AS v WHERE t.zone_id = v.zone_id AND t.task_id = v.task_id RETURNING t.*
     ), attempts AS (
         UPDATE task_attempts AS a SET ended_at = clock_timestamp(), outcome = {outcome}, error = {error}
@@ -123,15 +120,13 @@ _FAIL: Final = _END_ATTEMPT.format(
     retryable="$6::boolean",
     error="$7::text",
     outcome="CASE WHEN $8::boolean AND e.cancel_requested THEN 'cancelled' ELSE 'failed' END",
-    deadline_exceeded=DEADLINE_EXCEEDED,
 )
 _EXPIRE: Final = _END_ATTEMPT.replace("$5", "$3").format(
     which="""zone_id = $1 AND status = 'running' AND lease_until <= clock_timestamp()
         ORDER BY task_id LIMIT $2 FOR UPDATE SKIP LOCKED""",
     retryable="true",
-    error=f"'{LEASE_EXPIRED}'",
+    error="'lease_expired'",
     outcome="'expired'",
-    deadline_exceeded=DEADLINE_EXCEEDED,
 )
 _CANCEL: Final = """
     UPDATE tasks SET cancel_requested = true, status = CASE status WHEN 'queued' THEN 'cancelled' ELSE status END,
@@ -140,14 +135,14 @@ _CANCEL: Final = """
         AND status IN ('queued', 'running') AND NOT cancel_requested
     RETURNING *
 """
-_MISS_DEADLINE: Final = f"""
+_MISS_DEADLINE: Final = """
     WITH late AS MATERIALIZED (
         SELECT zone_id, task_id FROM tasks WHERE zone_id = $1 AND status = 'queued' AND deadline <= clock_timestamp()
         ORDER BY task_id LIMIT $2 FOR UPDATE SKIP LOCKED
     )
-    UPDATE tasks AS t SET status = 'failed', completed_at = clock_timestamp(), error_message = '{DEADLINE_EXCEEDED}'
+    UPDATE tasks AS t SET status = 'failed', completed_at = clock_timestamp(), error_message = 'deadline_exceeded'
     FROM late WHERE t.zone_id = late.zone_id AND t.task_id = late.task_id RETURNING t.*
-"""  # noqa: S608 - composed of the constant above
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,16 +164,12 @@ class Lease:
 
 
 async def _commit(
-    tx: Tx,
-    by: By,
-    tasks: Sequence[asyncpg.Record],
-    *,
-    event: EventType | None = None,
-    queued: int = 0,
-    requeued: int = 0,
+    tx: Tx, by: By, tasks: Rows, event: EventType | None = None, tasks_queued: int = 0, tasks_requeued: int = 0
 ) -> None:
     """`event`: of each task; by default that of the state which it has come to."""
-    change = Change(type=None, zone_uid=by.zone_uid, agent_id=by.agent_id, tasks_queued=queued, tasks_requeued=requeued)
+    change = Change(
+        type=None, zone_uid=by.zone_uid, agent_id=by.agent_id, tasks_queued=tasks_queued, tasks_requeued=tasks_requeued
+    )
     events = [(event or EVENTS[task["status"]], str(task["task_id"])) for task in tasks]
     await commit_changes(tx, by.zone_id, change, events)
 
@@ -188,18 +179,17 @@ async def submit(tx: Tx, by: By, task_id: UUID, *values: Any, aging_s: float) ->
     row = await tx.fetchrow(_SUBMIT, by.zone_id, task_id, *values, aging_s)
     assert row is not None
     if row["task_id"] == task_id:
-        await _commit(tx, by, [row], event="task.submitted", queued=1)
+        await _commit(tx, by, [row], "task.submitted", tasks_queued=1)
     return row
 
 
 async def claim(
     tx: Tx, by: By, executor: str, limit: int, lease_s: float, agent_uid: UUID | None, generation: int | None
-) -> list[asyncpg.Record]:
+) -> Rows:
     """The first tasks that are due, under leases; nothing is changed where there are none."""
-    given = by.zone_id, executor, limit, lease_s, by.agent_id, agent_uid, generation
-    rows: list[asyncpg.Record] = await tx.fetch(_CLAIM, *given)
+    rows: Rows = await tx.fetch(_CLAIM, by.zone_id, executor, limit, lease_s, by.agent_id, agent_uid, generation)
     if rows:
-        await _commit(tx, by, rows, event="task.claimed", queued=-len(rows))
+        await _commit(tx, by, rows, "task.claimed", tasks_queued=-len(rows))
     return rows
 
 
@@ -220,23 +210,23 @@ async def fail(
 ) -> asyncpg.Record:
     """The task, queued again where it may be. Problem: the lease is not held."""
     row = await _held(tx, by, lease, _FAIL, aging_s, retryable, error, cancelled)
-    await _commit(tx, by, [row], requeued=int(row["status"] == "queued"))
+    await _commit(tx, by, [row], tasks_requeued=int(row["status"] == "queued"))
     return row
 
 
-async def expire(tx: Tx, zone_id: str, most: int, aging_s: float) -> list[asyncpg.Record]:
+async def expire(tx: Tx, zone_id: str, most: int, aging_s: float) -> Rows:
     """Tasks whose lease has ended, as if their attempt had failed."""
-    rows: list[asyncpg.Record] = await tx.fetch(_EXPIRE, zone_id, most, aging_s)
+    rows: Rows = await tx.fetch(_EXPIRE, zone_id, most, aging_s)
     if rows:
-        await _commit(tx, By(zone_id), rows, requeued=sum(row["status"] == "queued" for row in rows))
+        await _commit(tx, By(zone_id), rows, tasks_requeued=sum(row["status"] == "queued" for row in rows))
     return rows
 
 
-async def miss_deadline(tx: Tx, zone_id: str, most: int) -> list[asyncpg.Record]:
+async def miss_deadline(tx: Tx, zone_id: str, most: int) -> Rows:
     """Tasks that nobody has claimed in time."""
-    rows: list[asyncpg.Record] = await tx.fetch(_MISS_DEADLINE, zone_id, most)
+    rows: Rows = await tx.fetch(_MISS_DEADLINE, zone_id, most)
     if rows:
-        await _commit(tx, By(zone_id), rows, queued=-len(rows))
+        await _commit(tx, By(zone_id), rows, tasks_queued=-len(rows))
     return rows
 
 
@@ -245,7 +235,7 @@ async def cancel(tx: Tx, by: By, task_id: UUID, owner: str | None) -> asyncpg.Re
     row = await tx.fetchrow(_CANCEL, by.zone_id, task_id, owner)
     if row is not None:
         over = row["status"] == "cancelled"
-        await _commit(tx, by, [row] if over else [], queued=-int(over))
+        await _commit(tx, by, [row] if over else [], tasks_queued=-int(over))
     return row
 
 
