@@ -61,7 +61,7 @@ def test_a_heartbeat_keeps_a_lease(tasks: Tasks, platform: Platform, system: Sys
 
 
 @case("leases/002", "heartbeatTask 409", "completeTask 409", "failTask 409", "heartbeatTask 404", "completeTask 404",
-      "failTask 404", "completeTask 422")  # fmt: skip
+      "failTask 404", "heartbeatTask 422", "completeTask 422", "failTask 422")  # fmt: skip
 def test_what_is_not_held(tasks: Tasks, platform: Platform) -> None:
     """Another token, one of before, or one whose time is over is a 409; what is no task is a 404 (api)."""
     lease = leased(tasks, backoff_base_s=0)

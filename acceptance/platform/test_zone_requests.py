@@ -6,7 +6,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from acceptance.access.requests import CALLS, Call, is_refused
+from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
@@ -18,6 +18,7 @@ from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import background_process, frozen
 from harness.http.client import Answer
 from harness.platform.rpc import notification
+from harness.platform.tasks import SCHEDULER
 from harness.platform.zone import RPC, ZONES, Zone
 from harness.waiting import eventually
 
@@ -168,6 +169,8 @@ def test_a_parameter_stands_once(name: str, platform: Platform) -> None:
     """A query parameter that is given twice is a 422, also where none is known (api.md)."""
     lists = [("GET", path) for path in (ZONES, "/api/keys", "/api/v2/events", "/api/v2/events/replay")]
     others = [("GET", f"{ZONES}/root"), ("DELETE", f"{ZONES}/root"), ("DELETE", "/api/keys/nobody-s")]
+    task = f"{SCHEDULER}/task/{UNKNOWN}"
+    others += [("GET", task), ("POST", f"{task}/cancel"), ("GET", f"{SCHEDULER}/metrics")]
     with platform.unchanged():
         for method, path in (*lists, *others):
             answer = platform.admin(method, path, params=[(name, "1"), (name, "2")])
