@@ -31,13 +31,14 @@ _LINES: Final = {
 }
 # While the brick is unmounted nothing of it is done.
 _ZONES: Final = """
-    SELECT DISTINCT due.zone_id FROM (
-        (SELECT zone_id FROM tasks WHERE status = 'running' AND lease_until <= now() ORDER BY lease_until LIMIT $1)
+    SELECT DISTINCT due.zone_id FROM bricks AS b, LATERAL (
+        (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
+            WHERE status = 'running' AND lease_until <= now() AND phase = 'Active' ORDER BY lease_until LIMIT $1)
         UNION ALL
-        (SELECT zone_id FROM tasks WHERE status = 'queued' AND deadline <= now() ORDER BY deadline LIMIT $1)
+        (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
+            WHERE status = 'queued' AND deadline <= now() AND phase = 'Active' ORDER BY deadline LIMIT $1)
     ) AS due
-    JOIN zones AS z ON z.zone_id = due.zone_id AND z.phase = 'Active'
-    JOIN bricks AS b ON b.name = 'scheduler' AND b.mounted
+    WHERE b.name = 'scheduler' AND b.mounted
 """
 
 
