@@ -231,7 +231,7 @@ def test_a_store_that_is_not_there(fresh_backend: FreshBackend) -> None:
 @case("object-storage/010", "readFile result", "appendToUpload 204", slow=SLOW)
 def test_a_directory_moves_into_a_bucket(fresh_backend: FreshBackend, stacks: Stacks) -> None:
     """Objects are copied under the names that they have; files and uploads that have begun go on (operations.md)."""
-    system: System = fresh_backend()
+    system: System = fresh_backend(s3=False)
     platform = Platform(system)
     zone = platform.zone()
     zone.write("/a", b"1" * MIB)

@@ -122,17 +122,18 @@ class Stacks:
         log_disk: Path | None = None,
         log_pipe: bool = False,
         provider: bool = False,
-        s3: bool = False,
+        s3: bool | None = None,
     ) -> System:
         """A backend with a database and a fake FCM of its own; own_postgres: a server too, for outages.
 
         provider: a fake provider of sandboxes, too. replicas: as many backends on the database; postgres: a server of
         the case's, which ends it. With log_disk (the folder of the log) or log_pipe (stdout is a pipe) the case makes
-        the service lose lines: none need be there. s3: its objects lie on the S3 server of this process.
+        the service lose lines: none need be there. s3: whether its objects lie on the S3 server of this
+        process; None: as all of this run.
         """
         self._count += 1
         begun = time.monotonic()
-        server = self.s3_server() if s3 or self._on_s3 else None
+        server = self.s3_server() if (self._on_s3 if s3 is None else s3) else None
         if server is not None:
             env = server.env | {"NEXMDM_PLATFORM_STORAGE_URL": f"s3://{BUCKET}/{uuid.uuid4()}"} | dict(env or {})
         stack = Stack.start(

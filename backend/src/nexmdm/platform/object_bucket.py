@@ -17,7 +17,7 @@ _ENDPOINT: Final = "AWS_ENDPOINT_URL"
 
 
 def storage_url(value: str) -> str:
-    """A directory, or the URL of a bucket. ValueError: neither, or the environment lacks sense; it holds no value."""
+    """A directory, or the URL of a bucket. ValueError: neither, or its AWS_ variables are wrong; it holds no value."""
     if "://" not in value:
         return value
     if _URL.fullmatch(value) is None:
