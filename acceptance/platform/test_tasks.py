@@ -85,7 +85,7 @@ def test_a_deadline(tasks: Tasks, platform: Platform, system: System) -> None:
     assert (shown["error_message"], shown["attempts"][0]["error"]) == ("deadline_exceeded", "late")
 
 
-@case("tasks/004", "getTask 404", "cancelTask 200")
+@case("tasks/004", "getTask 404", "cancelTask 200", "cancelTask 422")
 def test_a_task_is_its_owner_s(tasks: Tasks, platform: Platform) -> None:
     """Nobody but its owner and an admin sees or cancels a task; what is no id is a 404, or nothing to cancel (api)."""
     zone_id = tasks.zone.zone_id
@@ -103,6 +103,7 @@ def test_a_task_is_its_owner_s(tasks: Tasks, platform: Platform) -> None:
         for wrong in (UNKNOWN, "x", task["id"].upper(), "%00", "%C3%BC"):
             refused(tasks.look(wrong), 404, "task_not_found")
             assert not accepted(tasks.cancel(wrong))["cancelled"]
+        refused(tasks.cancel("x" * 129), 422, "validation_error")
         assert seen(Tasks(as_planner), mine["id"]) == mine
         assert seen(Tasks(platform.as_admin(zone_id)), task["id"]) == task
     assert accepted(Tasks(as_planner).cancel(mine["id"]))["cancelled"]

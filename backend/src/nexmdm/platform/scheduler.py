@@ -148,7 +148,9 @@ async def get_task(request: Request, caller: InTheZone, task_id: Annotated[str, 
 @router.post(
     f"{PATH}/task/{{task_id}}/cancel", responses=answers(*OF_TASKS, VALIDATION_ERROR), **described("cancelTask")
 )
-async def cancel_task(request: Request, caller: InTheZone, task_id: Annotated[str, OF_PATH]) -> Cancelled:
+async def cancel_task(
+    request: Request, caller: InTheZone, task_id: Annotated[str, Path(min_length=1, max_length=128)]
+) -> Cancelled:
     """End a task that is queued; ask the executor of one that runs to stop. May be repeated."""
     wanted = UUID(task_id) if re.fullmatch(_ID, task_id) else None
     row = changed = None
