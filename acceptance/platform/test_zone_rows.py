@@ -119,7 +119,8 @@ def test_the_database_refuses_what_cannot_be(system: System, platform: Platform,
     with as_owner(system) as owner, platform.unchanged():
         for name, statements in (REFUSED | OF_KEYS).items():
             assert refused_by(owner, statements.split(";"), filled.zone_id) == name
-        there = owner.execute(NAMES, [[*platform.tables(), "bricks"]]).fetchall()
+        tables = {*platform.tables(), "bricks"} - {"agents", "agent_capabilities"}  # which have a case of their own
+        there = owner.execute(NAMES, [[*tables]]).fetchall()
     assert {name for (name,) in there} == REFUSED.keys()
 
 
