@@ -53,8 +53,9 @@ def test_a_key_stands_for_one_task(tasks: Tasks, platform: Platform) -> None:
 @case("tasks/002", "submitTask 201", "claimTasks 200")
 def test_a_task_of_later(tasks: Tasks, platform: Platform) -> None:
     """Until `not_before` a task is queued and not claimed, whatever its priority; then it has its place (api)."""
-    later = submitted(tasks, priority="critical", not_before="2999-01-01T00:00:00+01:00")
-    assert later["not_before"] == later["next_attempt_at"] == "2998-12-31T23:00:00Z"
+    far = submitted(tasks, priority="critical", not_before="2999-01-01T00:00:00+01:00")
+    assert far["not_before"] == far["next_attempt_at"] == "2998-12-31T23:00:00Z"
+    later = submitted(tasks, priority="critical", not_before=in_s(60))
     now = submitted(tasks, not_before="2000-01-01T00:00:00Z", priority="low")
     assert [one["id"] for one in claimed(tasks, limit=10)] == [now["id"]]
     platform.write("update tasks set due_at = now(), rank = now() where task_id = %(task)s", task=later["id"])
