@@ -128,7 +128,7 @@ _PLATFORM = {
     "terminateUpload": Call("zone", "DELETE", f"/api/v2/uploads/{UNKNOWN}"),
     "submitTask": Call("zone", "POST", f"{_TASKS}/submit", {"executor": "nobody", "task_type": "of-every-operation"}),
     "classifyTask": Call("zone", "POST", f"{_TASKS}/classify", {"priority": "low"}),
-    "claimTasks": Call("zone", "POST", f"{_TASKS}/claim", {"executor": "nobody-s"}),
+    "claimTasks": Call("zone", "POST", f"{_TASKS}/claim", {"executor": AGENT}),
     # A caller that is let in is told that there is no such task.
     "getTask": Call("zone", "GET", f"{_TASKS}/task/{UNKNOWN}"),
     "heartbeatTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/heartbeat", {"lease_token": UNKNOWN}),
