@@ -90,7 +90,7 @@ def test_a_heartbeat_updates_the_status(zone: Zone, platform: Platform) -> None:
     assert zone.rpc("get_agent", agent_id=agent_id)["state"] == "CONNECTED"
 
 
-@case("agent/003", "queryAgents 200", "getAgentSpec 200")
+@case("agent/003", "queryAgents 200")
 def test_agents_are_found_by_what_they_can_do(zone: Zone, platform: Platform) -> None:
     """A query finds exactly the holders of all, or of any, capabilities, page by page, as specs change (004)."""
     other = platform.zone()

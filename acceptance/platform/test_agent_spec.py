@@ -150,7 +150,7 @@ def test_a_spec_that_is_none(wrong: dict[str, Any], zone: Zone, platform: Platfo
     assert all(pointer.startswith(f"/body/{name}") or pointer == "/body" for pointer in pointers(problem))
 
 
-@case("agent-spec/007", "queryAgents 422", "queryAgents 200")
+@case("agent-spec/007", "queryAgents 422", "queryAgents 200", "getAgentSpec 422", "getAgentStatus 422")
 def test_a_query_is_bounded(zone: Zone, platform: Platform) -> None:
     """A filter that can find nothing is a 422, as a cursor that is none; only capabilities are repeated (api)."""
     many = [("capability", f"c{number}") for number in range(17)]
@@ -164,5 +164,6 @@ def test_a_query_is_bounded(zone: Zone, platform: Platform) -> None:
         ):
             refused(zone.request("GET", AGENTS, params=wrong), 422, "validation_error")
         refused(zone.request("GET", AGENTS, params=[("state", "IDLE")] * 2), 422, "validation_error")
-        refused(zone.request("GET", AGENTS, params=[("nobody", "1")] * 2), 422, "validation_error")
+        for path in (AGENTS, f"{AGENTS}/worker-7/spec", f"{AGENTS}/worker-7/status"):
+            refused(zone.request("GET", path, params=[("nobody", "1")] * 2), 422, "validation_error")
     accepted(zone.request("GET", AGENTS, params=many[:16]))

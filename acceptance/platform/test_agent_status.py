@@ -69,7 +69,7 @@ def test_since_when_an_agent_is_ready(zone: Zone, platform: Platform) -> None:
     assert since() == zone.rpc("get_agent", agent_id=agent_id)["updated_at"]
 
 
-@case("agent-status/003", "getAgentStatus 200", "listEvents 200")
+@case("agent-status/003", "getAgentStatus 200")
 def test_a_silent_agent_becomes_idle(sweeping: Platform) -> None:
     """Without a heartbeat for three times its validity agents become idle, in each zone, with event and line (api)."""
     system, zones = sweeping.system, [sweeping.zone() for _ in range(2)]

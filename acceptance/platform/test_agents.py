@@ -111,7 +111,15 @@ def test_an_agent_is_deleted_with_its_key(zone: Zone, platform: Platform, system
     refused(agent.call("get_agent", agent_id="worker-7"), 401, "token_invalid")
 
 
-@case("agents/005", "listAgents result", "listAgentsByZone result", "listAgents zone_forbidden")
+@case(
+    "agents/005",
+    "listAgents result",
+    "listAgents zone_forbidden",
+    "listAgents zone_not_found",
+    "listAgentsByZone result",
+    "listAgentsByZone zone_forbidden",
+    "listAgentsByZone zone_not_found",
+)
 def test_lists_are_of_one_zone(zone: Zone, platform: Platform) -> None:
     """A list has the agents of one zone, newest first; `zone_id` chooses it where the key may, and wins (api)."""
     ids = [registered(zone) for _ in range(3)]
@@ -179,6 +187,8 @@ def test_a_heartbeat_is_one_of_a_session(zone: Zone, platform: Platform) -> None
         with platform.unchanged():
             denied(zone, -32006, "agent_not_connected", "agent_heartbeat", agent_id=other)
             denied(zone, -32006, "stale_generation", "agent_heartbeat", agent_id=other, generation=7)
+    with platform.unchanged():
+        denied(zone, -32000, "agent_not_found", "agent_heartbeat", agent_id=new_id())
     agent_id = brought_to(zone, "CONNECTED")
     for kind in ("one", "two"):
         specified(zone, agent_id, agent_type=kind)
@@ -265,7 +275,17 @@ def test_parameters_are_bounded(method: str, params: dict[str, Any], zone: Zone,
         )
 
 
-@case("agents/012", "registerAgent agent_forbidden", "moveAgent agent_forbidden", "setAgentSpec 403", "queryAgents 200")
+@case(
+    "agents/012",
+    "registerAgent agent_forbidden",
+    "updateAgent agent_forbidden",
+    "getAgent agent_forbidden",
+    "deleteAgent agent_forbidden",
+    "moveAgent agent_forbidden",
+    "receiveAgentHeartbeat agent_forbidden",
+    "setAgentSpec 403",
+    "queryAgents 200",
+)
 def test_an_agent_speaks_for_itself(zone: Zone, platform: Platform) -> None:
     """A key of role agent does with its own agent what a member may, names no other, and makes no key (api)."""
     agent, other = platform.agent(zone.zone_id, "worker-7"), registered(zone, "worker-8")

@@ -171,7 +171,7 @@ def test_a_task_is_stopped(zone: Zone, platform: Platform, system: System) -> No
     assert zone.usage()["max_tasks_queued"] == 0
 
 
-@case("scheduler/005", "claimTasks 200")
+@case("scheduler/005")
 def test_two_claimers_share_a_queue(two_workers: System, platform_of_two: Platform) -> None:
     """Two claimers on 1,000 tasks in two workers: none is given out twice, and each sees them in their order (004)."""
     platform = platform_of_two

@@ -36,7 +36,8 @@ def _tags(option: str, tags: Sequence[str]) -> list[str]:
 PARTS: Final[dict[str, tuple[str, ...]]] = {
     "fuzz-devices": (*_EACH, *_tags("include", ("enrolment", "device"))),
     "fuzz-sandboxes": (*_EACH, *_tags("include", scope.SANDBOXES)),
-    "fuzz-platform": (*_EACH, *_tags("include", scope.PLATFORM)),
+    "fuzz-zones": (*_EACH, *_tags("include", scope.ZONES)),
+    "fuzz-agents": (*_EACH, *_tags("include", scope.AGENTS)),
     "fuzz-admin": (*_EACH, *_tags("exclude", ("enrolment", "device", *scope.SANDBOXES, *scope.PLATFORM))),
     "stateful": ("--phases", "stateful"),
 }

@@ -9,7 +9,9 @@ from harness.settings import Target
 
 # Tags.
 SANDBOXES: Final = ("allocations", "sandbox-pool")
-PLATFORM: Final = ("keys", "zones", "files", "events", "agents", "uploads")
+ZONES: Final = ("keys", "zones", "files", "events")
+AGENTS: Final = ("agents", "scheduler", "uploads")
+PLATFORM: Final = (*ZONES, *AGENTS)
 
 
 def left_out(target: Target) -> tuple[str, ...]:

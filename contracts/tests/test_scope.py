@@ -25,7 +25,11 @@ def test_a_target_with_both_is_asked_for_everything() -> None:
 @pytest.mark.parametrize(
     "target,without,missing",
     [
-        (replace(WITH, database_url=None), (*scope.SANDBOXES, *scope.PLATFORM), {"fuzz-sandboxes", "fuzz-platform"}),
+        (
+            replace(WITH, database_url=None),
+            (*scope.SANDBOXES, *scope.PLATFORM),
+            {"fuzz-sandboxes", "fuzz-zones", "fuzz-agents"},
+        ),
         (replace(WITH, provider_control_url=None), scope.SANDBOXES, {"fuzz-sandboxes"}),
     ],
 )
