@@ -144,10 +144,14 @@ class Platform:
         """Files and their bytes as the rows have them."""
         return self.system.db.row(_COUNTED, zone_id)
 
-    def held(self, upload_id: str) -> None:
-        """Return when a request has the upload."""
-        holder = "select holder from uploads where upload_id = %s"
-        eventually(lambda: self.system.db.value(holder, upload_id) is not None, within_s=5.0)
+    def holder(self, upload_id: str) -> uuid.UUID | None:
+        """The request that has the upload."""
+        found: uuid.UUID | None = self.system.db.value("select holder from uploads where upload_id = %s", upload_id)
+        return found
+
+    def held(self, upload_id: str, before: uuid.UUID | None = None) -> None:
+        """Return when a request has the upload, another one than before."""
+        eventually(lambda: self.holder(upload_id) not in (None, before), within_s=5.0)
 
     def reserved(self, zone_id: str) -> int:
         """How many bytes uploads that are not finished hold back."""
