@@ -31,7 +31,11 @@ class Logs:
         return self.tap.salvage(self._mark)[0]
 
     def of(self, answer: Answer, event: str) -> list[dict[str, Any]]:
-        """Every line of this event that carries the answer's request id."""
+        """Every line of this event that carries the answer's request id.
+
+        Waits for the request's own line, which is its last: what the log's writer has not written yet is not missing.
+        """
+        self.wait("http.request", request_id=answer.request_id)
         return [line for line in self.since() if matches(line, event, {"request_id": answer.request_id})]
 
     def expect(self, answer: Answer, event: str, **fields: Any) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Document:
 
     @classmethod
     def read(cls, path: Path = OPENAPI) -> Document:
-        return cls(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return cls(yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader))
 
     def resolve(self, node: Any) -> Any:
         """The object that `node` stands for; siblings of a $ref (OpenAPI 3.1) win over what it refers to."""
