@@ -136,6 +136,12 @@ _PLATFORM = {
     "failTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/fail", {"lease_token": UNKNOWN, "error": "none"}),
     "cancelTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/cancel"),
     "getSchedulerMetrics": Call("zone", "GET", f"{_TASKS}/metrics"),
+    # Of a part that there is not: a caller that is let in is told so.
+    "getBricksHealth": Call("zone", "GET", "/api/v2/bricks/health"),
+    "getBrick": Call("zone", "GET", "/api/v2/bricks/nothing"),
+    "mountBrick": Call("zone", "POST", "/api/v2/bricks/nothing/mount"),
+    "unmountBrick": Call("zone", "POST", "/api/v2/bricks/nothing/unmount"),
+    "remountBrick": Call("zone", "POST", "/api/v2/bricks/nothing/remount"),
 }
 OF_A_STACK = frozenset(call.caller for call in (_BROKER | _PLATFORM).values())
 CALLS = {
@@ -170,13 +176,16 @@ CALLS = {
 OF_UPLOADS = {"createUpload", "getUpload", "appendToUpload", "terminateUpload"}
 OF_AN_AGENT = {"getAgentSpec", "setAgentSpec", "getAgentStatus", "warmUpAgent"}
 OF_A_TASK = {"getTask", "heartbeatTask", "completeTask", "failTask"}
+OF_A_BRICK = {"getBrick", "mountBrick", "unmountBrick", "remountBrick"}
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
-# What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent; see streamEvents.
+# What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent, task or part; see
+# streamEvents.
 _LET_IN = {
     **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
     **dict.fromkeys(OF_AN_AGENT, ("agent_not_found", "agent_spec_not_found")),
     **dict.fromkeys(OF_A_TASK, ("task_not_found",)),
+    **dict.fromkeys(OF_A_BRICK, ("brick_not_found",)),
     **dict.fromkeys(OF_UPLOADS, ("tus_version_unsupported", 412)),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth", "describeUploads"}

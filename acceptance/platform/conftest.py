@@ -27,8 +27,9 @@ def zone(platform: Platform) -> Zone:
 
 @pytest.fixture(scope="session")
 def sweeping(stacks: Stacks) -> Platform:
-    """The platform of a system that sweeps every 200 ms and serves two streams."""
-    return Platform(stacks.fresh(env={"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2", "NEXMDM_PLATFORM_STREAMS": "2"}))
+    """The platform of a system whose loops look every 200 ms and which serves two streams."""
+    every = {f"NEXMDM_PLATFORM_{loop}_EVERY_S": "0.2" for loop in ("SWEEP", "TASKS")}
+    return Platform(stacks.fresh(env={**every, "NEXMDM_PLATFORM_STREAMS": "2"}))
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from acceptance.platform.agents import AGENTS, brought_to, registered, specified, status_of, told_of, warm_up
+from acceptance.platform.bricks import unmounted
 from acceptance.platform.test_zone_requests import blocked
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -84,14 +85,10 @@ def test_what_an_agent_needs_is_there(sweeping: Platform) -> None:
     platform, zone = sweeping, sweeping.zone()
     agent_id = registered(zone)
     zone.write("/large", "x" * 70_000)  # there is a folder
-    mount = "update bricks set mounted = %(mounted)s where name = 'files'"
-    platform.write(mount, mounted=False)
-    try:
+    with unmounted(platform, "files"):
         answer = warm_up(zone, agent_id, step(ALL[1]))
         assert became(answer) == ([], [], ALL[1])
         assert accepted(answer)["error"] == "unmounted: files"
-    finally:
-        platform.write(mount, mounted=True)
     with platform.store.away():
         answer = warm_up(zone, agent_id)
         assert became(answer) == ([ALL[1]], [ALL[0]], ALL[2])

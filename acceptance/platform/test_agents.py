@@ -20,6 +20,7 @@ from acceptance.platform.agents import (
     told_of,
     warm_up,
 )
+from acceptance.platform.bricks import unmounted
 from acceptance.platform.test_agent import became
 from acceptance.platform.test_quota import limited
 from acceptance.platform.zones import Platform, denied
@@ -224,16 +225,12 @@ def test_an_unmounted_part_within_a_batch(two_workers: System, platform_of_two: 
     """Of a batch the calls of an unmounted part are refused, and the others are made (platform.md: bricks)."""
     del two_workers
     platform, zone = platform_of_two, platform_of_two.zone()
-    mount = "update bricks set mounted = %(mounted)s where name = 'agents'"
     asked, written = request("list_agents"), request("write", {"path": "/a", "content": "text"})
-    platform.write(mount, mounted=False)
-    try:
+    with unmounted(platform, "agents"):
         refused(zone.batch([asked, written]), 503, "brick_unmounted")
         first, second = accepted(zone.batch([written, asked]))
         assert first["result"]["size"] == 4
         assert second["error"]["data"]["code"] == "backend_unavailable"
-    finally:
-        platform.write(mount, mounted=True)
     assert accepted(zone.batch([asked]))[0]["result"] == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from acceptance.platform.bricks import act
 from acceptance.platform.tasks import claimed, end_lease, leased, submitted
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -94,7 +95,7 @@ def _revoke(platform: Platform, zone: Zone, key: api_keys.ApiKey) -> None:
 
 
 def _unmount(platform: Platform, _zone: Zone, _key: api_keys.ApiKey) -> None:
-    platform.write("update bricks set mounted = false where name = 'scheduler'")
+    accepted(act(platform, "scheduler", "unmount"))
 
 
 def _delete(platform: Platform, zone: Zone, _key: api_keys.ApiKey) -> None:
@@ -125,7 +126,7 @@ def test_a_waiting_claim_ends(name: str, platform: Platform, system: System) -> 
             answer: Any = claim.result()
             assert time.monotonic() - began < 3
     finally:
-        platform.write("update bricks set mounted = true where name = 'scheduler'")
+        accepted(act(platform, "scheduler", "mount"))
     assert (answer.status, answer.json()["code"]) in told
     if name == "zone":
         platform.gone(zone.zone_id)

@@ -9,7 +9,7 @@ import pytest
 
 from acceptance.access.judging import naming
 from acceptance.access.matrix import ACCEPTED
-from acceptance.access.requests import is_let_in, is_refused
+from acceptance.access.requests import OF_A_BRICK, is_let_in, is_refused
 from acceptance.platform.test_zone_requests import OF_THE_PLATFORM
 from acceptance.platform.zones import UNKNOWN_KEY, Platform
 from acceptance.suite.case import case
@@ -34,7 +34,7 @@ nobody's key               | 401 token_invalid   | 401 token_invalid  | 401 toke
 """  # noqa: E501 - a table is read across
 HEAD, *ROWS = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
 TABLE = {row[0]: dict(zip(HEAD[1:], row[1:], strict=True)) for row in ROWS}
-ADMINS = {"createZone", "updateZone", "createKey", "listKeys", "revokeKey"}
+ADMINS = {"createZone", "updateZone", "createKey", "listKeys", "revokeKey", "getBricksHealth", *OF_A_BRICK}
 
 
 def revoked(platform: Platform, zone_id: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
+from acceptance.platform.bricks import BRICKS
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -23,7 +24,11 @@ from harness.platform.zone import RPC, ZONES, Zone
 from harness.waiting import eventually
 
 OF_THE_PLATFORM = {name: one for name, one in CALLS.items() if one.caller == "zone"}
-CHOOSE_A_ZONE = {name: one for name, one in OF_THE_PLATFORM.items() if one.path.startswith(("/api/nfs", "/api/v2"))}
+CHOOSE_A_ZONE = {
+    name: one
+    for name, one in OF_THE_PLATFORM.items()
+    if one.path.startswith(("/api/nfs", "/api/v2")) and not one.path.startswith(BRICKS)
+}
 TAKE_A_BODY = {name: one for name, one in OF_THE_PLATFORM.items() if one.body is not None}
 JSON = ("Content-Type", "application/json")
 

@@ -83,6 +83,10 @@ REFUSED = {
     "fk_upload_parts_object_id": f"{WITHOUT_FILES} delete from objects where zone_id = %(zone)s",
     "ck_upload_parts_number": "update upload_parts set number = 0 where zone_id = %(zone)s",
     "pk_bricks": "insert into bricks (name) values ('files')",
+    "ck_bricks_failed_is_mounted": "update bricks set mounted = false, error = 'a' where name = 'agents'",
+    "pk_brick_needs": "insert into brick_needs (brick, needs) values ('uploads', 'files')",
+    "fk_brick_needs_brick": "insert into brick_needs (brick, needs) values ('nothing', 'files')",
+    "fk_brick_needs_needs": "update bricks set mounted = false where name = 'files'",
 }
 HAVE_A_CASE = {"agents", "agent_capabilities", "tasks", "task_attempts"}  # of their own
 OF_KEYS = {
@@ -120,7 +124,7 @@ def test_the_database_refuses_what_cannot_be(system: System, platform: Platform,
     with as_owner(system) as owner, platform.unchanged():
         for name, statements in (REFUSED | OF_KEYS).items():
             assert refused_by(owner, statements.split(";"), filled.zone_id) == name
-        tables = {*platform.tables(), "bricks"} - HAVE_A_CASE
+        tables = {*platform.tables(), "bricks", "brick_needs"} - HAVE_A_CASE
         there = owner.execute(NAMES, [[*tables]]).fetchall()
     assert {name for (name,) in there} == REFUSED.keys()
 

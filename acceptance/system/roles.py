@@ -21,6 +21,7 @@ RIGHTS = {
     "apk_download_events": "DELETE INSERT SELECT UPDATE",
     "apk_versions": "INSERT SELECT",
     "breaker": "SELECT UPDATE",
+    "brick_needs": "SELECT",
     "bricks": "SELECT UPDATE",
     "commands": "DELETE INSERT SELECT UPDATE",
     "device_heartbeats": "INSERT SELECT",

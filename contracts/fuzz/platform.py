@@ -32,6 +32,7 @@ class PlatformSupplies:
     """Everything is made on first use. `once`: makes a thing of this name the first time."""
 
     def __init__(self, world: World, once: Callable[[str, Callable[[], Any]], Any]) -> None:
+        self._world = world
         self._zones, self._once = Zones(world, lambda: once("admin key", lambda: world.api_key("admin"))), once
         self._known: set[str] = set()  # zones, keys, agents and tasks that an answer gave out
         self.supply: dict[str, Callable[[Sent], None]] = {
@@ -42,6 +43,7 @@ class PlatformSupplies:
             "updateZone": self._zone_of_path(lambda: once("zone to change", self._zones.make)),
             "deleteZone": self._zone_of_path(self._zones.make),
             "streamEvents": _stream,
+            **dict.fromkeys(("getBrick", "mountBrick", "unmountBrick", "remountBrick"), self._brick_of_path),
             "createUpload": self._new_upload,
             "getUpload": lambda case: self._upload_of_path(case, once("upload to look at", self._zones.upload)),
             "appendToUpload": self._chunk,
@@ -77,6 +79,11 @@ class PlatformSupplies:
         given = case.path_parameters["name"]
         if given not in self._known and not kept(case, given):
             case.path_parameters["name"] = self._zones.spare_key()
+
+    def _brick_of_path(self, case: Sent) -> None:
+        """Never a real part: other cases call it."""
+        is_kept = kept(case, case.path_parameters["name"])
+        case.path_parameters["name"] = "nothing" if is_kept else self._once("brick", self._world.brick)
 
     def _new_zone(self, case: Sent) -> None:
         body = members(case)

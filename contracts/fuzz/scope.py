@@ -10,7 +10,7 @@ from harness.settings import Target
 # Tags.
 SANDBOXES: Final = ("allocations", "sandbox-pool")
 ZONES: Final = ("keys", "zones", "files", "events")
-AGENTS: Final = ("agents", "scheduler", "uploads")
+AGENTS: Final = ("agents", "scheduler", "uploads", "bricks")
 PLATFORM: Final = (*ZONES, *AGENTS)
 
 

@@ -35,6 +35,8 @@ _FREE: Final = """
     select *, 'available', now() from unnest(%s::text[], %s::text[], %s::text[])
     on conflict do nothing
 """
+_NOTHING_S: Final = "contract"
+_BRICK: Final = "insert into bricks (name) values (%s) on conflict do nothing"
 # Its allocation was forgotten long ago, so that the ledger need not know it.
 _UNDELETABLE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status, first_allocated_at)
@@ -132,6 +134,11 @@ class World:
         sandbox_id = f"{POOL_PREFIX}{self.tag}-undeletable-{next(self._count)}"
         self._write(_UNDELETABLE, sandbox_id, sandbox_id)
         return sandbox_id
+
+    def brick(self) -> str:
+        """The name of a part of the platform that no operation belongs to: it may be unmounted at any time."""
+        self._write(_BRICK, _NOTHING_S)
+        return _NOTHING_S
 
     def cursor(self, path: str, key: str | None = None) -> str | None:
         """A cursor that the list at `path` gave out; None where the list fits on one page. key: instead of X-Admin."""

@@ -16,6 +16,7 @@ from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.types import AGENT_STATES
 from nexmdm.platform.zone_row import Change, ZoneEndsError, commit_change
 
+_BRICK: Final = "agents"
 _BATCH: Final = 100
 _TTLS: Final = 3
 
@@ -32,7 +33,7 @@ _COUNTS: Final = "SELECT state, count(*) AS agents FROM agents GROUP BY state"
 
 async def silence(statements: Statements, ttl_s: float) -> bool:
     """Make a batch of agents idle; whether there may be more."""
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, _BRICK) as tx:
         due = await tx.fetch(_DUE, _TTLS * ttl_s, _BATCH)
     moved = 0
     for one in due:
@@ -40,7 +41,7 @@ async def silence(statements: Statements, ttl_s: float) -> bool:
             moved += await _move(statements, one["zone_id"], one["agent_id"], ttl_s)
         except ZoneEndsError:
             continue
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, _BRICK) as tx:
         counted = {row["state"]: row["agents"] for row in await tx.fetch(_COUNTS)}
     for state in AGENT_STATES:
         metrics.agents.labels(state).set(counted.get(state, 0))
@@ -49,7 +50,7 @@ async def silence(statements: Statements, ttl_s: float) -> bool:
 
 async def _move(statements: Statements, zone_id: str, agent_id: str, ttl_s: float) -> bool:
     """Whether the agent was silent still, and nobody else at it."""
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, _BRICK) as tx:
         generation = await tx.fetchval(_HOLD, _TTLS * ttl_s, zone_id, agent_id)
         if generation is None:
             return False
@@ -68,4 +69,4 @@ async def keep_silencing(db: Database, settings: Settings, stop: asyncio.Event) 
     async def turn(statements: Statements) -> bool:
         return await silence(statements, own.platform_agent_ttl_s)
 
-    await keep_doing("agents", db, turn, own.platform_sweep_every_s, stop)
+    await keep_doing("agents", db, turn, own.platform_sweep_every_s, stop, _BRICK)

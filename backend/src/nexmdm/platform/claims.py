@@ -27,6 +27,12 @@ async def notify(statements: Statements, zone_id: str, executor: str) -> None:
         await statements.fetch(_NOTIFY, _CHANNEL, _key(zone_id, executor))
 
 
+async def notify_all(statements: Statements) -> None:
+    """Let every claim that waits look again: it may be no longer good."""
+    with suppress(*OUTAGES):
+        await statements.fetch(_NOTIFY, _CHANNEL, "")
+
+
 def _key(zone_id: str, executor: str) -> str:
     return f"{zone_id} {executor}"
 

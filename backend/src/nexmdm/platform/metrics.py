@@ -11,6 +11,12 @@ agent_warmups = Counter("nexmdm_platform_agent_warmups", "Warmups of agents, by 
 agents_silent = Counter("nexmdm_platform_agents_silent", "Agents that were made idle for want of heartbeats.")
 # Of the background process; "livemax" because every other process has a 0 of its own.
 agents = Gauge("nexmdm_platform_agents", "Agents in each state.", ["state"], multiprocess_mode="livemax")
+bricks = Gauge(
+    "nexmdm_platform_bricks",
+    "Parts of the platform: 1 for the state that each is in.",
+    ["brick", "state"],
+    multiprocess_mode="livemax",
+)
 zones_terminating = Gauge(
     "nexmdm_platform_zones_terminating", "Zones that are being deleted.", multiprocess_mode="livemax"
 )

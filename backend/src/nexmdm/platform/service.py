@@ -16,6 +16,7 @@ from nexmdm.platform import (
     agent_status,
     agent_warmup,
     agents,
+    bricks,
     claims,
     event_log,
     event_stream,
@@ -44,7 +45,7 @@ from nexmdm.platform.auth import RULE
 from nexmdm.platform.rpc import RESULT
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.state import lifespan
-from nexmdm.platform.types import AGENT_STATES
+from nexmdm.platform.types import AGENT_STATES, BRICK_STATES, BRICKS
 
 _ALL: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _METHODS: Final = (*(method.name for method in rpc_routes.METHODS.all), "unknown")
@@ -94,6 +95,7 @@ SERVICE: Final = Service(
         scheduler.router,
         task_leases.router,
         task_metrics.router,
+        bricks.router,
         health.router,
     ),
     problems=declared_problems(problems),
@@ -104,12 +106,14 @@ SERVICE: Final = Service(
         metrics.agent_transitions: (AGENT_STATES[1:],),
         metrics.agent_warmups: (("connected", "failed"),),
         metrics.agents: (AGENT_STATES,),
+        metrics.bricks: (BRICKS, BRICK_STATES),
         metrics.tasks: (("task.submitted", "task.claimed", *task_states.EVENTS.values()),),
     },
     rights=Rights(
         tables={
             "agent_capabilities": ("SELECT", "INSERT", "DELETE"),
             "agents": _ALL,
+            "brick_needs": ("SELECT",),
             "bricks": ("SELECT", "UPDATE"),
             "events": ("SELECT", "INSERT"),
             "file_parts": ("SELECT", "INSERT", "DELETE"),
@@ -142,6 +146,7 @@ SERVICE: Final = Service(
     retention=retention.POLICIES,
     jobs={
         "agents": agent_expiry.keep_silencing,
+        "bricks": bricks.keep_counting,
         "sweeper": sweeper.keep_sweeping,
         "tasks": task_ends.keep_ending,
         "teardown": teardown.keep_deleting,

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
-from uuid import UUID
+
+import asyncpg
 
 from nexmdm.kernel.database import Database
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings, narrow
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform import metrics
-from nexmdm.platform.background import STILL_REFERRED_TO, keep_doing, over_all_zones
+from nexmdm.platform.background import STILL_REFERRED_TO, BrickUnmountedError, keep_doing, over_all_zones
 from nexmdm.platform.events import OBJECTS_SWEPT
 from nexmdm.platform.object_store import ObjectStore, StoreAwayError
 from nexmdm.platform.settings import PlatformSettings
+from nexmdm.platform.types import Brick
 
+_BRICK: Final = "files"
 _BATCH: Final = 200
 
 _PATIENCE: Final = 5  # failures in one batch; the others are drawn by lot, so that bad ones hold nobody up for long
@@ -35,18 +38,26 @@ _DELETE: Final = """
 
 
 async def sweep(
-    statements: Statements, store: ObjectStore, zone_id: str | None = None, *, after_s: float = 0.0
+    statements: Statements,
+    store: ObjectStore,
+    zone_id: str | None = None,
+    *,
+    after_s: float = 0.0,
+    brick: Brick | None = None,
 ) -> tuple[int, bool]:
     """Remove a batch of objects, of one zone or of all; how many went, and whether there may be more.
 
     after_s: for how long nothing has had them, so that a backup may copy what it has found in the database.
+    brick: the part that has to be mounted for it; the deletion of a zone waits for none.
     """
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, brick) as tx:
         due = await tx.fetch(_DUE, zone_id, _BATCH, after_s)
     swept = failed = 0
     for row in due:
         try:
-            swept += await _remove(statements, store, row["zone_id"], row["uid"], row["object_id"])
+            swept += await _remove(statements, store, row, brick)
+        except BrickUnmountedError:
+            break
         except StoreAwayError:
             failed += 1
             if failed == _PATIENCE:
@@ -57,13 +68,13 @@ async def sweep(
     return swept, len(due) == _BATCH and swept > 0
 
 
-async def _remove(statements: Statements, store: ObjectStore, zone_id: str, zone_uid: UUID, name: UUID) -> bool:
+async def _remove(statements: Statements, store: ObjectStore, row: asyncpg.Record, brick: Brick | None) -> bool:
     """The row, then the object, then the commit: what a crash leaves is a row that is swept again."""
     try:
-        async with over_all_zones(statements) as tx:
-            if await tx.fetchval(_DELETE, zone_id, name) is None:
+        async with over_all_zones(statements, brick) as tx:
+            if await tx.fetchval(_DELETE, row["zone_id"], row["object_id"]) is None:
                 return False  # another sweeper was here
-            await store.delete(zone_uid, name)
+            await store.delete(row["uid"], row["object_id"])
     except STILL_REFERRED_TO:
         return False
     return True
@@ -75,6 +86,6 @@ async def keep_sweeping(db: Database, settings: Settings, stop: asyncio.Event) -
     store = ObjectStore.of(own)
 
     async def turn(statements: Statements) -> bool:
-        return (await sweep(statements, store, after_s=own.platform_sweep_after_s))[1]
+        return (await sweep(statements, store, after_s=own.platform_sweep_after_s, brick=_BRICK))[1]
 
-    await keep_doing("sweeper", db, turn, own.platform_sweep_every_s, stop)
+    await keep_doing("sweeper", db, turn, own.platform_sweep_every_s, stop, _BRICK)

@@ -1,4 +1,4 @@
-"""Zones, their files with what these consist of, their events, and the parts of the platform that can be unmounted.
+"""Zones, their files with what these consist of, and their events.
 
 `zones` and `zone_finalizers` are the registry, which every request reads; of the other tables with a zone_id row-level
 security shows a transaction the rows of its own zone alone.
@@ -271,12 +271,3 @@ class ZoneEvent(SQLModel, table=True):
     new_path: str | None = _bytewise(nullable=True)
     agent_id: str | None = nullable_text()
     occurred_at: datetime = timestamptz()
-
-
-class Brick(SQLModel, table=True):
-    """A part of the platform, and whether it is to serve. Every request of it reads its row."""
-
-    __tablename__ = "bricks"
-    name: str = Field(primary_key=True, sa_type=Text)
-    mounted: bool = Field(default=True, nullable=False, sa_column_kwargs={"server_default": text("true")})
-    changed_at: datetime = timestamptz(default="clock_timestamp()")

@@ -22,6 +22,7 @@ from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.task_states import EVENTS
 from nexmdm.platform.zone_row import ZoneEndsError
 
+_BRICK: Final = "scheduler"
 _BATCH: Final = 100
 _LINES: Final = {
     "queued": TASK_RETRIED,
@@ -29,16 +30,12 @@ _LINES: Final = {
     "failed": TASK_FAILED,
     "cancelled": TASK_CANCELLED,
 }
-# While the brick is unmounted nothing of it is done.
 _ZONES: Final = """
-    SELECT DISTINCT due.zone_id FROM bricks AS b, LATERAL (
-        (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
-            WHERE status = 'running' AND lease_until <= now() AND phase = 'Active' ORDER BY lease_until LIMIT $1)
-        UNION ALL
-        (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
-            WHERE status = 'queued' AND deadline <= now() AND phase = 'Active' ORDER BY deadline LIMIT $1)
-    ) AS due
-    WHERE b.name = 'scheduler' AND b.mounted
+    (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
+        WHERE status = 'running' AND lease_until <= now() AND phase = 'Active' ORDER BY lease_until LIMIT $1)
+    UNION
+    (SELECT zone_id FROM tasks JOIN zones USING (zone_id)
+        WHERE status = 'queued' AND deadline <= now() AND phase = 'Active' ORDER BY deadline LIMIT $1)
 """
 
 
@@ -53,12 +50,12 @@ def tell_end(
 
 async def end(statements: Statements, *, aging_s: float) -> bool:
     """End leases and tasks whose time is over, of each zone a batch; whether there may be more."""
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, _BRICK) as tx:
         zones = [row["zone_id"] for row in await tx.fetch(_ZONES, _BATCH)]
     more = False
     for zone_id in zones:
         try:
-            async with over_all_zones(statements) as tx:
+            async with over_all_zones(statements, _BRICK) as tx:
                 expired = await task_states.expire(tx, zone_id, _BATCH, aging_s)
             async with over_all_zones(statements) as tx:
                 late = await task_states.miss_deadline(tx, zone_id, _BATCH)
@@ -76,4 +73,5 @@ async def end(statements: Statements, *, aging_s: float) -> bool:
 async def keep_ending(db: Database, settings: Settings, stop: asyncio.Event) -> None:
     """End them until `stop`."""
     own = narrow(settings, PlatformSettings)
-    await keep_doing("tasks", db, partial(end, aging_s=own.platform_task_aging_s), own.platform_tasks_every_s, stop)
+    turn = partial(end, aging_s=own.platform_task_aging_s)
+    await keep_doing("tasks", db, turn, own.platform_tasks_every_s, stop, _BRICK)

@@ -38,7 +38,11 @@ EventType = Literal[
     "task.failed",
     "task.retried",
     "task.cancelled",
+    "brick.mounted",
+    "brick.unmounted",
 ]
+Brick = Literal["uploads", "scheduler", "agents", "events", "files"]  # those that need others first
+BrickState = Literal["active", "failed", "unmounted"]
 AgentState = Literal["UNKNOWN", "CONNECTED", "IDLE", "SUSPENDED"]
 QosClass = Literal["premium", "standard", "spot"]
 Priority = Literal["critical", "high", "normal", "low", "best_effort"]  # a tier is its place in this order
@@ -55,6 +59,8 @@ def is_zone_id(text: str) -> bool:
 
 
 PHASES: Final[tuple[str, ...]] = get_args(Phase)
+BRICKS: Final[tuple[Brick, ...]] = get_args(Brick)
+BRICK_STATES: Final[tuple[BrickState, ...]] = get_args(BrickState)
 AGENT_STATES: Final[tuple[str, ...]] = get_args(AgentState)
 QOS_CLASSES: Final[tuple[str, ...]] = get_args(QosClass)
 EVENT_TYPES: Final[tuple[str, ...]] = get_args(EventType)

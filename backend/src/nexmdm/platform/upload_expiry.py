@@ -15,6 +15,7 @@ from nexmdm.platform.events import UPLOAD_EXPIRED
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.zone_row import ZoneEndsError
 
+_BRICK: Final = "uploads"
 _BATCH: Final = 100
 
 _DUE: Final = """
@@ -29,12 +30,12 @@ _HOLD: Final = """
 
 async def expire(statements: Statements) -> bool:
     """End a batch of uploads; whether there may be more."""
-    async with over_all_zones(statements) as tx:
+    async with over_all_zones(statements, _BRICK) as tx:
         due = await tx.fetch(_DUE, _BATCH)
     ended = 0
     for one in due:
         try:
-            async with over_all_zones(statements) as tx:
+            async with over_all_zones(statements, _BRICK) as tx:
                 row = await tx.fetchrow(_HOLD, one["zone_id"], one["upload_id"])
                 if row is None:
                     continue  # another process was here, or its client came back
@@ -48,4 +49,5 @@ async def expire(statements: Statements) -> bool:
 
 async def keep_expiring(db: Database, settings: Settings, stop: asyncio.Event) -> None:
     """End uploads until `stop`."""
-    await keep_doing("uploads", db, expire, narrow(settings, PlatformSettings).platform_sweep_every_s, stop)
+    every_s = narrow(settings, PlatformSettings).platform_sweep_every_s
+    await keep_doing("uploads", db, expire, every_s, stop, _BRICK)

@@ -1,0 +1,38 @@
+"""The parts of the platform as cases use them: looked at, changed, unmounted for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from acceptance.platform.zones import Platform
+from acceptance.system.match import accepted
+from harness.http.client import Answer
+
+BRICKS = "/api/v2/bricks"
+NAMES = ("uploads", "scheduler", "agents", "events", "files")  # as they are listed
+NEEDS = {"uploads": ["files"]}
+NEEDED_BY = {"files": ["uploads"]}
+
+
+def act(platform: Platform, name: str, action: str) -> Answer:
+    """Mount, unmount or remount a part."""
+    return platform.admin("POST", f"{BRICKS}/{name}/{action}")
+
+
+def looked_at(platform: Platform, name: str) -> dict[str, Any]:
+    """The part."""
+    brick: dict[str, Any] = accepted(platform.admin("GET", f"{BRICKS}/{name}"))
+    return brick
+
+
+@contextmanager
+def unmounted(platform: Platform, name: str) -> Iterator[list[str]]:
+    """A part is unmounted during the block, after those that need it; which they are."""
+    away = [*NEEDED_BY.get(name, []), name]
+    try:
+        for one in away:
+            accepted(act(platform, one, "unmount"))
+        yield away
+    finally:
+        for one in reversed(away):
+            accepted(act(platform, one, "mount"))
