@@ -107,7 +107,8 @@ def test_a_loop_that_fails_is_told(fresh_backend: FreshBackend) -> None:
         eventually(lambda: looked_at(platform, "agents")["state"] == "failed", within_s=10.0)
         accepted(act(platform, "agents", "unmount"))
         assert (looked_at(platform, "agents")["state"], looked_at(platform, "agents")["error"]) == ("unmounted", None)
-        assert accepted(act(platform, "agents", "remount"))["state"] == "active"
+        assert accepted(act(platform, "agents", "mount"))["state"] == "active"
+        eventually(lambda: looked_at(platform, "agents")["state"] == "failed", within_s=10.0)
     eventually(lambda: looked_at(platform, "agents")["state"] == "active", within_s=10.0)
     eventually(lambda: told.total('nexmdm_platform_bricks{state="active"}') == 5, within_s=5.0)
 

@@ -19,6 +19,8 @@ from contracts.fuzz.zones import Zones
 ZONE_HEADER: Final = "X-Nexus-Zone-ID"
 AGENT_HEADER: Final = "X-Agent-Id"
 _ZONE_ID: Final = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+_BRICK: Final = re.compile("[a-z]{1,32}")
+_OF_A_BRICK: Final = ("getBrick", "mountBrick", "unmountBrick", "remountBrick")
 _OF_A_MEMBER: Final = ("files", "events", "agents", "uploads", "scheduler")  # tags
 _OF_MEMBERS: Final = {
     "listEvents": "/api/v2/events",
@@ -43,7 +45,6 @@ class PlatformSupplies:
             "updateZone": self._zone_of_path(lambda: once("zone to change", self._zones.make)),
             "deleteZone": self._zone_of_path(self._zones.make),
             "streamEvents": _stream,
-            **dict.fromkeys(("getBrick", "mountBrick", "unmountBrick", "remountBrick"), self._brick_of_path),
             "createUpload": self._new_upload,
             "getUpload": lambda case: self._upload_of_path(case, once("upload to look at", self._zones.upload)),
             "appendToUpload": self._chunk,
@@ -80,10 +81,12 @@ class PlatformSupplies:
         if given not in self._known and not kept(case, given):
             case.path_parameters["name"] = self._zones.spare_key()
 
-    def _brick_of_path(self, case: Sent) -> None:
-        """Never a real part: other cases call it."""
-        is_kept = kept(case, case.path_parameters["name"])
-        case.path_parameters["name"] = "nothing" if is_kept else self._once("brick", self._world.brick)
+    def choose_brick(self, operation_id: str, case: Sent) -> None:
+        """Our own part, or none, in place of a real one, which other cases call; what is no name of one stays."""
+        given = case.path_parameters.get("name") if operation_id in _OF_A_BRICK else None
+        if given is not None and _BRICK.fullmatch(str(given)):
+            own = self._once("brick", self._world.brick)
+            case.path_parameters["name"] = "nothing" if kept(case, given) else own
 
     def _new_zone(self, case: Sent) -> None:
         body = members(case)

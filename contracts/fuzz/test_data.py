@@ -111,6 +111,7 @@ class Supplies:
     def prepare(self, operation_id: str, case: Sent) -> None:
         """Last changes before a case is sent; after them it is signed, if it is to be."""
         self._platform.choose_zone(case)
+        self._platform.choose_brick(operation_id, case)
         if case.meta is None or case.meta.generation.mode.is_positive:
             if operation_id in self._supply:
                 self._supply[operation_id](case)
