@@ -1,4 +1,4 @@
-"""Executors, the service and its database end while 1,000 tasks are worked through: none is lost, none is done twice."""
+"""Executors, the service and its database end while 1,000 tasks are done: none is lost, none is done twice."""
 
 import os
 import random

@@ -82,11 +82,10 @@ class PlatformSupplies:
             case.path_parameters["name"] = self._zones.spare_key()
 
     def choose_brick(self, operation_id: str, case: Sent) -> None:
-        """Our own part, or none, in place of a real one, which other cases call; what is no name of one stays."""
+        """Our own part in place of a real one, which other cases call; what is no name of one stays."""
         given = case.path_parameters.get("name") if operation_id in _OF_A_BRICK else None
         if given is not None and _BRICK.fullmatch(str(given)):
-            own = self._once("brick", self._world.brick)
-            case.path_parameters["name"] = "nothing" if kept(case, given) else own
+            case.path_parameters["name"] = self._once("brick", self._world.brick)
 
     def _new_zone(self, case: Sent) -> None:
         body = members(case)

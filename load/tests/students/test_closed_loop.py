@@ -25,9 +25,9 @@ from load.tests.fake_broker import Broker
 from load.verdict.verdict import write_verdict
 from load.workloads.students import MULTI, SMOKE, STRESS, MultiLab
 
-QUICK = replace(SMOKE, devices=5, duration_s=0.5, pause_s=(0.0, 0.05), sandboxes=20, latency=())
-FULL = replace(STRESS, devices=10, duration_s=0.2, pause_s=(0.0, 0.0), sandboxes=10, latency=())
-LABS = replace(MULTI, devices=10, students=3, sandboxes=25)
+QUICK = replace(SMOKE, devices=5, lag_ms=1000.0, duration_s=0.5, pause_s=(0.0, 0.05), sandboxes=20, latency=())
+FULL = replace(STRESS, devices=10, lag_ms=1000.0, duration_s=0.2, pause_s=(0.0, 0.0), sandboxes=10, latency=())
+LABS = replace(MULTI, devices=10, lag_ms=1000.0, students=3, sandboxes=25)
 VERIFIED = [Check("V1", "a sandbox is live for one track at most", Status.PASS)]
 
 
