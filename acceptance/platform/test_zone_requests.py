@@ -176,6 +176,8 @@ def test_a_parameter_stands_once(name: str, platform: Platform) -> None:
     others = [("GET", f"{ZONES}/root"), ("DELETE", f"{ZONES}/root"), ("DELETE", "/api/keys/nobody-s")]
     task = f"{SCHEDULER}/task/{UNKNOWN}"
     others += [("GET", task), ("POST", f"{task}/cancel"), ("GET", f"{SCHEDULER}/metrics")]
+    others += [("GET", f"{BRICKS}/health"), ("GET", f"{BRICKS}/nothing")]
+    others += [("POST", f"{BRICKS}/nothing/{action}") for action in ("mount", "unmount", "remount")]
     with platform.unchanged():
         for method, path in (*lists, *others):
             answer = platform.admin(method, path, params=[(name, "1"), (name, "2")])
