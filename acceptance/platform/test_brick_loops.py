@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -67,14 +68,17 @@ def test_the_loop_of_an_unmounted_part_stops(name: str, sweeping: Platform) -> N
         count: int = db.value(DUE[one].left, key)
         return count
 
+    def done(things: list[tuple[str, str]]) -> bool:
+        return not any(left(*thing) for thing in things)
+
     with unmounted(platform, name) as away:
         for things in rounds:  # by the end of the second one every loop has had a turn
             for one, key in things:
                 platform.write(DUE[one].falls_due, id=key)
             others = [thing for thing in things if thing[0] not in away]
-            eventually(lambda others=others: not any(left(*thing) for thing in others), within_s=5.0)
+            eventually(partial(done, others), within_s=5.0)
         assert all(left(*thing) for things in rounds for thing in things if thing[0] in away)
-    eventually(lambda: not any(left(*thing) for things in rounds for thing in things), within_s=1.0)
+    eventually(lambda: all(map(done, rounds)), within_s=1.0)
 
 
 @contextmanager
