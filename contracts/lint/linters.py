@@ -98,9 +98,10 @@ def _run(program: Callable[..., Any], arguments: list[str], timeout_s: float) ->
 def findings(path: Path = OPENAPI) -> list[str]:
     """Everything that the linters, the house rules and the generator found. LinterUnavailable: one could not run."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        document = Document.read(path)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         return [f"not YAML: {_tail(str(error))}"]
+    content: object = document.content
     if not isinstance(content, dict):
         return ["not a mapping"]
     found = validator_findings(content) + redocly_findings(path)
@@ -110,4 +111,4 @@ def findings(path: Path = OPENAPI) -> list[str]:
         generated = clients.findings(path)
     except clients.GeneratorBroken as error:
         raise LinterUnavailable(str(error)) from None
-    return [*(f"house rule: {line}" for line in house_rules.breaches(Document(content))), *generated]
+    return [*(f"house rule: {line}" for line in house_rules.breaches(document)), *generated]
