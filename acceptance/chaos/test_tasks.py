@@ -5,9 +5,9 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,6 @@ from acceptance.chaos.assertions import some_in_the_sample
 from acceptance.platform.tailing import database_killed
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
-from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import web_processes
 from harness.http.client import TransportError
@@ -64,19 +63,10 @@ class Executors:
         self._children[place].stop(5.0, first=signal.SIGKILL)
         self._children[place] = self._start()
 
-    def end(self) -> None:
+    def close(self) -> None:
+        """End them all."""
         for child in self._children:
             child.stop(5.0)
-
-
-@contextmanager
-def executors(system: System, zone: Zone, journal: Path) -> Iterator[Executors]:
-    """They run during the block."""
-    running = Executors(system, zone, journal)
-    try:
-        yield running
-    finally:
-        running.end()
 
 
 def submit_each(tasks: Tasks, count: int) -> set[str]:
@@ -85,14 +75,18 @@ def submit_each(tasks: Tasks, count: int) -> set[str]:
 
 
 def submit_until_it_is(tasks: Tasks, number: int) -> str:
-    def acknowledged() -> str | None:
+    def acknowledged() -> str:
         try:
             answer = tasks.submit(idempotency_key=str(number), max_attempts=MOST_ATTEMPTS, backoff_base_s=0)
         except TransportError:
-            return None
-        return None if answer.status == 503 else str(accepted(answer, answer.status)["id"])
+            return ""
+        if answer.status == 503:
+            return ""
+        if answer.status not in (200, 201):
+            raise ValueError(f"expected a task, got {answer.status}: {answer.body[:500]!r}")
+        return str(answer.json()["id"])
 
-    return eventually(acknowledged, within_s=30.0, what="a task that is acknowledged") or ""
+    return eventually(acknowledged, within_s=30.0, what="a task that is acknowledged")
 
 
 def kill_executor(_: System, running: Executors) -> None:
@@ -132,7 +126,7 @@ def test_a_kill_while_tasks_are_done(
 
     with platform.apart(mine) as zone, ThreadPoolExecutor(1) as beside:
         submitting = beside.submit(submit_each, Tasks(zone), TASKS)
-        with executors(system, zone, journal) as running:
+        with closing(Executors(system, zone, journal)) as running:
             for number in range(times):
                 reaches((number + 1) * TASKS // (times + 1))
                 kill(system, running)
