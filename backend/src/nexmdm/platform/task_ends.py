@@ -57,13 +57,13 @@ async def end(statements: Statements, *, aging_s: float) -> bool:
         try:
             async with over_all_zones(statements, _BRICK) as tx:
                 expired = await task_states.expire(tx, zone_id, _BATCH, aging_s)
-            async with over_all_zones(statements) as tx:
+            metrics.leases_expired.inc(len(expired))
+            for task in expired:
+                tell_end(task, "lease_expired")
+            async with over_all_zones(statements, _BRICK) as tx:
                 late = await task_states.miss_deadline(tx, zone_id, _BATCH)
         except ZoneEndsError:
             continue
-        metrics.leases_expired.inc(len(expired))
-        for task in expired:
-            tell_end(task, "lease_expired")
         for task in late:
             tell_end(task, "deadline_exceeded")
         more |= _BATCH in (len(expired), len(late))
