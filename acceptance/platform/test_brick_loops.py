@@ -117,7 +117,7 @@ def test_a_loop_that_fails_is_told(fresh_backend: FreshBackend) -> None:
     eventually(lambda: told.total('nexmdm_platform_bricks{state="active"}') == 5, within_s=5.0)
 
 
-@case("bricks/009", "unmountBrick 200", "getBrick 200", slow="starts its backend anew")
+@case("bricks/009", "unmountBrick 200", "getBrick 200", slow="restarts its backend")
 def test_what_is_unmounted_stays_so(fresh_backend: FreshBackend) -> None:
     """After a restart what was unmounted still is, its loop too; mounted, the loop goes on within a second (004)."""
     system: System = fresh_backend(workers=2)

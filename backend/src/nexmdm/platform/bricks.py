@@ -1,6 +1,6 @@
 """The parts of the platform: an admin decides whether each is to serve, every process heeds it, restarts included.
 
-The keys of `brick_needs` decide what may be unmounted and mounted, whoever comes first.
+The keys of `brick_needs` decide what may be unmounted and mounted, also when two changes race.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ async def unmount(request: Request, _caller: Admin, name: Annotated[str, _NAME])
     responses=answers(*_OF_A_BRICK, BRICK_NEEDS_ANOTHER),
 )
 async def remount(request: Request, _caller: Admin, name: Annotated[str, _NAME]) -> Changed:
-    """Let a part begin anew, whatever its state; in between no request sees it unmounted."""
+    """Restart a part, whatever its state; in between no request sees it unmounted."""
     return await _change(request, name, "remount")
 
 
