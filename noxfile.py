@@ -70,7 +70,7 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
 
-from ci import budgets, environments, exit_codes, side_by_side
+from ci import budgets, environments, exit_codes, scratch, side_by_side
 from ci.environments import ROOT
 
 nox.needs_version = ">=2026.10"  # tells the code of a program that failed
@@ -370,8 +370,8 @@ def run_acceptance(session: nox.Session, *, slow: bool = False, on_s3: bool = Fa
     workers = 0 if "--case" in session.posargs else (os.cpu_count() or 1) + 1
     options = ["-n", str(workers), "--suite", suite]
     executable, env = environments.ensure("acceptance", say=session.log), backend_env(session)
-    with reported(session, suite), within_budget(session, suite):
-        run(session, executable, *arguments[:2], *options, *arguments[2:], env=env)
+    with reported(session, suite), within_budget(session, suite), scratch.in_memory(os.environ) as memory:
+        run(session, executable, *arguments[:2], *options, *arguments[2:], env=env | memory)
 
 
 @nox.session
@@ -394,8 +394,9 @@ def mutants(session: nox.Session) -> None:
     pythons = {name: environments.ensure(group, say=session.log) for name, group in KILLERS.items()}
     inner = ["--", str(pythons["acceptance"]), "-m", "mutants", *(f"--python={n}={p}" for n, p in pythons.items())]
     env = backend_env(session)
-    with reported(session, "mutants"):
-        python(session, "acceptance", "-m", "harness", "run", "--only", "postgres", *inner, *session.posargs, env=env)
+    command = ["-m", "harness", "run", "--only", "postgres", *inner, *session.posargs]
+    with reported(session, "mutants"), scratch.in_memory(os.environ) as memory:
+        python(session, "acceptance", *command, env=env | memory)
 
 
 @nox.session
@@ -410,8 +411,8 @@ def contract(session: nox.Session) -> None:
     contracts = environments.ensure("contracts", say=session.log)
     inner = ["--", str(contracts), "-m", "contracts", *session.posargs]
     env = backend_env(session)
-    with reported(session, "contract"), within_budget(session, "contract"):
-        run(session, contracts, "-m", "harness", "run", *inner, env=env)
+    with reported(session, "contract"), within_budget(session, "contract"), scratch.in_memory(os.environ) as memory:
+        run(session, contracts, "-m", "harness", "run", *inner, env=env | memory)
 
 
 @nox.session
@@ -443,8 +444,9 @@ def run_backend(session: nox.Session, *, slow: bool = False) -> None:
     arguments = pytest(session, "backend", "backend/tests", slow=slow)
     workers = 0 if session.posargs else os.cpu_count() or 1  # a few tests are over before the workers have begun
     inner = ["--", str(tester), *arguments[:2], "-n", str(workers), *arguments[2:]]
-    with within_budget(session, "backend-slow" if slow else "backend"):
-        run(session, launcher, "-m", "harness", "run", "--only", "postgres", *inner, env={"PYTHONPATH": str(ROOT)})
+    command = ["-m", "harness", "run", "--only", "postgres", *inner]
+    with within_budget(session, "backend-slow" if slow else "backend"), scratch.in_memory(os.environ) as memory:
+        run(session, launcher, *command, env={"PYTHONPATH": str(ROOT)} | memory)
 
 
 @nox.session
@@ -469,8 +471,9 @@ def run_helpers(session: nox.Session, *, slow: bool = False) -> None:
         commands.append([str(helper), *pytest(session, f"harness-{suite}", f"{suite}/tests", slow=slow)])
     joined = [word for command in commands for word in (side_by_side.BETWEEN, *command)][1:]
     at_once = "1" if slow else "3"  # what measures time is slow, and has the machine to itself
-    with within_budget(session, "harness-slow" if slow else "harness"):
-        python(session, "harness", "-m", "ci.side_by_side", at_once, *joined, env=backend_env(session))
+    env = backend_env(session)
+    with within_budget(session, "harness-slow" if slow else "harness"), scratch.in_memory(os.environ) as memory:
+        python(session, "harness", "-m", "ci.side_by_side", at_once, *joined, env=env | memory)
 
 
 @nox.session
