@@ -43,7 +43,7 @@ worst code of what the sessions ran: 0 pass, 1 the product failed, 2 inconclusiv
 it; `uv run noxfile.py ...` and `pipx run noxfile.py ...` bring it along.
 
 A plain acceptance, harness or backend leaves out what is marked slow; one that is told what to run (a path, -k, -m,
---case) runs that, slow or not. A plain run has a budget (ci/budgets.py): a quarter beyond it it fails in CI.
+--case) runs that, slow or not. A plain run has a budget (ci/budgets.py): at twice that it fails in CI.
 
 Environments live in .nox/<group>, one per lock, and are made again only when their lock changed; those of other
 revisions' backends live in .nox/revisions. The backend is built as a wheel into .nox/backend-runtime and started as a

@@ -34,7 +34,8 @@ def in_memory(environ: Mapping[str, str], memory: Path = MEMORY) -> Iterator[dic
 def _available() -> int:
     """Bytes that programs could still take, as Linux reckons."""
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+        told = Path("/proc/meminfo").read_text(encoding="ascii")
     except OSError:
         return 0
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", told, re.MULTILINE)
     return int(found[1]) * 1024 if found else 0

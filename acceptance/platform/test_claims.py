@@ -132,7 +132,7 @@ def test_a_waiting_claim_ends(name: str, platform: Platform, system: System) -> 
         platform.gone(zone.zone_id)
 
 
-@case("claims/005", "claimTasks 200", slow="stops a backend")
+@case("claims/005", slow="stops a backend")
 def test_a_stop_answers_what_waits(fresh_backend: FreshBackend) -> None:
     """A service that stops answers its waiting claims at once, with no task (platform.md)."""
     system: System = fresh_backend()

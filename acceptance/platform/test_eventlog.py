@@ -110,7 +110,7 @@ def test_a_replay_is_in_order(two_workers: System, platform_of_two: Platform) ->
     refused(zone.replay(cursor="no cursor"), 422, "validation_error")
 
 
-@case("eventlog/004", "replayEvents 200", slow="kills its backend")
+@case("eventlog/004", slow="kills its backend")
 @pytest.mark.parametrize("end", [killed, restarted])
 def test_events_and_writes_agree_over_the_end_of_the_service(
     end: Callable[[System], None], fresh_backend: FreshBackend

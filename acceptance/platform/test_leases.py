@@ -187,7 +187,7 @@ def test_the_inbox_of_an_agent(tasks: Tasks, platform: Platform) -> None:
     accepted(tasks.complete(lease))
 
 
-@case("leases/006", "failTask 200", slow="200 requests")
+@case("leases/006", slow="200 requests")
 def test_many_failures_keep_their_bounds(platform: Platform) -> None:
     """Of 200 failures each pause is within a half and the whole of its bound, and they do not come together (004)."""
     zone = platform.zone()

@@ -39,7 +39,7 @@ def size(pytestconfig: pytest.Config) -> int:
     return int(pytestconfig.option.upload_mib) * MIB
 
 
-@case("upload/004", "appendToUpload 204", "getUpload 200", "readFile result", slow="waits for the disk")
+@case("upload/004", "getUpload 200", "readFile result", slow="waits for the disk")
 def test_a_large_upload_that_is_cut_often(size: int, fresh_backend: FreshBackend) -> None:
     """Cut 20 times, at two workers in turn, a large upload is whole; no process grows by 64 MiB (issue 17)."""
     system: System = fresh_backend(workers=2)

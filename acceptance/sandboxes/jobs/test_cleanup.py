@@ -246,13 +246,13 @@ def test_what_is_claimed_is_what_is_called(pool: Pool, provider: ProviderControl
 @case("cleanup/013", "cleanUpSandboxes 200", slow="takes the 20 seconds that a request has")
 def test_a_request_takes_no_more_after_twenty_seconds(pool: Pool, provider: ProviderControl) -> None:
     """A cleanup at an admin's command claims nothing after 20 s, finishes its calls, and says what remains."""
-    pool.seed_listed(provider.add(120))
+    pool.seed_listed(provider.add(200))
     pool.write("update sandboxes set status = 'pending_deletion', first_allocated_at = now(), next_attempt_at = now()")
-    provider.script("delete", [{"status": 204, "delay_s": 0.9, "times": 0}])
+    provider.script("delete", [{"status": 204, "delay_s": 0.6, "times": 0}])
     answer = pool.cleanup()
     body = accepted(answer)
     assert 20_000 <= answer.elapsed_ms < 26_000
     assert body["remaining"] > 0
-    assert body["deleted"] + body["remaining"] == 120
+    assert body["deleted"] + body["remaining"] == 200
     assert len(provider.calls("delete")) == body["deleted"]
     assert set(pool.statuses().values()) == {"deleted", "pending_deletion"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 
@@ -15,16 +16,15 @@ from nexmdm.kernel.shared_values import SharedValues, Slot
 class Metrics:
     def __init__(self, shared: SharedValues) -> None:
         self.shared = shared
-        own = CollectorRegistry()
+        self.own = own = CollectorRegistry()
         self.done = Counter("done", "Work done.", ["kind"], registry=own)
         self.open = Gauge("open", "What is open.", multiprocess_mode="livesum", registry=own)
         self.age = Gauge("age", "The oldest.", multiprocess_mode="livemax", registry=own)
         self.took = Histogram("took", "Seconds.", buckets=(1.0, 2.0), registry=own)
+        self.waited = Histogram("waited", "A \\ and\nmore.", ["kind"], buckets=(1.0, 2.0), registry=own)
 
     def page(self) -> dict[str, float]:
-        registry = CollectorRegistry()
-        registry.register(self.shared)
-        text = generate_latest(registry).decode()
+        text = self.shared.page()
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return {sample.name + "".join(sample.labels.values()): sample.value for sample in samples}
 
@@ -35,6 +35,25 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
     monkeypatch.setattr(values, "ValueClass", shared.value)
     shared.share(2)
     return Metrics(shared)
+
+
+def work_of_every_kind(metrics: Metrics) -> None:
+    for kind in ("plain", 'a "quoted" one', "back\\slash", "two\nlines", ""):
+        metrics.done.labels(kind).inc(1.5)
+    metrics.age.set(-math.inf)
+    for seconds in (0.5, 1.5, 99):
+        metrics.took.observe(seconds)
+    for kind in ("b", "a"):
+        metrics.waited.labels(kind).observe(2.0)
+
+
+def families(text: str) -> list[tuple[str, str, str, list[str]]]:
+    """What a page says, whatever the order of its samples. Times of creation are not on ours."""
+    return sorted(
+        (one.name, one.documentation, one.type, sorted(map(repr, one.samples)))
+        for one in text_string_to_metric_families(text)
+        if not one.name.endswith("_created")
+    )
 
 
 def in_child(work: Callable[[], None]) -> None:
@@ -65,6 +84,15 @@ def test_what_children_count_their_parent_sees(metrics: Metrics) -> None:
     assert (page["open"], page["age"]) == (10, 2)
     buckets = [page[f"took_bucket{bound}"] for bound in ("1.0", "2.0", "+Inf")]
     assert (buckets, page["took_count"], page["took_sum"]) == ([2, 4, 6], 6, 202)
+
+
+def test_the_page_is_what_the_library_writes_of_the_same(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> None:
+    work_of_every_kind(metrics)
+    monkeypatch.setattr(values, "ValueClass", values.MutexValue)  # the library's own, of one process
+    theirs = Metrics(metrics.shared)
+    work_of_every_kind(theirs)
+    text = generate_latest(theirs.own).decode()
+    assert families(metrics.shared.page()) == families(text) != []
 
 
 def test_a_successor_goes_on_with_the_counters_and_without_the_live_gauges(metrics: Metrics) -> None:

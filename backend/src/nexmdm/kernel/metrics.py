@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import product
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.metrics import MetricWrapperBase
 
 from nexmdm import __version__
@@ -47,9 +47,7 @@ __all__ = [
 def page() -> bytes:
     """The Prometheus text page (format 0.0.4) over all processes."""
     build_info.labels(__version__).set(1)
-    registry = CollectorRegistry()
-    registry.register(_shared)
-    return generate_latest(registry)
+    return _shared.page().encode()
 
 
 def count_lost_lines(lost: Mapping[Kind, int]) -> None:

@@ -9,34 +9,76 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from threading import Lock
 from typing import Any, Final, NamedTuple
 
-from prometheus_client.metrics_core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.utils import floatToGoString
 
 SLOT_BYTES: Final = 4 * 2**20  # of address space; memory is used as it is written. Labels are closed sets: it suffices
 _WORD: Final = 8
+_number: Final[Callable[[float], str]] = floatToGoString
 _lock: Final = Lock()  # of this process: a scrape and the requests run in different threads
 _USED, _SPARE, _FIRST = 0, 1, 2  # words: how many are in use; where values go that find no room; the first record
 
 
 class _Series(NamedTuple):
-    """What identifies one value; `mode` is the multiprocess mode of a gauge."""
+    """What identifies one value; `mode` is the multiprocess mode of a gauge, `text` how the sample is written."""
 
     kind: str
     mode: str
     metric: str
-    sample: str
-    labels: dict[str, str]
     help: str
+    text: str
+    labels: str  # without a bucket's bound
+    bound: float | None
 
 
 @cache  # series are few
 def _series(key: bytes) -> _Series:
-    return _Series(*json.loads(key))
+    kind, mode, metric, sample, labels, help_text = json.loads(key)
+    text = sample + _written(labels)
+    bound = labels.pop("le", None)
+    return _Series(kind, mode, metric, help_text, text, _written(labels), None if bound is None else float(bound))
+
+
+def _written(labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(labels.items()))
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _head(series: _Series) -> str:
+    name = f"{series.metric}_total" if series.kind == "counter" else series.metric
+    told = series.help.replace("\\", r"\\").replace("\n", r"\n")
+    return f"# HELP {name} {told}\n# TYPE {name} {series.kind}"
+
+
+def _plain(family: Iterable[tuple[_Series, float]]) -> Iterator[str]:
+    for series, value in family:
+        yield f"{series.text} {_number(value)}"
+
+
+def _buckets(family: Iterable[tuple[_Series, float]]) -> Iterator[str]:
+    """Each record counts one bucket alone; a line counts up to its bound. The sum comes after its buckets."""
+    count = 0.0
+    for series, value in sorted(family, key=_place_in_histogram):
+        if series.bound is None:
+            yield f"{series.metric}_count{series.labels} {_number(count)}"
+            yield f"{series.text} {_number(value)}"
+            count = 0.0
+        else:
+            count += value
+            yield f"{series.text} {_number(count)}"
+
+
+def _place_in_histogram(one: tuple[_Series, float]) -> tuple[str, bool, float]:
+    series = one[0]
+    return series.labels, series.bound is None, series.bound or 0.0
 
 
 class Slot:
@@ -134,26 +176,34 @@ class SharedValues:
         **_: Any,
     ) -> Value:
         """A new value; in the place of prometheus-client's ValueClass."""
-        series = _Series(kind, multiprocess_mode, metric, sample, dict(zip(names, labels, strict=True)), help_text)
-        value = Value(json.dumps(series).encode())
+        described = kind, multiprocess_mode, metric, sample, dict(zip(names, labels, strict=True)), help_text
+        value = Value(json.dumps(described).encode())
         with _lock:
             self._bind(value)
             self._values.append(value)
         return value
 
-    def collect(self) -> Any:
-        """The metrics over all processes, as a collector of prometheus-client."""
-        metrics: dict[str, Any] = {}  # half typed, there
+    def page(self) -> str:
+        """The text page (format 0.0.4) over all processes. It holds the interpreter, so it does little for a series."""
+        totals: dict[bytes, float] = {}
         for slot in self._slots:
             for key, place in slot.records():
-                series = _series(key)
-                if series.metric not in metrics:
-                    metrics[series.metric] = Metric(series.metric, series.help, series.kind)
-                    metrics[series.metric]._multiprocess_mode = series.mode  # noqa: SLF001 - as below
-                labels = tuple(sorted(series.labels.items()))
-                metrics[series.metric].add_sample(series.sample, labels, slot.words[place])
-        # Its public door reads files.
-        return MultiProcessCollector._accumulate_metrics(metrics, accumulate=True)  # type: ignore[no-untyped-call]  # noqa: SLF001
+                value = slot.words[place]
+                if key not in totals:
+                    totals[key] = value
+                elif _series(key).mode.endswith("max"):
+                    totals[key] = max(totals[key], value)
+                else:
+                    totals[key] += value
+        families: dict[str, list[tuple[_Series, float]]] = {}
+        for key, value in totals.items():
+            series = _series(key)
+            families.setdefault(series.metric, []).append((series, value))
+        lines: list[str] = []
+        for family in families.values():
+            lines.append(_head(family[0][0]))
+            lines += _buckets(family) if family[0][0].kind == "histogram" else _plain(family)
+        return "\n".join((*lines, ""))
 
     def _bind(self, value: Value) -> None:
         if value.key not in self._places:

@@ -18,6 +18,7 @@ from nexmdm.sandboxes.job import commit
 from nexmdm.sandboxes.types import STATUSES
 
 _TICK_S: Final = 1.0
+_LONGEST_S: Final = 15.0  # one look that a stalled disk held up must not leave the gauges old for minutes
 
 _POOL: Final = text("SELECT status, count(*) AS sandboxes FROM sandboxes GROUP BY status")
 # A row's status_since is that of its last attempt; the ledger knows when its deletion was asked for.
@@ -59,4 +60,5 @@ async def keep_measuring(db: Database, _settings: Settings, stop: asyncio.Event)
         except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
             report_outage(error)
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), max(_TICK_S, (perf_counter() - started) / MOST_SHARE))
+            pause_s = min(_LONGEST_S, (perf_counter() - started) / MOST_SHARE)
+            await asyncio.wait_for(stop.wait(), max(_TICK_S, pause_s))

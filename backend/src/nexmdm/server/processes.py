@@ -200,7 +200,6 @@ def _settle() -> None:
     """Take what was imported out of the garbage collector's sight: a full collection of it takes 0.2 s."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)  # what a request leaves goes by its count of references; cycles are few
 
 
 def _web(settings: Settings, create_app: CreateApp, listener: socket.socket, on_stop: OnStop) -> None:
