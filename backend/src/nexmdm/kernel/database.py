@@ -76,6 +76,7 @@ class Database:
             pool_size=settings.db_pool_size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
+            pool_use_lifo=True,  # the one used last has its statements prepared: the first ten writes took 30 ms each
             pool_pre_ping=True,  # a restarted server must cost no caller an error
         )
         metrics.pool_size.set(settings.db_pool_size)
