@@ -34,7 +34,7 @@ def judgements(run: SimulationRun, seen: Observations | None) -> list[Judgement]
     p95 = Limit("heartbeat p95", "ms", "<", 150, least(0.95, planned), 0.95, source=CLIENT)
     p99 = Limit("heartbeat p99", "ms", "<", 300, least(0.99, planned), 0.99, source=CLIENT)
     latencies = samples.latencies(timeout_s, HEARTBEAT, DUPLICATE)
-    scrapes = Limit("/metrics p95", "ms", "<", 50, None, 0.95, source=CLIENT)
+    scrapes = Limit("/metrics p95", "ms", "<", run.scenario.scrape_p95_ms, None, 0.95, source=CLIENT)
     timed = [
         p95.judge(latencies),
         p99.judge(latencies),

@@ -24,6 +24,7 @@ class Simulated(Scenario):
     at_once: int = 20  # devices that set up side by side
     message_within_s: float = 20.0
     settle_s: float = 10.0
+    scrape_p95_ms: float = 50.0  # what the p95 of /metrics has to be below
 
     @property
     def whole_duration_s(self) -> float:
