@@ -6,6 +6,7 @@ import pytest
 
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
+from acceptance.system.system import FreshBackend
 from harness.platform.zone import Zone
 
 TREE = ["/a", "/b/c", "/b/d/e", "/b/d/f", "/b-c", "/b0", "/g/h/i/j", "/g-h", "/\u00e9"]
@@ -13,6 +14,11 @@ MANY = """
     insert into files (zone_id, path, file_id, kind, size, etag, version, content, modified_at)
     select %(zone)s, '/many/' || lpad(n::text, 6, '0'), gen_random_uuid(), 'file', 0, %(etag)s, 1, '', now()
     from generate_series(1, %(count)s) n
+"""
+LONG = """
+    insert into files (zone_id, path, file_id, kind, size, etag, version, content, modified_at)
+    select zone_id, '/' || lpad(n::text, 300, '0'), gen_random_uuid(), 'file', 0, %(etag)s, 1, '', now()
+    from zones cross join generate_series(1, 50) n where zone_id = any(%(zones)s)
 """
 OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
@@ -145,3 +151,14 @@ def test_a_tree_of_too_many_files(zone: Zone, platform: Platform) -> None:
     zone.rpc("delete", path="/many/000001")
     assert zone.rpc("rmdir", path="/many", recursive=True)["files_deleted"] == 10_000
     platform.adds_up(zone.zone_id)
+
+
+@case("trees/008", "listDirectory result")
+def test_a_zone_that_has_just_grown_is_listed(fresh_backend: FreshBackend) -> None:
+    """A list reads its entries in order, also where statistics know nothing of the zone's 10,000 files (platform.md)."""
+    platform = Platform(fresh_backend())
+    platform.write(LONG, zones=[platform.zone().zone_id for _ in range(20)], etag=OF_NOTHING)
+    platform.write("analyze files")
+    zone = platform.zone()
+    platform.write(MANY, zone=zone.zone_id, etag=OF_NOTHING, count=10_001)
+    assert len(zone.rpc("list", path="/many")["entries"]) == 1000
