@@ -155,7 +155,7 @@ def test_a_tree_of_too_many_files(zone: Zone, platform: Platform) -> None:
 
 @case("trees/008", "listDirectory result")
 def test_a_zone_that_has_just_grown_is_listed(fresh_backend: FreshBackend) -> None:
-    """A list reads its entries in order, also where statistics know nothing of the zone's 10,000 files (platform.md)."""
+    """A list reads entries in order, also where statistics know nothing of the zone's 10,000 files (platform.md)."""
     platform = Platform(fresh_backend())
     platform.write(LONG, zones=[platform.zone().zone_id for _ in range(20)], etag=OF_NOTHING)
     platform.write("analyze files")
