@@ -199,7 +199,7 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
             if not (quick and quick_look.holds_so_far(artifacts() / name, began)):
                 raise
             exit_codes.NOTED.pop()
-            session.log(f"all that a quick look can tell holds; `nox -s {name}` has the samples for the rest")
+            session.log(f"what a quick look can tell holds; `nox -s {name}` has the samples for the rest")
 
 
 def backend_env(session: nox.Session) -> dict[str, str]:

@@ -32,6 +32,6 @@ def holds_so_far(folder: Path, since: float) -> bool:
 
 def _holds_for_its_few(limit: dict[str, Any]) -> bool:
     least = limit["full_n"] if limit["min_n"] is None else limit["min_n"]
-    enough, whole = limit["n"] >= least, limit["n"] >= limit["full_n"]
-    below = limit["op"] == "<" and limit["observed"] is not None and limit["observed"] < limit["value"]
-    return limit["status"] == "inconclusive" and enough and not whole and bool(below)
+    if limit["status"] != "inconclusive" or limit["op"] != "<" or not least <= limit["n"] < limit["full_n"]:
+        return False
+    return limit["observed"] is not None and bool(limit["observed"] < limit["value"])

@@ -2,7 +2,7 @@
 
 A database is some 700 files, and a suite makes and drops a thousand databases. A file system that does not hand out an
 inode again soon after its file is gone (ext4 without a journal looks at each of them in turn) makes that quadratic:
-the backend's tests took 174 s on such a disk, and 88 s in memory. What measures or kills a database stays on the disk.
+the backend's tests took 174 s on such a disk, and 88 s in memory. What measures latencies stays on the disk.
 """
 
 from __future__ import annotations

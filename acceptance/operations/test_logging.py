@@ -263,8 +263,8 @@ def test_lines_that_matter_are_lost_last(fresh_backend: FreshBackend) -> None:
         kept.expect(answer, "sec.auth.fail", code="token_invalid")
     kept.expect(failed, "dependency.unavailable", dependency="fcm", level="ERROR")
     ids = {answer.request_id for answer in [*rejected, failed]}
-    told_of = {line["request_id"] for line in kept.tap.since(0) if line["event"] == "http.request"}
-    assert ids - told_of, "nothing was lost before these"
+    access = [line for line in kept.tap.since(0) if line["event"] == "http.request" and line["request_id"] in ids]
+    assert len(access) < len(rejected), "nothing was lost before these"
     assert not told(kept.tap.since(0))["reserved"]
     assert system.metrics.total('nexmdm_log_lines_lost_total{kind="reserved"}') == 0
 

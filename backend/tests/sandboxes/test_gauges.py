@@ -82,7 +82,6 @@ async def test_an_outage_leaves_what_was_measured(
 ) -> None:
     await store_sandbox(connection, "1")
     monkeypatch.setattr(gauges, "_TICK_S", 0.01)
-    monkeypatch.setattr(gauges, "MOST_SHARE", 1.0)
     real, stop, fails = gauges.measure, asyncio.Event(), [OSError("away")]
     seen: list[float] = []
 

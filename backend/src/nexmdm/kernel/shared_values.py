@@ -44,18 +44,17 @@ def _series(key: bytes) -> _Series:
 
 
 def _written(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(labels.items()))
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+    pairs = [name + '="' + _escaped(value).replace('"', r"\"") + '"' for name, value in sorted(labels.items())]
+    return f"{{{','.join(pairs)}}}" if pairs else ""
 
 
 def _head(series: _Series) -> str:
     name = f"{series.metric}_total" if series.kind == "counter" else series.metric
-    told = series.help.replace("\\", r"\\").replace("\n", r"\n")
-    return f"# HELP {name} {told}\n# TYPE {name} {series.kind}"
+    return f"# HELP {name} {_escaped(series.help)}\n# TYPE {name} {series.kind}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n")
 
 
 def _plain(family: Iterable[tuple[_Series, float]]) -> Iterator[str]:

@@ -127,7 +127,7 @@ class File(SQLModel, table=True):
     __tablename__ = "files"
     __table_args__ = (
         PrimaryKeyConstraint("zone_id", "path"),
-        UniqueConstraint("zone_id", "file_id", name="uq_files_file_id"),
+        UniqueConstraint("file_id", "zone_id", name="uq_files_file_id"),  # the zone's index is that of its paths
         CheckConstraint("path ~ '^/.' AND octet_length(path) <= 1024", name="path"),
         one_of("kind", ("file", "directory")),
         CheckConstraint("(kind = 'file') = (etag IS NOT NULL)", name="file_has_etag"),

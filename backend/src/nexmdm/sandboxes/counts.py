@@ -14,7 +14,7 @@ from sqlalchemy import text
 from nexmdm.kernel.database import Database
 from nexmdm.sandboxes.types import STATUSES, SandboxStatus
 
-MOST_SHARE: Final = 0.01  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
+_MOST_SHARE: Final = 0.01  # of the time that counting may take: 400,000 sandboxes and their allocations take 0.1 s
 
 # One snapshot: the sandboxes of all labs are as many as are allocated.
 _COUNT: Final = text(
@@ -27,6 +27,11 @@ _COUNT: Final = text(
     SELECT now(), 'as_of', NULL, 0
     """
 )
+
+
+def interval_s(took_s: float, every_s: float) -> float:
+    """How long after its begin a look is repeated: a dear one less often, but never after ten times the usual."""
+    return max(every_s, min(took_s / _MOST_SHARE, 10 * every_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class PoolCounts:
         """
         asked = monotonic()
         async with self._turn:
-            good_for_s = max(self._every_s, min(self._took_s / MOST_SHARE, 10 * self._every_s))
+            good_for_s = interval_s(self._took_s, self._every_s)
             if self._count is None or self._began < asked - good_for_s:
                 self._began = monotonic()
                 self._count = asyncio.create_task(self._read())

@@ -13,12 +13,11 @@ from nexmdm.kernel.database import Database, report_outage
 from nexmdm.kernel.log import Origin, origin
 from nexmdm.kernel.settings import Settings
 from nexmdm.sandboxes import metrics
-from nexmdm.sandboxes.counts import MOST_SHARE
+from nexmdm.sandboxes.counts import interval_s
 from nexmdm.sandboxes.job import commit
 from nexmdm.sandboxes.types import STATUSES
 
 _TICK_S: Final = 1.0
-_LONGEST_S: Final = 15.0  # one look that a stalled disk held up must not leave the gauges old for minutes
 
 _POOL: Final = text("SELECT status, count(*) AS sandboxes FROM sandboxes GROUP BY status")
 # A row's status_since is that of its last attempt; the ledger knows when its deletion was asked for.
@@ -51,7 +50,10 @@ async def measure(db: Database) -> None:
 
 
 async def keep_measuring(db: Database, _settings: Settings, stop: asyncio.Event) -> None:
-    """Measure each second, or as often as costs little, until `stop`. An outage leaves what was measured last."""
+    """Measure each second, or as often as costs little, but every ten seconds at least, until `stop`.
+
+    An outage leaves what was measured last.
+    """
     origin.set(Origin(name="worker:pool"))
     while not stop.is_set():
         started = perf_counter()
@@ -60,5 +62,4 @@ async def keep_measuring(db: Database, _settings: Settings, stop: asyncio.Event)
         except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
             report_outage(error)
         with suppress(TimeoutError):
-            pause_s = min(_LONGEST_S, (perf_counter() - started) / MOST_SHARE)
-            await asyncio.wait_for(stop.wait(), max(_TICK_S, pause_s))
+            await asyncio.wait_for(stop.wait(), interval_s(perf_counter() - started, _TICK_S))
