@@ -1,4 +1,9 @@
-"""The fixtures of these cases: the system with two web workers and a fake provider, which both begin empty."""
+"""The fixtures of these cases: the system with two web workers and a fake provider, which both begin and end empty.
+
+Others have that system after them: a script that fails each sync, or an open breaker, would be theirs.
+"""
+
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,14 +18,16 @@ def system(two_workers: System) -> System:
 
 
 @pytest.fixture
-def provider(system: System) -> ProviderControl:
+def provider(system: System) -> Iterator[ProviderControl]:
     """It lists nothing, has been asked for nothing and has no script."""
     system.provider.reset()
-    return system.provider
+    yield system.provider
+    system.provider.reset()
 
 
 @pytest.fixture
-def pool(shared_pool_of_two: Pool, provider: ProviderControl) -> Pool:  # noqa: ARG001 - both begin empty
+def pool(shared_pool_of_two: Pool, provider: ProviderControl) -> Iterator[Pool]:  # noqa: ARG001 - both begin empty
     """The pool of `system`, without any row; the breaker is closed."""
     shared_pool_of_two.wipe()
-    return shared_pool_of_two
+    yield shared_pool_of_two
+    shared_pool_of_two.wipe()

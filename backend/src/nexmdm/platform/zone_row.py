@@ -126,8 +126,11 @@ class Change:
 def within(
     statements: Statements, zone_id: str, begin: str = "BEGIN"
 ) -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
-    """A transaction that sees and changes this zone alone. The id has to be one: it becomes part of a statement."""
-    return statements.transaction(f"{begin}; SET LOCAL nexmdm.zone = '{zone_id}'")
+    """A transaction that sees and changes this zone alone. The id has to be one: it becomes part of a statement.
+
+    No plan reads a whole table: those made for small tables stay with the connection while the tables grow.
+    """
+    return statements.transaction(f"{begin}; SET LOCAL enable_seqscan = off; SET LOCAL nexmdm.zone = '{zone_id}'")
 
 
 async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change) -> int:
