@@ -379,6 +379,8 @@ def run_acceptance(session: nox.Session, *, slow: bool = False, on_s3: bool = Fa
     workers = 0 if "--case" in session.posargs else (os.cpu_count() or 1) + 1
     options = ["-n", str(workers), "--suite", suite]
     executable, env = environments.ensure("acceptance", say=session.log), backend_env(session)
+    if workers and env:
+        options += ["--warm-starts", str(Path(env["NEXMDM_BACKEND_COMMAND"]).with_name("python"))]
     with reported(session, suite), within_budget(session, suite), scratch.in_memory(os.environ) as memory:
         run(session, executable, *arguments[:2], *options, *arguments[2:], env=env | memory)
 

@@ -38,6 +38,7 @@ from harness.options import positive
 from harness.postgres.server import READER_ROLE, Postgres
 from harness.processes.child import bare_environment, run_to_end
 from harness.settings import SECRETS, SettingsError, artifacts, backend_command
+from harness.stack.warm_stacks import warm_stacks
 
 STACKS = pytest.StashKey[Stacks]()
 POSTGRES = pytest.StashKey[Postgres]()
@@ -51,10 +52,11 @@ def folder(config: pytest.Config) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--case register/004`, as often as wanted: these cases and no others. `--upload-mib`, `--on-s3`: see --help."""
+    """`--case register/004`, as often as wanted: these cases and no others. For the other options see --help."""
     parser.addoption("--case", action="append", default=[], metavar="ID", help="run this case; may be repeated")
     parser.addoption("--upload-mib", type=positive, default=128, metavar="N", help="the size of upload/004's upload")
     parser.addoption("--suite", default="acceptance", metavar="NAME", help="what its folder of artifacts is called")
+    parser.addoption("--warm-starts", metavar="PYTHON", help="fork backends from this, their Python: 3 s less for each")
     parser.addoption("--on-s3", action="store_true", help="the objects of every system lie on an S3 server")
 
 
@@ -107,6 +109,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             pytest.exit(f"nothing to test with: {error}", returncode=2)
     name = worker["workerid"] if worker else "main"
     logs = folder(config) / "logs" / name
+    if postgres is not None and (python := config.option.warm_starts):
+        command = str(Path(python).with_name("nexmdm"))
+        warm_stacks(python, lambda argv: argv[0] == command)
     config.stash[STACKS] = Stacks(given, postgres, logs, on_s3=config.option.on_s3)
 
 

@@ -18,13 +18,8 @@ from typing import Final
 import pytest
 
 from harness.mutation.backend_copy import COMMAND
-from harness.mutation.warm_starts import Zygote, serve
-from harness.processes.child import bare_environment, python_module
+from harness.stack.warm_stacks import warm_stacks
 
-_FAKES: Final = ("harness.fcm.server", "harness.provider.server")
-# What is imported by functions, so that nothing but a run would show it.
-_FAKES_LATE: Final = ("aiohttp.web", "harness.fcm.app", "harness.provider.app")
-_BACKEND_LATE: Final = ("uvloop", "anyio.streams.tls", "h11", "httpcore", "httpcore._sync.http2")
 OVER: Final = "over"
 
 
@@ -32,20 +27,9 @@ def _is_backend(argv: Sequence[str]) -> bool:
     return Path(argv[0]).name == COMMAND
 
 
-def _is_fake(argv: Sequence[str]) -> bool:
-    return argv[0] == sys.executable and tuple(argv[1:2]) == ("-m",) and argv[2] in _FAKES
-
-
 def main(backend_python: str) -> None:
     """Serve the requests on stdin until its end. backend_python: of the environment that the backends run in."""
-    _, path = python_module("")
-    if sys.platform == "linux":  # elsewhere nobody can be handed another's child, and each is executed
-        serve(
-            {
-                _is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({})),
-                _is_fake: Zygote(sys.executable, _FAKES, _FAKES_LATE, bare_environment(path)),
-            }
-        )
+    warm_stacks(backend_python, _is_backend)
     with os.fdopen(os.dup(0), encoding="utf-8") as requests:
         for line in requests:
             asked = json.loads(line)

@@ -1,7 +1,5 @@
 """What the service does with FCM's answers: retries, dead tokens, expiry, results that overtake the send."""
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,7 @@ from acceptance.system.logs import Logs
 from acceptance.system.match import accepted
 from acceptance.system.metrics import Metrics
 from acceptance.system.system import FreshBackend, NewDevice, System
-from acceptance.system.web_workers import background_process
+from acceptance.system.web_workers import background_process, kill
 from harness.fcm.server import FcmControl
 from harness.waiting import eventually
 
@@ -228,7 +226,7 @@ def test_who_dies_while_sending_loses_no_command(fresh_backend: FreshBackend) ->
     sending = "select status = 'sending' from fcm_dispatches where request_id = %s"
     eventually(lambda: system.db.value(sending, request_id), within_s=5.0)
     victim = background_process(system)
-    os.kill(victim, signal.SIGKILL)
+    kill(system, victim)
     system.logs.wait("service.stop", pid=victim, role="background", level="ERROR")
     eventually(ended(system.api, request_id, "sent"), within_s=20.0)
     system.logs.wait("dispatch.sent", dispatch_request_id=request_id)

@@ -246,7 +246,8 @@ def test_lines_that_matter_are_lost_last(fresh_backend: FreshBackend) -> None:
     device, reader = system.device(), system.running.backend.reader
 
     def ordinary_lost() -> bool:
-        system.api.admin("GET", "/v1/scripts/enroll.sh", params={"alias": "D01"})
+        for _ in range(10):
+            system.api.admin("GET", "/v1/scripts/enroll.sh", params={"alias": "D01"})
         return system.metrics.total('nexmdm_log_lines_lost_total{kind="ordinary"}') > 0
 
     with frozen(reader.pid), Heartbeats(system):

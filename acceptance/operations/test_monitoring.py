@@ -1,9 +1,7 @@
 """The alert rules and the dashboard of backend/ops, against what a live service shows; and the gauges made for them."""
 
 import json
-import os
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from acceptance.suite.case import case
 from acceptance.system.match import accepted
 from acceptance.system.promql import faults, named_labels
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import background_process, only, web_processes
+from acceptance.system.web_workers import background_process, kill, only, web_processes
 from harness.http.prometheus import total
 from harness.oracles.log_schemas import documents
 from harness.verdict.artifacts import ROOT
@@ -140,8 +138,7 @@ def test_processes_that_are_replaced_are_counted(fresh_backend: FreshBackend) ->
     assert system.metrics.total(restarts) == 0
     for victim, role in ((web_processes(system)[0], "web"), (background_process(system), "background")):
         with system.metrics.moves({f'{restarts}{{role="{role}"}}': 1}, within_s=8.0):
-            system.check_log()
-            os.kill(victim, signal.SIGKILL)
+            kill(system, victim)
             system.api.reconnect()
             system.logs.wait("service.stop", pid=victim, role=role, level="ERROR")
     assert system.metrics.total(restarts) == 2
@@ -159,9 +156,8 @@ def test_a_scrape_while_a_process_starts_is_answered(fresh_backend: FreshBackend
                 assert system.metrics.total("nexmdm_build_info") == 1
     counted = [0.0]
     whole = []
-    system.check_log()
     for victim in victims:
-        os.kill(victim, signal.SIGKILL)
+        kill(system, victim)
         system.logs.wait("service.stop", pid=victim)
 
     def all_back() -> bool:

@@ -20,7 +20,7 @@ from acceptance.fleet.apks import new_package, upload
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import Enrolled, FreshBackend, System
-from acceptance.system.web_workers import only, web_processes
+from acceptance.system.web_workers import kill, only, web_processes
 from harness.http.client import Answer, TransportError
 from harness.settings import backend_command
 from harness.waiting import eventually
@@ -116,8 +116,7 @@ def test_a_dead_worker_is_replaced(fresh_backend: FreshBackend) -> None:
     with only(system, victim):
         device = system.device()
     before = system.metrics.total("nexmdm_registrations_total")
-    system.check_log()  # an access line is written after its answer: the victim may owe one
-    os.kill(victim, signal.SIGKILL)
+    kill(system, victim)
     system.api.reconnect()
     accepted(system.api.bearer(device.token, "POST", "/v1/heartbeat", json={"status": "ok"}))
     eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)
@@ -198,8 +197,7 @@ def test_a_child_that_it_did_not_start_is_reaped_and_ignored(
     device = system.device()
     assert [answer.status for answer in beat_of_each(system, device)] == [200, 200]
     assert web_processes(system) == workers
-    system.check_log()
-    os.kill(workers[0], signal.SIGKILL)
+    kill(system, workers[0])
     system.api.reconnect()
     eventually(lambda: len(set(web_processes(system)) - set(workers)) == 1, within_s=5.0)
     assert system.running.backend.stop() == 0
@@ -245,8 +243,7 @@ def test_a_tmp_cleaner_takes_no_metrics_away(fresh_backend: FreshBackend) -> Non
     eventually(lambda: system.metrics.total(heartbeats) == 1, within_s=3.0)
     shutil.rmtree(system.running.env["TMPDIR"])
     victim, _ = web_processes(system)
-    system.check_log()
-    os.kill(victim, signal.SIGKILL)
+    kill(system, victim)
     system.api.reconnect()
     eventually(lambda: len(web_processes(system)) == 2 and victim not in web_processes(system), within_s=5.0)
     assert system.metrics.total(heartbeats) == 1

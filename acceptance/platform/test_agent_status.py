@@ -1,8 +1,5 @@
 """How an agent is: its phase, since when it is ready or not, and what becomes of one that falls silent."""
 
-import os
-import signal
-
 from acceptance.platform.agents import (
     STATES,
     TTL_S,
@@ -18,7 +15,7 @@ from acceptance.platform.agents import (
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import web_processes
+from acceptance.system.web_workers import kill, web_processes
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 
@@ -127,7 +124,7 @@ def test_a_heartbeat_survives(fresh_backend: FreshBackend) -> None:
     zone.rpc("agent_heartbeat", agent_id=agent_id, observed_generation=1, usage={"tokens_used": 7})
     before = status_of(zone, agent_id), zone.rpc("get_agent", agent_id=agent_id), told_of(zone, agent_id)
     [victim] = web_processes(system)
-    os.kill(victim, signal.SIGKILL)
+    kill(system, victim)
     eventually(lambda: web_processes(system) != [victim], within_s=10.0)
     system.api.reconnect()
     assert (status_of(zone, agent_id), zone.rpc("get_agent", agent_id=agent_id), told_of(zone, agent_id)) == before

@@ -1,8 +1,6 @@
 """Large contents in a bucket: whatever happens on the way to it, each object has a row, and an outage is told."""
 
-import os
 import shutil
-import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from acceptance.suite.environments import Stacks
 from acceptance.system.match import accepted, refused
 from acceptance.system.s3 import BUCKET, Method, S3Server
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import web_processes
+from acceptance.system.web_workers import kill, web_processes
 from harness.platform.zone import ZONES, Zone
 from harness.waiting import eventually
 
@@ -197,7 +195,7 @@ def test_a_process_that_dies_while_it_stores(fresh_backend: FreshBackend) -> Non
         writing = pool.submit(lost.call, "write", path="/b", content="2" * MIB)
         eventually(lambda: platform.rows(zone.zone_id)["objects"] == 2, within_s=4.0, what="a row before its object")
         [victim] = web_processes(platform.system)
-        os.kill(victim, signal.SIGKILL)
+        kill(platform.system, victim)
         assert writing.exception() is not None or writing.result().status == 0
         eventually(lambda: len(platform.folder(zone.zone_id).names()) == 2, within_s=10.0, what="what comes too late")
     eventually(lambda: zone.paths() == ["/a"], within_s=10.0)

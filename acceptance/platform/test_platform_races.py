@@ -1,8 +1,6 @@
 """Long races: quotas over a hundred rounds, a large zone that is deleted under load, deletions that are killed."""
 
-import os
 import random
-import signal
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +11,7 @@ from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import background_process, both
+from acceptance.system.web_workers import background_process, both, kill
 from harness.http.client import Answer
 from harness.platform.zone import ZONES, Zone
 from harness.waiting import eventually
@@ -117,7 +115,7 @@ def test_a_killed_deletion_is_finished_by_another(fresh_backend: FreshBackend) -
         more = removed
         eventually(lambda: system.db.value(REMOVED, zone.zone_id) > more, within_s=20.0)  # noqa: B023
         victim = background_process(system)
-        os.kill(victim, signal.SIGKILL)
+        kill(system, victim)
         eventually(partial(is_replaced, system, victim), within_s=10.0)
         removed = system.db.value(REMOVED, zone.zone_id)
         assert 0 < removed < 2 * FILES, "the deletion was over before it was killed"

@@ -18,29 +18,28 @@ from harness.waiting import eventually
 ALONE = 10  # hits of a track that a process counts for itself in each second
 LIMITED = 'nexmdm_rate_limited_total{rule="track"}'
 COUNTED = "select coalesce(sum(hits), 0) from rate_limits where rule = 'track' and subject = %s"
-WINDOW = "select extract(epoch from now()) % 4 < 0.5"
+FRESH = "select extract(epoch from now()) % 20 < 8"  # a crowd takes seconds, and has to end before its window does
 
 
 @case("track-limit/001", "getCurrentAllocation 429", slow="a system of its own, whose limit is the product's")
 def test_four_hundred_at_once_through_two_workers(fresh_backend: FreshBackend) -> None:
     """Of 400 requests of a track at once through two workers 200 to 220 pass, and others do not notice (003)."""
-    system: System = fresh_backend(workers=2, env={"NEXMDM_LIMIT_TRACK": "200/4"})
+    system: System = fresh_backend(workers=2, env={"NEXMDM_LIMIT_TRACK": "200/20"})
     student, other = Pool(system).students(2)
-    eventually(lambda: system.db.value(WINDOW), within_s=5.0)
+    eventually(lambda: system.db.value(FRESH), within_s=20.0)
     began = time.time()
     crowd = race(system, [lambda: [student.current() for _ in range(10)]] * 40)
     took_s = time.time() - began
     answers = [answer for answers in crowd for answer in answers]
     count = Counter(answer.status for answer in answers)
     assert count.keys() == {404, 429}
-    # Each process has ten of its own in each second; and where the window of 4 s has turned, it has room again.
-    most = 200 + 2 * ALONE * (math.floor(took_s) + 2) + (50 * took_s if took_s > 3.4 else 0)
-    assert 200 <= count[404] <= most, (count, took_s)
+    # Each process has ten of its own in each second.
+    assert 200 <= count[404] <= 200 + 2 * ALONE * (math.floor(took_s) + 2), (count, took_s)
     assert system.db.value(COUNTED, student.track_id) <= 200
     refusals = [answer for answer in answers if answer.status == 429]
     for answer in refusals:
         refused(answer, 429, "rate_limited")
-        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["retry-after"] == "10"
         assert answer.headers["x-ratelimit-limit"] == "200"
         assert 0 <= int(answer.headers["x-ratelimit-remaining"]) < 200
     system.logs.expect(refusals[0], "sec.token.ratelimit", rule="track", level="WARNING")

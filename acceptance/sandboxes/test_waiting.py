@@ -1,7 +1,5 @@
 """A student waits for a sandbox: in a queue, by rank, without a connection, and what becomes of its place."""
 
-import os
-import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +17,7 @@ from acceptance.system.locks import unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.roles import Connection, as_owner
 from acceptance.system.system import FreshBackend, System, Unchanged
-from acceptance.system.web_workers import both, only, web_processes
+from acceptance.system.web_workers import both, kill, only, web_processes
 from harness.http.client import Answer
 from harness.http.raw_http import Sockets, request
 from harness.waiting import eventually
@@ -283,7 +281,7 @@ def test_kill_9_of_who_holds_the_first(fresh_backend: FreshBackend) -> None:
             eventually(lambda: waiting.holds(lost) == 1, within_s=5.0)
         with only(system, other):
             [begun] = waiting.park(there)
-        os.kill(victim, signal.SIGKILL)
+        kill(system, victim)
         [free] = pool.seed()
         answer = begun.result()
         assert served(answer) == free

@@ -13,7 +13,7 @@ from harness.oracles.log_tail import LogTap, matches
 class Logs:
     """The log lines that the current case has caused."""
 
-    patience_s = 5.0  # for a line that is to come; the slowest machine of a CI decides
+    patience_s = 10.0  # for a line that is to come; the slowest machine of a CI decides
 
     def __init__(self, tap: LogTap, api: Api) -> None:
         self.tap = tap

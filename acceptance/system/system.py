@@ -124,7 +124,7 @@ class System:
     def check_log(self) -> None:
         """Every request of the case has its access line; the last may trail its answer a little."""
         if self._logs is not None and not self.loses_lines:
-            eventually(self._logs.complete, 3.0, what="an http.request line for every request")
+            eventually(self._logs.complete, self._logs.patience_s, what="an http.request line for every request")
 
     def tokens(self, count: int = 1, **fields: Any) -> list[dict[str, Any]]:
         """Enrolment tokens for aliases of their own; fields: expires_in_s, uses_allowed, scope, note, aliases."""

@@ -1,4 +1,4 @@
-"""Who may start a child in another way than by executing its command: harness/mutation/warm_starts.py does."""
+"""Who may start a child in another way than by executing its command: harness/processes/warm_starts.py does."""
 
 from __future__ import annotations
 

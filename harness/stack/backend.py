@@ -12,7 +12,7 @@ import secrets
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 from urllib.parse import urlsplit
 
 import psutil
@@ -23,6 +23,7 @@ from harness.settings import SECRETS, HarnessError
 from harness.waiting import WaitTimeout, eventually
 
 _SHOWN_LINES = 20
+READY_WITHIN_S: Final = 60.0  # patience with a busy machine: how long a start takes is measured elsewhere
 
 
 class BackendError(HarnessError):
@@ -99,7 +100,7 @@ class Backend:
         if reader is not None:
             reader.stop(2.0, first=signal.SIGCONT)  # it ends by itself once nobody writes any more
 
-    def wait_ready(self, within_s: float = 20.0) -> Backend:
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> Backend:
         """Return when GET /readyz answers 200. BackendError at once when the process dies, or when time is up.
 
         The port is the one that this process (or a child of it) logs in its `service.start` line.
@@ -127,7 +128,7 @@ class Backend:
             self._child.send(signal.SIGKILL, group=group)
             self._child.wait()
 
-    def restart(self, within_s: float = 20.0, env: Mapping[str, str] | None = None) -> Backend:
+    def restart(self, within_s: float = READY_WITHIN_S, env: Mapping[str, str] | None = None) -> Backend:
         """Stop if it runs, start on the same port, wait until ready. env: settings that are others from now on."""
         self.stop()
         self._env |= dict(env or {})

@@ -19,7 +19,7 @@ from harness.postgres.server import Postgres
 from harness.processes.child import bare_environment, run_to_end, workspace
 from harness.provider.server import ProviderServer
 from harness.settings import SECRETS, Target, backend_command
-from harness.stack.backend import Backend, BackendError, grant, migrate
+from harness.stack.backend import READY_WITHIN_S, Backend, BackendError, grant, migrate
 
 _COMMAND_WITHIN_S = 60.0
 # A run must meet the limits where it means to: the cases for 429 set their own.
@@ -58,7 +58,7 @@ class Stack:
         log_pipe: bool = False,
         provider: bool = False,
         command: str | None = None,
-        ready_within_s: float = 20.0,
+        ready_within_s: float = READY_WITHIN_S,
     ) -> Stack:
         """Start everything and return when the backend is ready.
 

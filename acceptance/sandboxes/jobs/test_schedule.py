@@ -1,7 +1,5 @@
 """The jobs by schedule: each at its interval after its last end, once over all processes, also after a restart."""
 
-import os
-import signal
 import time
 from functools import partial
 from itertools import pairwise
@@ -9,10 +7,10 @@ from typing import Any
 
 from acceptance.sandboxes.pool import Pool, first_runs
 from acceptance.suite.case import case
-from acceptance.system.locks import unfinished
+from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
-from acceptance.system.web_workers import background_process
+from acceptance.system.web_workers import background_process, kill
 from harness.waiting import eventually
 
 EACH_SECOND = {f"NEXMDM_{job}_EVERY_S": "1" for job in ("SYNC", "CLEANUP", "EXPIRY", "STALE")}
@@ -122,7 +120,7 @@ def test_a_deletion_outlives_the_process_that_made_it(fresh_backend: FreshBacken
     provider.script("delete", [{"status": 204, "delay_s": 0.8}])
     accepted(student.release(gone))
     provider.calls("delete", wait_s=10)
-    os.kill(background_process(system), signal.SIGKILL)
+    kill(system, background_process(system))
     assert pool.status(gone) == "deleting"
     eventually(lambda: pool.status(gone) == "deleted", within_s=20.0, what="the second deletion")
     assert [call["status"] for call in provider.calls("delete")] == [204, 404]
@@ -170,10 +168,10 @@ def test_a_look_at_the_pool_that_was_held_up_leaves_no_old_gauges(fresh_backend:
     pool, gauge = Pool(system), 'nexmdm_sandboxes_pool{status="available"}'
     first_runs(system)
     pool.seed(3)
-    eventually(lambda: system.metrics.total(gauge) == 3, within_s=20.0)
-    with unfinished(system, "lock table sandboxes") as wait_for:
-        wait_for(1)
+    eventually(lambda: system.metrics.total(gauge) == 3, within_s=30.0)
+    with unfinished(system, "lock table sandboxes"):
+        eventually(lambda: system.db.value(BLOCKED) == 1, within_s=30.0, what="a look that waits")
         held_until = time.monotonic() + 2
         eventually(lambda: time.monotonic() > held_until, within_s=4.0)
     pool.seed(2)
-    eventually(lambda: system.metrics.total(gauge) == 5, within_s=20.0)
+    eventually(lambda: system.metrics.total(gauge) == 5, within_s=30.0)

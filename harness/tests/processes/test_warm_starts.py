@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.mutation.warm_starts import Zygote, ZygoteError, serve
 from harness.processes import starters
 from harness.processes.child import Child, bare_environment
+from harness.processes.warm_starts import Zygote, ZygoteError, serve
 from harness.waiting import eventually
 
 PROGRAM = """#!{python}
