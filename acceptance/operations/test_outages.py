@@ -1,9 +1,12 @@
 """Dependencies that are away: 503 with Retry-After, an ERROR line, and recovery without a restart."""
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from acceptance.access.requests import CALLS, WITHOUT_DATABASE, Keys, is_refused, own, send
@@ -53,6 +56,7 @@ def test_every_operation_says_503_while_the_database_is_down_and_recovers(fresh_
     assert system.db.digest() == before, "what was refused during the outage has changed nothing"
     accepted(device.heartbeat())
     accepted(system.api.bearer(token, "POST", "/v1/register", json={"agent_version": "1.4.2"}))
+    eventually(lambda: system.metrics.total("nexmdm_db_pool_in_use") == 0, within_s=3.0)
 
 
 @case("outages/002", "recordHeartbeat 503", slow="waits 5 s")
@@ -141,6 +145,14 @@ DEFAULTS = {
 }
 
 
+def end_sessions(system: System) -> None:
+    """As a restart of the server does: all sessions of the database are over."""
+    with psycopg.connect(system.running.postgres.admin_url, autocommit=True) as admin:
+        admin.execute(
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", [system.running.database]
+        )
+
+
 @contextmanager
 def defaults_of_the_database(system: System, settings: dict[str, str]) -> Iterator[None]:
     """Other defaults for new sessions; those that are open are cut."""
@@ -150,9 +162,7 @@ def defaults_of_the_database(system: System, settings: dict[str, str]) -> Iterat
         with psycopg.connect(system.running.postgres.admin_url, autocommit=True) as admin:
             for setting, value in settings.items():
                 admin.execute(sql.SQL(statement).format(name, sql.Identifier(setting), sql.Literal(value)))
-            admin.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", [system.running.database]
-            )
+        end_sessions(system)
 
     each("alter database {} set {} = {}")
     try:
@@ -245,3 +255,18 @@ def test_a_failing_dispatcher_stops_nothing_else(fresh_backend: FreshBackend) ->
     assert system.metrics.total('nexmdm_job_failures_total{job="dispatcher"}') >= 2
     started = [line for line in system.logs.tap.since(0) if line["event"] == "service.start"]
     assert [line["role"] for line in started].count("background") == 1
+
+
+@case("outages/009", "listDevices 200", slow="waits until connections have idled")
+@pytest.mark.parametrize("idle_s", [0.0, 1.5])
+def test_sessions_that_the_server_ended_cost_no_caller_an_error(idle_s: float, fresh_backend: FreshBackend) -> None:
+    """When the server has ended all sessions of a pool, just used or not, the next requests are answered (001)."""
+    system: System = fresh_backend()
+    system.db.close()
+    crowd = [partial(system.api.admin, "GET", "/v1/devices")] * 8
+    for answer in race(system, crowd):
+        accepted(answer)
+    threading.Event().wait(idle_s)
+    end_sessions(system)
+    for answer in race(system, crowd):
+        accepted(answer)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from nexmdm.server.event_loop_lag import CALM_S, LATE_S, LEAST, SHARE_S, STANDING_S, TICK_S, EventLoopLag
+from nexmdm.server.event_loop_lag import CALM_S, LATE_S, LEAST, SHARE_S, STANDING_S, TICK_S, EventLoopLag, measured
 
 LONG_S = TICK_S + 2 * LATE_S
 
@@ -60,3 +62,39 @@ def test_it_stays_strict_until_nothing_was_refused_for_a_while(loop: Loop) -> No
     assert loop.turn(LONG_S, 1000) > 0, "short turns are what the refusals have bought"
     loop.turns(CALM_S + LONG_S, TICK_S)
     assert loop.turn(LONG_S, 1000) == 0
+
+
+async def test_nothing_is_measured_while_nobody_asks_and_the_next_request_ends_that() -> None:
+    now = 100.0
+    lag = EventLoopLag(now)
+    lag.is_over_budget(now)
+    lag.tick(now)
+    assert not lag.is_idle(now + CALM_S)
+    lag.tick(now + 2 * CALM_S)  # late: no turn was measured in between
+    assert not lag.is_idle(now + 2 * CALM_S)
+    lag.tick(now + 2 * CALM_S + TICK_S)
+    assert lag.is_idle(now + 2 * CALM_S + TICK_S)
+    now += 60.0
+    resting = asyncio.create_task(lag.rest(lambda: now))
+    await asyncio.sleep(0)
+    assert not resting.done()
+    assert not lag.is_over_budget(now)
+    async with asyncio.timeout(1.0):
+        await resting
+    for _ in range(int(2 * STANDING_S / TICK_S)):
+        now += TICK_S
+        lag.tick(now)
+        assert not lag.is_idle(now)
+    assert not any(lag.is_over_budget(now + LATE_S) for _ in range(2 * LEAST)), "the rest was no long turn"
+
+
+async def test_a_loop_that_rests_ticks_again_when_it_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[float] = []
+    monkeypatch.setattr(EventLoopLag, "tick", lambda _lag, now: ticks.append(now))
+    monkeypatch.setattr(EventLoopLag, "is_idle", lambda _lag, _now: len(ticks) == 3)
+    with measured() as lag:
+        await asyncio.sleep(20 * TICK_S)
+        assert len(ticks) == 3
+        lag.is_over_budget(0.0)
+        await asyncio.sleep(20 * TICK_S)
+        assert len(ticks) > 3

@@ -216,7 +216,7 @@ async def record(db: Database, request_id: str, attempt: Attempt, status: Dispat
     return bool(rows and rows[0]["moved"])
 
 
-async def expire(db: Database) -> list[RowMapping]:
+async def expire(db: Database) -> list[dict[str, Any]]:
     """End the dispatches whose time is over. Gives request_id, http_request_id, device_id and action of each."""
     return await _commit(db, _EXPIRE, {})
 
@@ -235,6 +235,5 @@ async def complete(session: AsyncSession, parameters: Mapping[str, Any]) -> Row[
     return (await session.execute(_COMPLETE, parameters)).one()
 
 
-async def _commit(db: Database, statement: TextClause, parameters: Mapping[str, Any]) -> list[RowMapping]:
-    async with db.engine.begin() as connection:
-        return list((await connection.execute(statement, parameters)).mappings())
+async def _commit(db: Database, statement: TextClause, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row._asdict() for row in await db.run(statement, parameters)]

@@ -65,8 +65,7 @@ def report_moved(device_id: UUID, loser: UUID | None) -> None:
 async def mark_dead(db: Database, device_id: UUID, token: str) -> None:
     """Record that FCM knows the token no more, unless the device has another by now."""
     death = update(Device).where(col(Device.device_id) == device_id, _has_alive(token)).values(**_DEAD)
-    async with db.engine.begin() as connection:
-        await connection.execute(death)
+    await db.run(death)
 
 
 def _has_alive(token: str) -> ColumnElement[bool]:

@@ -20,6 +20,5 @@ _BACKLOG: Final = text(
 
 async def backlog(db: Database) -> tuple[int, float]:
     """How many dispatches are not yet sent, and for how many seconds the oldest of them has waited."""
-    async with db.engine.begin() as connection:
-        row = (await connection.execute(_BACKLOG)).one()
+    [row] = await db.run(_BACKLOG)
     return row.waiting, row.oldest_s

@@ -40,9 +40,7 @@ async def _schedule(db: Database, settings: Settings, services: Sequence[Service
     while not stop.is_set():
         origin.set(Origin(name="worker:schedule"))
         try:
-            async with db.engine.begin() as connection:
-                due = (await connection.execute(_DUE, {"every_s": settings.retention_every_s})).first()
-            if due is not None:
+            if await db.run(_DUE, {"every_s": settings.retention_every_s}):
                 origin.set(Origin(name="worker:retention"))
                 await retention.run(db.engine, settings, services, datetime.now(UTC))
         except Exception as error:  # noqa: BLE001 - raised again unless it is an outage

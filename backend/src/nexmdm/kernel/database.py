@@ -5,11 +5,12 @@ A rule that logs or counts what it wrote commits first, so that no line speaks o
 
 from __future__ import annotations
 
-from time import perf_counter
+from collections.abc import Mapping, Sequence
+from time import monotonic, perf_counter
 from typing import Any, Final, Self
 
 import asyncpg
-from sqlalchemy import event, exc
+from sqlalchemy import Executable, Row, event, exc
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
 from nexmdm.kernel import metrics, sessions
@@ -18,6 +19,9 @@ from nexmdm.kernel.log import emit
 from nexmdm.kernel.settings import Settings
 
 POOL_TIMEOUT_S = 10.0  # a crowd that enrols at once may queue for a while before it is turned away
+_TRUSTED_S: Final = 1.0  # after its last use a pooled connection is taken to be there
+_USED_AT: Final = "used at"  # what the pool's records hold
+_COUNTED: Final = "counted"
 STATEMENT_TIMEOUT_S = 5.0  # a frozen server must turn into a 503, not into a request that hangs
 
 _CLASSES = (  # a server that cannot serve, or not us, whatever the statement was
@@ -65,6 +69,16 @@ def report_outage(error: Exception) -> None:
     emit(DEPENDENCY_AWAY, "error", dependency="database", error=type(error).__name__)
 
 
+def _connected(_connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = monotonic()
+
+
+def _given_back(_connection: Any, record: Any) -> None:
+    record.info[_USED_AT] = monotonic()
+    if record.record_info.pop(_COUNTED, False):  # where no new one could be made, it was never taken
+        metrics.pool_in_use.dec()
+
+
 class Database:
     """Owns the engine. One per process and event loop."""
 
@@ -77,22 +91,48 @@ class Database:
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_S,
             pool_use_lifo=True,  # the one used last has its statements prepared: the first ten writes took 30 ms each
-            pool_pre_ping=True,  # a restarted server must cost no caller an error
         )
         metrics.pool_size.set(settings.db_pool_size)
         self.sessions = async_sessionmaker(self.engine, expire_on_commit=False)
-        event.listen(self.engine.sync_engine, "checkout", lambda *_: metrics.pool_in_use.inc())
-        event.listen(self.engine.sync_engine, "checkin", lambda *_: metrics.pool_in_use.dec())
+        self._single = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        event.listen(self.engine.sync_engine, "connect", _connected)
+        event.listen(self.engine.sync_engine, "checkout", self._taken)
+        event.listen(self.engine.sync_engine, "checkin", _given_back)
 
     async def connect(self) -> asyncpg.Connection[Any]:
         """A raw connection, with limits on every wait. Who calls this owns it: a flusher, a listener, the pool."""
         return await sessions.connect(self.url, STATEMENT_TIMEOUT_S)
 
+    async def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """The rows of one statement, a transaction of its own in one round trip: committed when it is answered."""
+        async with self._single.connect() as connection:
+            done = await connection.execute(statement, parameters)
+            return done.all() if done.returns_rows else []
+
     async def fetch(self, statement: str, *arguments: Any) -> list[Any]:
-        """The rows of one statement, with $1, $2, ..., committed."""
-        async with self.engine.begin() as connection:
+        """The same with $1, $2, ...: mappings."""
+        async with self._single.connect() as connection:
             done = await connection.exec_driver_sql(statement, arguments)
             return list(done.mappings())
+
+    def _taken(self, connection: Any, record: Any, _proxy: Any) -> None:
+        """Called for each connection that the pool hands out: one that is lost, and all of its time, are made anew.
+
+        Asking the server takes three round trips, so one that was in use a moment ago is not asked: had the server
+        closed it since, asyncpg would know.
+        """
+        is_new_or_used = monotonic() - record.info[_USED_AT] < _TRUSTED_S
+        if connection.driver_connection.is_closed() or not (is_new_or_used or self._answers(connection)):
+            raise exc.InvalidatePoolError
+        record.record_info[_COUNTED] = True
+        metrics.pool_in_use.inc()
+
+    def _answers(self, connection: Any) -> bool:
+        dialect = self.engine.dialect
+        try:
+            return dialect.do_ping(connection)
+        except dialect.loaded_dbapi.Error:
+            return False
 
     async def aclose(self) -> None:
         """Give every pooled connection back to the server."""

@@ -53,9 +53,7 @@ async def hit(db: Database, rule: str, subject: str, limit: Limit) -> None:
         Problem: `rate_limited` with Retry-After, once `limit` is used up.
     """
     parameters = {"rule": rule, "subject": subject, "window": limit.window_s, "limit": limit.hits}
-    async with db.engine.begin() as connection:
-        counted = (await connection.execute(_HIT, parameters)).first()
-    if counted is None:
+    if not await db.run(_HIT, parameters):
         raise refusal(rule, pause_s(limit))
 
 

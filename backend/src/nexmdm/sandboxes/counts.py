@@ -74,8 +74,7 @@ class PoolCounts:
         return await asyncio.shield(count)
 
     async def _read(self) -> Counts:
-        async with self._db.engine.connect() as connection:
-            rows = (await connection.execute(_COUNT)).all()
+        rows = await self._db.run(_COUNT)
         counted = {row.status: row.sandboxes for row in rows}
         return Counts(
             as_of=rows[-1].as_of,

@@ -26,8 +26,7 @@ class Report:
 
 async def commit(db: Database, statement: TextClause, **parameters: Any) -> Sequence[Any]:
     """Run one statement in a transaction of its own; give its rows."""
-    async with db.engine.begin() as connection:
-        return (await connection.execute(statement, parameters)).all()
+    return await db.run(statement, parameters)
 
 
 async def count(db: Database, statement: TextClause, **parameters: Any) -> int:
