@@ -81,7 +81,7 @@ nox.options.default_venv_backend = "none"  # the environments are our own: sever
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 QUICK_SIM = ("--duration", "30s")
 QUICK_SHOW = ("--duration", "20s")
-QUICK_FLEET = ("--compress", "10")
+QUICK_FLEET = ("--compress", "5")
 # What takes hours or minutes in production happens within the demonstration.
 DEMONSTRATION = (
     "WORKERS=2",
