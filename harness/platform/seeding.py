@@ -17,6 +17,7 @@ _ZONE: Final = "INSERT INTO zones (zone_id, name) VALUES (%(zone_id)s, %(zone_id
 _REMOVE: Final = (
     "DELETE FROM api_keys WHERE zone = %(zone_id)s",
     "DELETE FROM events WHERE zone_id = %(zone_id)s",
+    "DELETE FROM tasks WHERE zone_id = %(zone_id)s",
     "DELETE FROM uploads WHERE zone_id = %(zone_id)s",
     "DELETE FROM files WHERE zone_id = %(zone_id)s",
     "DELETE FROM objects WHERE zone_id = %(zone_id)s",
@@ -40,7 +41,7 @@ def seed(database_url: str, label: str, keys: Sequence[str]) -> None:
 
 
 def remove(database_url: str, label: str, count: int) -> None:
-    """Remove so many zones of the label, from number 0 on, with keys, events, files and uploads. psycopg.Error."""
+    """Remove so many zones of the label, from number 0 on, with all that they hold. psycopg.Error."""
     with psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection:
         for number in range(count):
             with connection.transaction():

@@ -7,6 +7,7 @@ from typing import Final
 from load.arrival_rate.heartbeats import HEARTBEATS
 from load.arrival_rate.listed_pool import STUDENTS_BESIDE_JOBS
 from load.arrival_rate.pool import STUDENTS
+from load.arrival_rate.queues import TASKS
 from load.arrival_rate.workload import Workload
 from load.arrival_rate.zones import WRITES
 
@@ -15,4 +16,5 @@ WORKLOADS: Final[dict[str, Workload]] = {
     "students": STUDENTS,
     "students beside jobs": STUDENTS_BESIDE_JOBS,
     "writes": WRITES,
+    "tasks": TASKS,
 }

@@ -10,6 +10,8 @@ from load.workloads.arrival_rate import (
     JOBS,
     PLATFORM_WRITES,
     PLATFORM_WRITES_ONE,
+    SCHEDULER,
+    SCHEDULER_ONE,
     SOAK,
     STAGED,
     STEADY,
@@ -22,7 +24,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
         *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
-        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE),
+        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE, SCHEDULER, SCHEDULER_ONE),
     )
 }
 OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students
