@@ -119,6 +119,7 @@ SETTINGS = {
     "platform-writes-one": ("WORKERS=2",),
     "scheduler": ("WORKERS=2",),
     "scheduler-one": ("WORKERS=2",),
+    "agents": ("WORKERS=2",),
 }
 KILLERS = {
     "acceptance": "acceptance",
@@ -127,6 +128,7 @@ KILLERS = {
     "sim20": "load",
     "platform-writes-one": "load",
     "scheduler-one": "load",
+    "agents": "load",
 }
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one", "scheduler-one")
-_RATES: Final = {"platform-writes-one": "300", "scheduler-one": "250"}  # so fast that requests meet in the zone
+NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one", "scheduler-one", "agents")
+_RATES: Final = {
+    "platform-writes-one": "300",
+    "scheduler-one": "250",
+    "agents": "300",
+}  # so fast that requests meet in a zone
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from load.arrival_rate.agents import AGENTS
 from load.arrival_rate.heartbeats import HEARTBEATS
 from load.arrival_rate.listed_pool import STUDENTS_BESIDE_JOBS
 from load.arrival_rate.pool import STUDENTS
@@ -17,4 +18,5 @@ WORKLOADS: Final[dict[str, Workload]] = {
     "students beside jobs": STUDENTS_BESIDE_JOBS,
     "writes": WRITES,
     "tasks": TASKS,
+    "agents": AGENTS,
 }

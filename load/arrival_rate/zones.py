@@ -53,15 +53,15 @@ class SeededZones(Subject):
         if target.database_url is None:
             raise SettingsError("DATABASE_URL: not set; the zones of a run are put into the database")
         self.checks = CHECKS
-        self._url = target.database_url
+        self.url = target.database_url
         self._client = Client(target.base_url, target.admin_key, target.hmac_secret)
         self._before = Before(target, self._client)
-        self._label = ""
+        self.label = ""
         self._keys: list[str] = []
 
     def clock(self) -> ServerClock:
         """The database's. psycopg.Error."""
-        return from_database(self._url)
+        return from_database(self.url)
 
     def begin(self, run: ArrivalRateRun) -> None:
         """TransportError, ValueError: the target does not tell its counters."""
@@ -69,19 +69,23 @@ class SeededZones(Subject):
 
     def seed(self, whole: Assignment) -> None:
         """psycopg.Error."""
-        self._label, self._keys = whole.run.rpartition("-")[2], self.tokens(whole)
-        seed(self._url, self._label, self._keys)
+        self.label, self._keys = whole.run.rpartition("-")[2], self.tokens(whole)
+        seed(self.url, self.label, self._keys)
 
     def settle(self) -> None:
         """The rows that a warm-up has left dead go now, and the tables' sizes are known to the planner."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
+        with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(f"VACUUM (ANALYZE) {self.tables}")
 
     def tokens(self, part: Assignment) -> list[str]:
         """The keys of its zones, which follow from the database's own. psycopg.Error."""
-        key = read_key(self._url)
-        drawn = (hmac.digest(key, f"{part.run} {zone}".encode(), "sha256") for zone in part.own)
+        key = read_key(self.url)
+        drawn = (hmac.digest(key, f"{part.run} {zone}".encode(), "sha256") for zone in self.numbers(part))
         return [f"nxk_{base64.urlsafe_b64encode(one).decode()[:43]}" for one in drawn]
+
+    def numbers(self, part: Assignment) -> range:
+        """The zones of a part: a device of the assignment is a zone."""
+        return part.own
 
     def observe(self, run: ArrivalRateRun) -> Observations:
         return Observations(
@@ -95,7 +99,7 @@ class SeededZones(Subject):
 
     def close(self) -> None:
         with contextlib.suppress(psycopg.Error):  # it is away, which the verdict tells
-            remove(self._url, self._label, len(self._keys))
+            remove(self.url, self.label, len(self._keys))
 
     def look(self, number: int) -> Any:
         """What is in a zone. psycopg.Error, TransportError, RpcError, ValueError."""
@@ -113,7 +117,7 @@ class SeededZones(Subject):
 
     def name(self, number: int) -> str:
         """The id of a zone."""
-        return zone_id(self._label, number)
+        return zone_id(self.label, number)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[psycopg.Connection]:

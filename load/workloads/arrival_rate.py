@@ -221,6 +221,20 @@ class ZoneTasks(ArrivalRate):
         return f"{dict(self.mix)['submit'] * self.per_s:.0f} tasks/s through {zones} for {self.duration_s:g} s"
 
 
+@dataclass(frozen=True)
+class ZoneAgents(ArrivalRate):
+    """Heartbeats of a platform's agents, by JSON-RPC. devices: how many agents, in thirty zones."""
+
+    whom: ClassVar[str] = "agents"
+    workload: str = "agents"
+    latency: tuple[Percentile, ...] = (Percentile("heartbeat", 0.95, 50.0), Percentile("heartbeat", 0.99, 100.0))
+    warm_up_per_s: float = 300.0
+
+    @property
+    def plan(self) -> str:
+        return f"{self.devices} agents, {self.per_s:.0f} heartbeats/s for {self.duration_s:g} s"
+
+
 FLEET_SCALE = ArrivalRate("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)
 CAPACITY = Capacity("capacity", devices=30_000, per_s=100.0, duration_s=10.0)
 SOAK = Soak("soak", devices=20_000, per_s=300.0, duration_s=1800.0, memory_growth=0.10)
@@ -239,3 +253,4 @@ PLATFORM_WRITES = ZoneWrites("platform-writes", devices=50, per_s=300.0, duratio
 PLATFORM_WRITES_ONE = ZoneWrites("platform-writes-one", devices=1, per_s=150.0, duration_s=60.0)
 SCHEDULER = ZoneTasks("scheduler", devices=10, per_s=500.0, duration_s=60.0)
 SCHEDULER_ONE = ZoneTasks("scheduler-one", devices=1, per_s=250.0, duration_s=60.0)
+AGENTS = ZoneAgents("agents", devices=3000, per_s=100.0, duration_s=180.0)  # each every 30 s
