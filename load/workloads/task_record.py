@@ -62,10 +62,10 @@ class TaskRecord:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Self:
-        fields = dict(document)
-        sets = {name: set(fields.pop(name)) for name in ("unsure", "completed", "unsure_completed")}
-        counters = {name: Counter(fields.pop(name)) for name in ("claimed", "refusals")}
-        return cls(**fields, **sets, **counters)
+        record = cls(dict(document["submitted"]), lost_claims=document["lost_claims"])
+        for name in ("unsure", "claimed", "completed", "unsure_completed", "refusals"):
+            getattr(record, name).update(document[name])
+        return record
 
 
 def task_faults(record: TaskRecord, found: Sequence[QueueFound]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import pytest
 
@@ -18,17 +19,15 @@ from load.verdict.check import run_checks
 from load.workloads.arrival_rate import SCHEDULER
 from load.workloads.task_record import QueueFound, TaskRecord
 
+NAME = "nexmdm_platform_tasks_total"
 COUNTED = {"task.submitted": 3, "task.claimed": 2, "task.completed": 1}
 
 
-def look(asked: TaskRecord, found: QueueFound = FOUND, **counted: int) -> dict[str, str]:
-    """The status of each check of a run with this record. counted: by how much a counter grew, unless as it must."""
+def look(asked: TaskRecord, found: QueueFound = FOUND, counted: Mapping[str, int] = COUNTED) -> dict[str, str]:
+    """The status of each check of a run with this record. counted: by how much the counter of an event grew."""
     tally = Tally(Timings(1.0, 10.0), answered=6, ledger=asked)
     run = ArrivalRateRun(SCHEDULER, "run", 7, frozenset({"process"}), time.time(), measured=tally)
-    grew = {
-        ("nexmdm_platform_tasks_total", frozenset({("event", event)})): float(count)
-        for event, count in {**COUNTED, **{f"task.{name}": count for name, count in counted.items()}}.items()
-    }
+    grew = {(NAME, frozenset({("event", event)})): float(count) for event, count in counted.items()}
     seen = Observations(
         rows=Part([found]),
         metrics=Part(Metrics(dict.fromkeys(grew, 0.0), grew)),
@@ -50,14 +49,14 @@ def test_what_was_answered_is_there() -> None:
 
 
 def test_each_check_sees_its_own_fault() -> None:
-    assert look(record("abcd", "ab", "a"), submitted=4) == PASS | {"tasks": "fail"}
-    assert look(record("abc", "abb", "a"), claimed=3) == PASS | {"claims": "fail"}
-    assert look(record("abc", "ab", "ab"), completed=2) == PASS | {"completions": "fail"}
+    assert look(record("abcd", "ab", "a"), counted=COUNTED | {"task.submitted": 4}) == PASS | {"tasks": "fail"}
+    assert look(record("abc", "abb", "a"), counted=COUNTED | {"task.claimed": 3}) == PASS | {"claims": "fail"}
+    assert look(record("abc", "ab", "ab"), counted=COUNTED | {"task.completed": 2}) == PASS | {"completions": "fail"}
     for event, count in COUNTED.items():
-        assert look(RIGHT, **{event.removeprefix("task."): count + 1}) == PASS | {"counters": "fail"}
+        assert look(RIGHT, counted=COUNTED | {event: count + 1}) == PASS | {"counters": "fail"}
 
 
 def test_where_nothing_was_answered_nothing_passes() -> None:
-    seen = look(TaskRecord(), QueueFound([], {}, [], 0, 0), submitted=0, claimed=0, completed=0)
+    seen = look(TaskRecord(), QueueFound([], {}, [], 0, 0), dict.fromkeys(COUNTED, 0))
     undecided = {name: seen[name] for name in ("tasks", "claims", "completions", "counters")}
     assert undecided == dict.fromkeys(("tasks", "claims", "completions"), "inconclusive") | {"counters": "fail"}

@@ -19,7 +19,7 @@ LEG = Leg(MEASURED, 0.0, 100.0, 400)
 ID, TOKEN = "0199c0de-0000-7000-8000-0000000000d1", "8d3c1b52-6d4e-4a8f-9c55-1f0e2f7b9a10"
 
 
-def tasks(zones: int = 2, index: int = 0, processes: int = 1, **mix: float) -> TaskRequests:
+def tasks(zones: int = 2, index: int = 0, processes: int = 1, only: str = "") -> TaskRequests:
     own = range(index, zones, processes)
     config = WorkerConfig(
         devices=zones,
@@ -29,7 +29,7 @@ def tasks(zones: int = 2, index: int = 0, processes: int = 1, **mix: float) -> T
         workload="tasks",
         index=index,
         processes=processes,
-        mix=tuple(mix.items()) or SCHEDULER.mix,
+        mix=((only, 1.0),) if only else SCHEDULER.mix,
         base_url="http://127.0.0.1:1",
         tokens=[f"key-{zone}" for zone in own],
         ahead_s=0.0,
@@ -103,7 +103,7 @@ def test_a_warm_up_is_of_a_kind_of_its_own() -> None:
 
 
 def test_processes_have_zones_and_keys_of_their_own() -> None:
-    parts = [[sent(one) for one in tasks(5, index, 2, submit=1.0).of(LEG)] for index in (0, 1)]
+    parts = [[sent(one) for one in tasks(5, index, 2, "submit").of(LEG)] for index in (0, 1)]
     assert {key for _, key, _ in parts[0]} & {key for _, key, _ in parts[1]} == set()
     assert len({body["idempotency_key"] for part in parts for _, _, body in part}) == 400
 
@@ -132,7 +132,7 @@ LEASE = {"id": ID, "lease_token": TOKEN, "attempt": 1}
     ],
 )
 def test_only_the_wanted_answer_counts(kind: str, status: int, body: Any, wanted: bool, left: str) -> None:
-    asked, record = tasks(**{kind: 1.0}), TaskRecord()
+    asked, record = tasks(only=kind), TaskRecord()
     assert answered(asked, record, next(iter(asked.of(LEG))), status, body) is wanted
     found = {name for name, value in vars(record).items() if value and name != "refusals"}
     assert found == {left} - {""}
@@ -150,7 +150,7 @@ def test_only_the_wanted_answer_counts(kind: str, status: int, body: Any, wanted
     ],
 )
 def test_a_completion_needs_its_lease(status: int, body: Any, wanted: bool, left: str) -> None:
-    asked, record = tasks(1, complete=1.0), TaskRecord()
+    asked, record = tasks(1, only="complete"), TaskRecord()
     exchanges = asked.of(LEG)
     assert answered(asked, record, next(exchanges), 200, {"tasks": [LEASE]}), "without a lease it is a claim"
     completion = next(exchanges)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -18,10 +19,14 @@ from load.workloads.task_record import (
     usage_faults,
 )
 
-DONE, OPEN, QUEUED = ("completed", ["completed"]), ("running", [None]), ("queued", [])
+Kind = tuple[str, Sequence[str | None]]  # status, and the outcomes of the attempts
+
+DONE: Kind = ("completed", ["completed"])
+OPEN: Kind = ("running", [None])
+QUEUED: Kind = ("queued", [])
 
 
-def zone(**tasks: tuple[str, list[str | None]]) -> QueueFound:
+def zone(**tasks: Kind) -> QueueFound:
     """One with these tasks, each by its key, whose id is the key in capitals."""
     rows = [TaskRow(key, key.upper(), status, outcomes) for key, (status, outcomes) in tasks.items()]
     told = Counter({"task.submitted": len(rows), "task.claimed": sum(len(row.outcomes) for row in rows)})
