@@ -39,8 +39,10 @@ def capabilities() -> frozenset[str]:
     return given.capabilities | ({"stack"} if os.environ.get("NEXMDM_BACKEND_COMMAND") else set())
 
 
-# Those of the pool run once, at the start: what a case leaves overdue changes no row in the middle of a later one.
-JOBS_ONCE = {f"NEXMDM_{job}_EVERY_S": "86400" for job in ("SYNC", "DRY_SYNC", "CLEANUP", "EXPIRY", "STALE")}
+# At the start: what a case leaves overdue (a sandbox, an agent that is silent) changes no row amid a later one.
+JOBS_ONCE = {
+    f"NEXMDM_{job}_EVERY_S": "86400" for job in ("SYNC", "DRY_SYNC", "CLEANUP", "EXPIRY", "STALE", "PLATFORM_SWEEP")
+}
 
 
 class StackError(Exception):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -27,9 +28,10 @@ def warm_stacks(backend_python: str, is_backend: Callable[[Sequence[str]], bool]
     if sys.platform != "linux":  # nobody can be handed another's child there
         return
     _, path = python_module("")
-    serve(
-        {
-            is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({})),
-            _is_fake: Zygote(sys.executable, _FAKES, _FAKES_LATE, bare_environment(path)),
-        }
-    )
+    zygotes = {
+        is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({})),
+        _is_fake: Zygote(sys.executable, _FAKES, _FAKES_LATE, bare_environment(path)),
+    }
+    for zygote in zygotes.values():
+        atexit.register(zygote.stop)
+    serve(zygotes)

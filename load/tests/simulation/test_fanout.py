@@ -79,13 +79,16 @@ def test_good_backend_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ("double send", {"fcm-messages"}),
         ("loses a message", {"fcm-messages", "dispatches", "results", "commands completed"}),
-        ("refuses results", {"result error rate", "results p95", "answers-5xx", "commands completed"}),
+        ("refuses results", {"result error rate", "answers-5xx", "commands completed"}),
     ],
 )
 def test_broken_backend_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, caught: set[str]) -> None:
     document = fan_out(StandIn(10.0, fault), tmp_path, monkeypatch)
     assert document["exit_code"] == 1
-    assert caught <= {name for name, status in outcomes(document).items() if status == "fail"}
+    found = outcomes(document)
+    assert caught <= {name for name, status in found.items() if status == "fail"}
+    # On a machine that is slow enough to be the reason, a percentile is inconclusive.
+    assert fault == "double send" or found["results p95"] != "pass"
 
 
 def test_backend_that_does_not_know_its_devices_proves_nothing_quick(
