@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 from urllib.parse import urlsplit
 
 from harness.open_loop.exchange import Exchange
@@ -13,7 +13,7 @@ from harness.platform.seeding import agent_id, seed_agents
 from harness.settings import Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
-from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, WorkerConfig, Workload
+from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, WorkerConfig, Workload, json_object
 from load.arrival_rate.zones import SeededZones, in_words
 from load.measurements.observations import needs
 from load.verdict.check import Finding, RunCheck, Undecided
@@ -47,7 +47,7 @@ class AgentRequests:
 
     def accept(self, exchange: Exchange, record: AgentRecord) -> bool:
         """Whether the heartbeat was taken; notes where the agent's row must stand."""
-        agent, answer = exchange.subject, _read(exchange.body)
+        agent, answer = exchange.subject, json_object(exchange.body)
         number = self._number_of[agent]
         if exchange.status == 200 and answer.get("id") == number and answer.get("result") == {"ok": True}:
             record.last[agent] = number
@@ -65,14 +65,6 @@ class AgentRequests:
         body = json.dumps({"jsonrpc": "2.0", "id": number, "params": params})
         request_id = f"X-Request-ID: {self._config.run}-{self._config.index}-{number}\r\n"
         return f"{self._heads[agent % ZONES]}{request_id}Content-Length: {len(body)}\r\n\r\n{body}".encode()
-
-
-def _read(body: bytes) -> Mapping[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 class SeededAgents(SeededZones):
@@ -99,20 +91,11 @@ class SeededAgents(SeededZones):
         return agents, events
 
     def facts(self, run: ArrivalRateRun) -> Facts:
-        return {"heartbeats that were refused": in_words(recorded(run).refusals)}
-
-
-def recorded(run: ArrivalRateRun) -> AgentRecord:
-    """What the heartbeats of all legs were answered."""
-    record = AgentRecord()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, AgentRecord)
-        record.merge(tally.ledger)
-    return record
+        return {"heartbeats that were refused": in_words(run.ledger(AgentRecord).refusals)}
 
 
 def _agents(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record = recorded(run)
+    record = run.ledger(AgentRecord)
     found = {agent: row for agents, _ in seen.rows.get() for agent, row in agents.items()}
     told = f"{len(found)} agents, {len(record.last)} heard of, {len(record.unsure)} unsure"
     faults = agent_faults(record, found)

@@ -55,22 +55,13 @@ class SeededQueues(SeededZones):
         return QueueFound(tasks, events, numbers, last_event, charged)
 
     def facts(self, run: ArrivalRateRun) -> Facts:
-        record = recorded(run)
+        record = run.ledger(TaskRecord)
         done = f"{len(record.submitted)} / {len(record.claimed)} / {len(record.completed)}"
         return {"tasks submitted / claimed / completed": done, "calls that were refused": in_words(record.refusals)}
 
 
-def recorded(run: ArrivalRateRun) -> TaskRecord:
-    """What the calls of all legs were answered."""
-    record = TaskRecord()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, TaskRecord)
-        record.merge(tally.ledger)
-    return record
-
-
 def _tasks(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record, found = recorded(run), seen.rows.get()
+    record, found = run.ledger(TaskRecord), seen.rows.get()
     rows = sum(len(zone.tasks) for zone in found)
     told = f"{rows} tasks for {len(record.submitted)} acknowledged submits, {len(record.unsure)} are unsure"
     faults = task_faults(record, found)
@@ -80,7 +71,7 @@ def _tasks(run: ArrivalRateRun, seen: Observations) -> Finding:
 
 
 def _claims(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record = recorded(run)
+    record = run.ledger(TaskRecord)
     faults = claim_faults(record, seen.rows.get())
     if not faults and not record.claimed:
         raise Undecided("nothing was claimed")
@@ -88,7 +79,7 @@ def _claims(run: ArrivalRateRun, seen: Observations) -> Finding:
 
 
 def _completions(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record = recorded(run)
+    record = run.ledger(TaskRecord)
     faults = completion_faults(record, seen.rows.get())
     if not faults and not record.completed:
         raise Undecided("nothing was completed")
@@ -107,7 +98,7 @@ def _usage(_: ArrivalRateRun, seen: Observations) -> Finding:
 
 def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:
     needs(run, "process")
-    record, metrics = recorded(run), seen.metrics.get()
+    record, metrics = run.ledger(TaskRecord), seen.metrics.get()
     if not record.submitted:
         return Finding(["nothing was submitted"], "nothing to compare")
     submitted, claimed, completed = len(record.submitted), record.claimed.total(), len(record.completed)

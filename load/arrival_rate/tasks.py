@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from harness.open_loop.exchange import Exchange
 from harness.platform.tasks import LONG_S, SCHEDULER
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
-from load.arrival_rate.workload import WorkerConfig
+from load.arrival_rate.workload import WorkerConfig, json_object
 from load.workloads.task_record import CLAIMED_AT_ONCE, TaskRecord
 
 SUBMIT, CLAIM, COMPLETE, LOOK = "submit", "claim", "complete", "look"
@@ -56,7 +56,7 @@ class TaskRequests:
 
     def accept(self, exchange: Exchange, record: TaskRecord) -> bool:
         """Whether the answer is the wanted one; notes what must be there, or may be."""
-        asked, answer = self._asked.pop(exchange.subject), _read(exchange.body)
+        asked, answer = self._asked.pop(exchange.subject), json_object(exchange.body)
         if self._is_right(asked, exchange.status, answer, record):
             return True
         record.refusals[f"{asked.kind} {exchange.status} {answer.get('code', '')}".strip()] += 1
@@ -122,11 +122,3 @@ def _note_unsure(asked: _Asked, record: TaskRecord) -> None:
         record.lost_claims += 1
     elif asked.kind == COMPLETE:
         record.unsure_completed.add(asked.subject)
-
-
-def _read(body: bytes) -> Mapping[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

@@ -95,7 +95,7 @@ class SeededZones(Subject):
         )
 
     def facts(self, run: ArrivalRateRun) -> Facts:
-        return {"errors that writes were answered with": in_words(recorded(run).refusals)}
+        return {"errors that writes were answered with": in_words(run.ledger(WriteRecord).refusals)}
 
     def close(self) -> None:
         with contextlib.suppress(psycopg.Error):  # it is away, which the verdict tells
@@ -137,17 +137,8 @@ def _stored(entry: Mapping[str, Any]) -> Stored:
     return Stored(entry["path"], entry["size"], entry["etag"])
 
 
-def recorded(run: ArrivalRateRun) -> WriteRecord:
-    """What the writes of all legs were answered."""
-    record = WriteRecord()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, WriteRecord)
-        record.merge(tally.ledger)
-    return record
-
-
 def _files(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record, found = recorded(run), seen.rows.get()
+    record, found = run.ledger(WriteRecord), seen.rows.get()
     files = sum(len(zone.files) for zone in found)
     told = f"{files} files for {len(record.acknowledged)} acknowledged writes, {len(record.unsure)} are unsure"
     faults = file_faults(record, found, run.seed)

@@ -178,29 +178,37 @@ class Arrivals(ArrivalRate):
 
 
 @dataclass(frozen=True)
-class ZoneWrites(ArrivalRate):
-    """Files of 1 KiB, written by JSON-RPC. devices: into how many zones, in turns."""
+class OfZones(ArrivalRate):
+    """Requests to zones of the platform. devices: how many zones, in turns."""
 
     whom: ClassVar[str] = "zones"
-    workload: str = "writes"
-    latency: tuple[Percentile, ...] = (Percentile("write", 0.99, 100.0),)
-    warm_up_per_s: float = 300.0
 
     @property
     def warm_up_requests(self) -> int:
         return 500
 
     @property
-    def plan(self) -> str:
-        zones = "one zone" if self.devices == 1 else f"{self.devices} zones"
-        return f"{self.per_s:.0f} writes/s into {zones} for {self.duration_s:g} s"
+    def zones(self) -> str:
+        return "one zone" if self.devices == 1 else f"{self.devices} zones"
 
 
 @dataclass(frozen=True)
-class ZoneTasks(ArrivalRate):
-    """Tasks submitted, claimed in batches, completed and looked at. devices: in how many zones, in turns."""
+class ZoneWrites(OfZones):
+    """Files of 1 KiB, written by JSON-RPC."""
 
-    whom: ClassVar[str] = "zones"
+    workload: str = "writes"
+    latency: tuple[Percentile, ...] = (Percentile("write", 0.99, 100.0),)
+    warm_up_per_s: float = 300.0
+
+    @property
+    def plan(self) -> str:
+        return f"{self.per_s:.0f} writes/s into {self.zones} for {self.duration_s:g} s"
+
+
+@dataclass(frozen=True)
+class ZoneTasks(OfZones):
+    """Tasks submitted, claimed in batches, completed and looked at."""
+
     workload: str = "tasks"
     mix: tuple[tuple[str, float], ...] = (("submit", 0.4), ("claim", 0.08), ("complete", 0.4), ("look", 0.12))
     latency: tuple[Percentile, ...] = (
@@ -212,13 +220,8 @@ class ZoneTasks(ArrivalRate):
     warm_up_per_s: float = 250.0
 
     @property
-    def warm_up_requests(self) -> int:
-        return 500
-
-    @property
     def plan(self) -> str:
-        zones = "one zone" if self.devices == 1 else f"{self.devices} zones"
-        return f"{dict(self.mix)['submit'] * self.per_s:.0f} tasks/s through {zones} for {self.duration_s:g} s"
+        return f"{dict(self.mix)['submit'] * self.per_s:.0f} tasks/s through {self.zones} for {self.duration_s:g} s"
 
 
 @dataclass(frozen=True)
