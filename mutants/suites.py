@@ -12,9 +12,9 @@ from typing import Any, Final
 NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one", "scheduler-one", "agents")
 _RATES: Final = {
     "platform-writes-one": "300",
-    "scheduler-one": "250",
+    "scheduler-one": "60",
     "agents": "300",
-}  # so fast that requests meet in a zone
+}  # requests a second, at which requests meet in a zone
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
