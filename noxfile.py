@@ -117,6 +117,9 @@ SETTINGS = {
     "sandboxes-jobs": ("WORKERS=2", "STATS_EVERY_S=1", "SANDBOX_DURATION_S=40", "SANDBOX_GRACE_S=10"),
     "platform-writes": ("WORKERS=2",),
     "platform-writes-one": ("WORKERS=2",),
+    "scheduler": ("WORKERS=2",),
+    "scheduler-one": ("WORKERS=2",),
+    "agents": ("WORKERS=2",),
 }
 KILLERS = {
     "acceptance": "acceptance",
@@ -124,6 +127,8 @@ KILLERS = {
     "contract": "contracts",
     "sim20": "load",
     "platform-writes-one": "load",
+    "scheduler-one": "load",
+    "agents": "load",
 }
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one")
+NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one", "scheduler-one", "agents")
+_RATES: Final = {
+    "platform-writes-one": "300",
+    "scheduler-one": "60",
+    "agents": "300",
+}  # requests a second, at which requests meet in a zone
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
@@ -51,9 +56,9 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str]) -> li
         return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
     if suite == "acceptance":
         return [python, "-m", "pytest", *cases(checks)]
-    if suite == "platform-writes-one":  # faster than the scenario, so that writes meet in the zone
+    if suite in _RATES:
         beside = [python, "-m", "harness", "run", "--workers", "2", "--", python]
-        return [*beside, "-m", "load", suite, "--rate", "300", "--duration", "5s"]
+        return [*beside, "-m", "load", suite, "--rate", _RATES[suite], "--duration", "5s"]
     beside = [python, "-m", "harness", "run", "--", python]
     if suite == "sim20":
         return [*beside, "-m", "load", "sim20", "--duration", "15s"]

@@ -13,10 +13,17 @@ import psycopg
 from harness.api_keys import insert_key
 
 _ZONE: Final = "INSERT INTO zones (zone_id, name) VALUES (%(zone_id)s, %(zone_id)s)"
+_AGENT: Final = """
+    INSERT INTO agents (zone_id, agent_id, user_id, name, state, generation, connected_at)
+    SELECT %(zone_id)s, id, 'load', id, 'CONNECTED', 1, now() FROM unnest(%(ids)s::text[]) AS id
+"""
+_COUNTED: Final = "UPDATE zones SET agents = cardinality(%(ids)s::text[]) WHERE zone_id = %(zone_id)s"
 # In this order, against the foreign keys.
 _REMOVE: Final = (
     "DELETE FROM api_keys WHERE zone = %(zone_id)s",
     "DELETE FROM events WHERE zone_id = %(zone_id)s",
+    "DELETE FROM tasks WHERE zone_id = %(zone_id)s",
+    "DELETE FROM agents WHERE zone_id = %(zone_id)s",
     "DELETE FROM uploads WHERE zone_id = %(zone_id)s",
     "DELETE FROM files WHERE zone_id = %(zone_id)s",
     "DELETE FROM objects WHERE zone_id = %(zone_id)s",
@@ -39,8 +46,22 @@ def seed(database_url: str, label: str, keys: Sequence[str]) -> None:
         insert_key(database_url, "member", key, name=one, zone=one)
 
 
+def agent_id(number: int) -> str:
+    """Of an agent of a label."""
+    return f"agent-{number}"
+
+
+def seed_agents(database_url: str, label: str, zones: int, count: int) -> None:
+    """Add so many connected agents to zones that were seeded, in turns: agent n to zone n % zones. psycopg.Error."""
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        for zone in range(zones):
+            given = {"zone_id": zone_id(label, zone), "ids": [agent_id(one) for one in range(zone, count, zones)]}
+            connection.execute(_AGENT, given)
+            connection.execute(_COUNTED, given)
+
+
 def remove(database_url: str, label: str, count: int) -> None:
-    """Remove so many zones of the label, from number 0 on, with keys, events, files and uploads. psycopg.Error."""
+    """Remove so many zones of the label, from number 0 on, with all that they hold. psycopg.Error."""
     with psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection:
         for number in range(count):
             with connection.transaction():

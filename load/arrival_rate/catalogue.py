@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from load.arrival_rate.agents import AGENTS
 from load.arrival_rate.heartbeats import HEARTBEATS
 from load.arrival_rate.listed_pool import STUDENTS_BESIDE_JOBS
 from load.arrival_rate.pool import STUDENTS
+from load.arrival_rate.queues import TASKS
 from load.arrival_rate.workload import Workload
 from load.arrival_rate.zones import WRITES
 
@@ -15,4 +17,6 @@ WORKLOADS: Final[dict[str, Workload]] = {
     "students": STUDENTS,
     "students beside jobs": STUDENTS_BESIDE_JOBS,
     "writes": WRITES,
+    "tasks": TASKS,
+    "agents": AGENTS,
 }

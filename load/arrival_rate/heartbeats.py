@@ -120,10 +120,7 @@ class SeededFleet(Subject):
 
 
 def _rows(run: ArrivalRateRun, seen: Observations) -> Finding:
-    rows = HeartbeatRows()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, HeartbeatRows)
-        rows.merge(tally.ledger)
+    rows = run.ledger(HeartbeatRows)
     faults, told = rows.compare(seen.rows.get())
     if not faults and len(rows.sure) <= 10 * len(rows.spans):  # where most are unsure, a match says nothing
         raise Undecided(told)

@@ -174,10 +174,7 @@ class SeededPool(Subject):
     def _recorded(self, run: ArrivalRateRun) -> CallRecord:
         """The calls of all legs, of a run that is over: half a million are added up once."""
         if self._record is None:
-            self._record = CallRecord()
-            for tally in run.tallies:
-                assert isinstance(tally.ledger, CallRecord)
-                self._record.merge(tally.ledger)
+            self._record = run.ledger(CallRecord)
         return self._record
 
     def _counters(self, run: ArrivalRateRun, seen: Observations) -> Finding:

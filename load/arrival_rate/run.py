@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TypeVar
 
 from load.measurements.generator_cost import GeneratorCost
 from load.measurements.histogram import Stage, Timings
 from load.measurements.process_stats import Watch
 from load.measurements.run import Run
-from load.measurements.tally import Tally
+from load.measurements.tally import Ledger, Tally
 from load.workloads.arrival_rate import ArrivalRate
+
+L = TypeVar("L", bound=Ledger)
 
 
 class End(Enum):
@@ -39,6 +42,14 @@ class ArrivalRateRun(Run):
     @property
     def tallies(self) -> list[Tally]:
         return [tally for tally in (self.warm_up, self.measured) if tally is not None]
+
+    def ledger(self, kind: type[L]) -> L:
+        """What the answers of all legs say that must be there, of a workload with such a ledger."""
+        whole = kind()
+        for tally in self.tallies:
+            assert isinstance(tally.ledger, kind)
+            whole.merge(tally.ledger)
+        return whole
 
     @property
     def generator_cost(self) -> GeneratorCost | None:

@@ -6,7 +6,6 @@ one request at a time, so that there is one right answer to it.
 
 from __future__ import annotations
 
-import json
 import random
 import time
 import zlib
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from harness.open_loop.exchange import Exchange
 from harness.sandboxes.calls import ALLOCATE, RELEASE, VIEW, Call
 from load.arrival_rate.schedule import WARM_UP, Leg, jitters
-from load.arrival_rate.workload import WorkerConfig
+from load.arrival_rate.workload import WorkerConfig, json_object
 from load.workloads.call_record import CallRecord
 from load.workloads.students import LABS
 
@@ -61,7 +60,7 @@ class StudentRequests:
     def accept(self, exchange: Exchange, record: CallRecord) -> bool:
         """Whether the answer is the wanted one; notes the call."""
         asked = self._asked.pop(exchange.subject)
-        answer = _read(exchange.body)
+        answer = json_object(exchange.body)
         call = self._call(asked, exchange, answer)
         outcome = self._judged(asked, exchange, answer, call)
         record.outcomes[f"{asked.what} {outcome or 'wrong'}"] += 1
@@ -144,14 +143,6 @@ class StudentRequests:
             self._have.append(call)
         elif asked.has is not None and asked.what != RELEASE:
             self._have.append(asked.has)
-
-
-def _read(body: bytes) -> Mapping[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}
 
 
 def _count(value: object) -> int:

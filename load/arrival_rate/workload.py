@@ -5,6 +5,7 @@ A workload is a module like heartbeats.py, and a line in catalogue.py.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -81,6 +82,15 @@ class Requests(Protocol):
     def accept(self, exchange: Exchange, ledger: Any) -> bool:
         """Whether the answer is the wanted one; notes in the ledger what it must have left behind."""
         ...
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """What an answer says; {} where that is no JSON object."""
+    try:
+        answer = json.loads(body)
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 @dataclass

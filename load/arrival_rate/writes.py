@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 from harness.open_loop.exchange import Exchange
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
-from load.arrival_rate.workload import WorkerConfig
+from load.arrival_rate.workload import WorkerConfig, json_object
 from load.workloads.write_record import SIZE, Text, WriteRecord, path_of, texts
 
 WRITE = "write"
@@ -38,7 +37,7 @@ class WriteRequests:
 
     def accept(self, exchange: Exchange, record: WriteRecord) -> bool:
         """Whether the file was written as it is wanted; notes whether it must be there."""
-        answer, number = _read(exchange.body), exchange.subject
+        answer, number = json_object(exchange.body), exchange.subject
         if exchange.status == 200 and self._is_written(answer, number):
             record.acknowledged.add(number)
             return True
@@ -62,11 +61,3 @@ class WriteRequests:
 
     def _text(self, number: int) -> Text:
         return self._texts[number % len(self._texts)]
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return {}
-    return answer if isinstance(answer, dict) else {}

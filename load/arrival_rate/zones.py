@@ -1,12 +1,16 @@
-"""The zones that small files are written into: seeded under the run's id, compared with its record, then removed."""
+"""The zones that requests go to: seeded under the run's id, compared with its record, then removed.
+
+What is compared here is small files; queues.py has tasks.
+"""
 
 from __future__ import annotations
 
 import base64
 import contextlib
 import hmac
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -40,21 +44,24 @@ _ZONE: Final = "SELECT used_bytes, files, event_seq FROM zones WHERE zone_id = %
 
 
 class SeededZones(Subject):
-    """Of a target with a database. SettingsError without one: zones and keys are put into it."""
+    """Of a target with a database. SettingsError without one: zones and keys are put into it. tables: that requests
+    write to."""
+
+    tables: LiteralString = "zones, events, files"
 
     def __init__(self, target: Target) -> None:
         if target.database_url is None:
             raise SettingsError("DATABASE_URL: not set; the zones of a run are put into the database")
         self.checks = CHECKS
-        self._url = target.database_url
+        self.url = target.database_url
         self._client = Client(target.base_url, target.admin_key, target.hmac_secret)
         self._before = Before(target, self._client)
-        self._label = ""
+        self.label = ""
         self._keys: list[str] = []
 
     def clock(self) -> ServerClock:
         """The database's. psycopg.Error."""
-        return from_database(self._url)
+        return from_database(self.url)
 
     def begin(self, run: ArrivalRateRun) -> None:
         """TransportError, ValueError: the target does not tell its counters."""
@@ -62,68 +69,76 @@ class SeededZones(Subject):
 
     def seed(self, whole: Assignment) -> None:
         """psycopg.Error."""
-        self._label, self._keys = whole.run.rpartition("-")[2], self.tokens(whole)
-        seed(self._url, self._label, self._keys)
+        self.label, self._keys = whole.run.rpartition("-")[2], self.tokens(whole)
+        seed(self.url, self.label, self._keys)
 
     def settle(self) -> None:
         """The rows that a warm-up has left dead go now, and the tables' sizes are known to the planner."""
-        with psycopg.connect(self._url, autocommit=True) as connection:
-            connection.execute("VACUUM (ANALYZE) zones, files, events")
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(f"VACUUM (ANALYZE) {self.tables}")
 
     def tokens(self, part: Assignment) -> list[str]:
         """The keys of its zones, which follow from the database's own. psycopg.Error."""
-        key = read_key(self._url)
-        drawn = (hmac.digest(key, f"{part.run} {zone}".encode(), "sha256") for zone in part.own)
+        key = read_key(self.url)
+        drawn = (hmac.digest(key, f"{part.run} {zone}".encode(), "sha256") for zone in self.numbers(part))
         return [f"nxk_{base64.urlsafe_b64encode(one).decode()[:43]}" for one in drawn]
+
+    def numbers(self, part: Assignment) -> range:
+        """The zones of a part: a device of the assignment is a zone."""
+        return part.own
 
     def observe(self, run: ArrivalRateRun) -> Observations:
         return Observations(
-            rows=observed(lambda: list(self._zones()), run, "database"),
+            rows=observed(lambda: [self.look(number) for number in range(len(self._keys))], run, "database"),
             metrics=observed(lambda: self._before.metrics(f"{run.tag}-after"), run),
             log=observed(lambda: count_errors(self._before.stream()), run, "logs"),
         )
 
     def facts(self, run: ArrivalRateRun) -> Facts:
-        told = ", ".join(f"{count} x {what}" for what, count in recorded(run).refusals.most_common(5))
-        return {"errors that writes were answered with": told or "none"}
+        return {"errors that writes were answered with": in_words(run.ledger(WriteRecord).refusals)}
 
     def close(self) -> None:
         with contextlib.suppress(psycopg.Error):  # it is away, which the verdict tells
-            remove(self._url, self._label, len(self._keys))
+            remove(self.url, self.label, len(self._keys))
 
-    def _zones(self) -> Iterator[ZoneFound]:
-        """psycopg.Error, TransportError, RpcError, ValueError."""
-        for number, key in enumerate(self._keys):
-            name = zone_id(self._label, number)
-            zone = Zone(self._client, key, name)
-            listed = [_stored(entry) for entry in zone.entries() if entry["type"] == "file"]
-            replayed = [Logged(event["sequence_number"], event["type"], event["path"]) for event in zone.log()]
-            usage = zone.usage()
-            with self._before.connect() as connection:
-                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-                with connection.transaction():
-                    files = [Stored(*row) for row in connection.execute(_FILES, [name])]
-                    events = [Logged(*row) for row in connection.execute(_EVENTS, [name])]
-                    [(used_bytes, counted, last_event)] = connection.execute(_ZONE, [name])
-            shown = Usage(usage["max_storage_bytes"], usage["max_files"])
-            yield ZoneFound(files, events, Usage(used_bytes, counted), last_event, listed, replayed, shown)
+    def look(self, number: int) -> Any:
+        """What is in a zone. psycopg.Error, TransportError, RpcError, ValueError."""
+        name = self.name(number)
+        zone = Zone(self._client, self._keys[number], name)
+        listed = [_stored(entry) for entry in zone.entries() if entry["type"] == "file"]
+        replayed = [Logged(event["sequence_number"], event["type"], event["path"]) for event in zone.log()]
+        usage = zone.usage()
+        with self.snapshot() as connection:
+            files = [Stored(*row) for row in connection.execute(_FILES, [name])]
+            events = [Logged(*row) for row in connection.execute(_EVENTS, [name])]
+            [(used_bytes, counted, last_event)] = connection.execute(_ZONE, [name])
+        shown = Usage(usage["max_storage_bytes"], usage["max_files"])
+        return ZoneFound(files, events, Usage(used_bytes, counted), last_event, listed, replayed, shown)
+
+    def name(self, number: int) -> str:
+        """The id of a zone."""
+        return zone_id(self.label, number)
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[psycopg.Connection]:
+        """Statements that see one state of the database. psycopg.Error."""
+        with self._before.connect() as connection:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            with connection.transaction():
+                yield connection
+
+
+def in_words(refusals: Counter[str]) -> str:
+    """The five most frequent."""
+    return ", ".join(f"{count} x {what}" for what, count in refusals.most_common(5)) or "none"
 
 
 def _stored(entry: Mapping[str, Any]) -> Stored:
     return Stored(entry["path"], entry["size"], entry["etag"])
 
 
-def recorded(run: ArrivalRateRun) -> WriteRecord:
-    """What the writes of all legs were answered."""
-    record = WriteRecord()
-    for tally in run.tallies:
-        assert isinstance(tally.ledger, WriteRecord)
-        record.merge(tally.ledger)
-    return record
-
-
 def _files(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record, found = recorded(run), seen.rows.get()
+    record, found = run.ledger(WriteRecord), seen.rows.get()
     files = sum(len(zone.files) for zone in found)
     told = f"{files} files for {len(record.acknowledged)} acknowledged writes, {len(record.unsure)} are unsure"
     faults = file_faults(record, found, run.seed)

@@ -178,22 +178,64 @@ class Arrivals(ArrivalRate):
 
 
 @dataclass(frozen=True)
-class ZoneWrites(ArrivalRate):
-    """Files of 1 KiB, written by JSON-RPC. devices: into how many zones, in turns."""
+class OfZones(ArrivalRate):
+    """Requests to zones of the platform. devices: how many zones, in turns."""
 
     whom: ClassVar[str] = "zones"
-    workload: str = "writes"
-    latency: tuple[Percentile, ...] = (Percentile("write", 0.99, 100.0),)
-    warm_up_per_s: float = 300.0
 
     @property
     def warm_up_requests(self) -> int:
         return 500
 
     @property
+    def zones(self) -> str:
+        return "one zone" if self.devices == 1 else f"{self.devices} zones"
+
+
+@dataclass(frozen=True)
+class ZoneWrites(OfZones):
+    """Files of 1 KiB, written by JSON-RPC."""
+
+    workload: str = "writes"
+    latency: tuple[Percentile, ...] = (Percentile("write", 0.99, 100.0),)
+    warm_up_per_s: float = 300.0
+
+    @property
     def plan(self) -> str:
-        zones = "one zone" if self.devices == 1 else f"{self.devices} zones"
-        return f"{self.per_s:.0f} writes/s into {zones} for {self.duration_s:g} s"
+        return f"{self.per_s:.0f} writes/s into {self.zones} for {self.duration_s:g} s"
+
+
+@dataclass(frozen=True)
+class ZoneTasks(OfZones):
+    """Tasks submitted, claimed in batches, completed and looked at."""
+
+    workload: str = "tasks"
+    mix: tuple[tuple[str, float], ...] = (("submit", 0.4), ("claim", 0.08), ("complete", 0.4), ("look", 0.12))
+    latency: tuple[Percentile, ...] = (
+        Percentile("submit", 0.95, 50.0),
+        Percentile("claim", 0.95, 50.0),
+        Percentile("complete", 0.95, 50.0),
+        Percentile("look", 0.95, 20.0),
+    )
+    warm_up_per_s: float = 250.0
+
+    @property
+    def plan(self) -> str:
+        return f"{dict(self.mix)['submit'] * self.per_s:.0f} tasks/s through {self.zones} for {self.duration_s:g} s"
+
+
+@dataclass(frozen=True)
+class ZoneAgents(ArrivalRate):
+    """Heartbeats of a platform's agents, by JSON-RPC. devices: how many agents, in thirty zones."""
+
+    whom: ClassVar[str] = "agents"
+    workload: str = "agents"
+    latency: tuple[Percentile, ...] = (Percentile("heartbeat", 0.95, 50.0), Percentile("heartbeat", 0.99, 100.0))
+    warm_up_per_s: float = 300.0
+
+    @property
+    def plan(self) -> str:
+        return f"{self.devices} agents, {self.per_s:.0f} heartbeats/s for {self.duration_s:g} s"
 
 
 FLEET_SCALE = ArrivalRate("fleet-scale", devices=100_000, per_s=100_000 / 120.0, duration_s=180.0)
@@ -212,3 +254,6 @@ EXHAUSTED = Arrivals(
 JOBS = Arrivals("sandboxes-jobs", devices=40_000, per_s=300.0, duration_s=120.0, workload="students beside jobs")
 PLATFORM_WRITES = ZoneWrites("platform-writes", devices=50, per_s=300.0, duration_s=60.0)
 PLATFORM_WRITES_ONE = ZoneWrites("platform-writes-one", devices=1, per_s=150.0, duration_s=60.0)
+SCHEDULER = ZoneTasks("scheduler", devices=10, per_s=500.0, duration_s=60.0)
+SCHEDULER_ONE = ZoneTasks("scheduler-one", devices=1, per_s=250.0, duration_s=60.0)
+AGENTS = ZoneAgents("agents", devices=3000, per_s=100.0, duration_s=180.0)  # each every 30 s

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import (
+    AGENTS,
     CAPACITY,
     EXHAUSTED,
     FLEET_SCALE,
     JOBS,
     PLATFORM_WRITES,
     PLATFORM_WRITES_ONE,
+    SCHEDULER,
+    SCHEDULER_ONE,
     SOAK,
     STAGED,
     STEADY,
@@ -22,7 +25,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
         *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
-        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE),
+        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE, SCHEDULER, SCHEDULER_ONE, AGENTS),
     )
 }
 OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from load.measurements.run import Scenario
-from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity, ZoneWrites
+from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity
 from load.workloads.simulation import Fanout, Profile
 from load.workloads.students import WITHOUT_PAUSE, Demonstration, Mixed, MultiLab, Students
 
@@ -101,7 +101,7 @@ def chosen(scenario: Scenario, given: Namespace) -> Scenario:
         if scenario.rise:
             return scenario.compressed(given.compress)
         return replace(scenario, per_s=given.rate, duration_s=given.duration)
-    devices = given.zones if isinstance(scenario, ZoneWrites) else given.devices
+    devices = getattr(given, scenario.whom)
     scenario = replace(scenario, devices=devices, warm_up_per_s=given.warm_up_rate)
     if isinstance(scenario, Capacity):
         return replace(scenario, per_s=given.rate, duration_s=given.stage, most_per_s=given.most)
