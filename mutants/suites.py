@@ -13,7 +13,7 @@ NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one
 _RATES: Final = {
     "platform-writes-one": "300",
     "scheduler-one": "60",
-    "agents": "300",
+    "agents": "100",
 }  # requests a second, at which requests meet in a zone
 TIMED: Final = ("sim20",)
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
