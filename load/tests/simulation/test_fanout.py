@@ -88,7 +88,7 @@ def test_broken_backend_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, f
     found = outcomes(document)
     assert caught <= {name for name, status in found.items() if status == "fail"}
     # On a machine that is slow enough to be the reason, a percentile is inconclusive.
-    assert fault == "double send" or found["results p95"] != "pass"
+    assert fault != "refuses results" or found["results p95"] != "pass"
 
 
 def test_backend_that_does_not_know_its_devices_proves_nothing_quick(
