@@ -114,8 +114,10 @@ def test_half_a_request_takes_nothing_from_those_before_it(
     whole = [heartbeat(somebody, fast=True), request("GET /v1/devices", *admin(system)(b"")), request("GET /nowhere")]
     found = sockets.exchange(b"".join(whole) + PARTS[part], half_close=True)
     assert [answer.status for answer in found[:3]] == [200, 200, 404]
-    assert [answer.status for answer in found[3:]] in ([], [400], [401])
-    logs.wait("connection.refused", reason="incomplete")
+    rest = [answer.status for answer in found[3:]]
+    assert rest in ([], [400], [401])
+    if rest != [401]:  # who has no credentials is refused by its head, maybe before the end is seen
+        logs.wait("connection.refused", reason="incomplete")
 
 
 @case("half-close/006", slow="opens a crowd of connections")
