@@ -109,7 +109,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             pytest.exit(f"nothing to test with: {error}", returncode=2)
     name = worker["workerid"] if worker else "main"
     logs = folder(config) / "logs" / name
-    if postgres is not None and (python := config.option.warm_starts):
+    starts_backends = worker is not None or not getattr(config.option, "numprocesses", None)
+    if starts_backends and postgres is not None and (python := config.option.warm_starts):
         command = str(Path(python).with_name("nexmdm"))
         warm_stacks(python, lambda argv: argv[0] == command)
     config.stash[STACKS] = Stacks(given, postgres, logs, on_s3=config.option.on_s3)
