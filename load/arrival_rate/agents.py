@@ -10,14 +10,11 @@ from urllib.parse import urlsplit
 
 from harness.open_loop.exchange import Exchange
 from harness.platform.seeding import agent_id, seed_agents
-from harness.settings import Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, Leg, jitters
 from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, WorkerConfig, Workload, json_object
-from load.arrival_rate.zones import SeededZones, in_words
-from load.measurements.observations import needs
-from load.verdict.check import Finding, RunCheck, Undecided
-from load.verdict.counters import Growth, grown
+from load.arrival_rate.zones import SeededZones, calls_counted, in_words
+from load.verdict.check import Finding, RunCheck, compared
 from load.verdict.verdict import Facts
 from load.workloads.agent_record import ZONES, AgentRecord, AgentRow, agent_faults
 
@@ -67,14 +64,31 @@ class AgentRequests:
         return f"{self._heads[agent % ZONES]}{request_id}Content-Length: {len(body)}\r\n\r\n{body}".encode()
 
 
+def _agents(run: ArrivalRateRun, seen: Observations) -> Finding:
+    record = run.ledger(AgentRecord)
+    found = {agent: row for agents, _ in seen.rows.get() for agent, row in agents.items()}
+    told = f"{len(found)} agents, {len(record.last)} heard of, {len(record.unsure)} unsure"
+    return compared(agent_faults(record, found), told, sure=len(record.last), unsure=len(record.unsure))
+
+
+def _events(_: ArrivalRateRun, seen: Observations) -> Finding:
+    events = sum(count for _, count in seen.rows.get())
+    return Finding([f"{events} events of zones whose agents were only heard of"] if events else [], f"{events} events")
+
+
+CHECKS: Checks = (
+    RunCheck("agents", "each agent stands at its last heartbeat, connected", _agents),
+    RunCheck("events", "heartbeats leave no event", _events),
+    calls_counted("agent_heartbeat"),
+    LOG_ERRORS,
+)
+
+
 class SeededAgents(SeededZones):
     """Connected agents in thirty zones. A device of the assignment is an agent."""
 
     tables = "zones, agents"
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(target)
-        self.checks = CHECKS
+    checks = CHECKS
 
     def numbers(self, part: Assignment) -> range:  # noqa: ARG002  # each process has agents in all of them
         return range(ZONES)
@@ -93,35 +107,5 @@ class SeededAgents(SeededZones):
     def facts(self, run: ArrivalRateRun) -> Facts:
         return {"heartbeats that were refused": in_words(run.ledger(AgentRecord).refusals)}
 
-
-def _agents(run: ArrivalRateRun, seen: Observations) -> Finding:
-    record = run.ledger(AgentRecord)
-    found = {agent: row for agents, _ in seen.rows.get() for agent, row in agents.items()}
-    told = f"{len(found)} agents, {len(record.last)} heard of, {len(record.unsure)} unsure"
-    faults = agent_faults(record, found)
-    if not faults and len(record.last) <= 10 * len(record.unsure):  # a match says nothing then
-        raise Undecided(told)
-    return Finding(faults, told)
-
-
-def _events(_: ArrivalRateRun, seen: Observations) -> Finding:
-    events = sum(count for _, count in seen.rows.get())
-    return Finding([f"{events} events of zones whose agents were only heard of"] if events else [], f"{events} events")
-
-
-def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:
-    needs(run, "process")
-    if not run.answered:
-        return Finding(["nobody was heard of"], "nothing to compare")
-    labels = {"method": "agent_heartbeat", "outcome": "result"}
-    return grown(seen.metrics.get(), Growth("platform_rpc_calls", labels, run.answered, run.answered + run.unanswered))
-
-
-CHECKS: Checks = (
-    RunCheck("agents", "each agent stands at its last heartbeat, connected", _agents),
-    RunCheck("events", "heartbeats leave no event", _events),
-    RunCheck("counters", "the counter of calls grew by what was answered", _counters),
-    LOG_ERRORS,
-)
 
 AGENTS: Final = Workload(AgentRequests, AgentRecord, AgentRecord.from_dict, SeededAgents)

@@ -18,7 +18,7 @@ from load.arrival_rate.schedule import MEASURED, Leg, jitters
 from load.arrival_rate.workload import LOG_ERRORS, Assignment, Checks, Observations, Subject, WorkerConfig, Workload
 from load.measurements.observations import Before, count_errors, needs, observed
 from load.measurements.server_clock import ServerClock, from_database
-from load.verdict.check import Finding, RunCheck, Undecided
+from load.verdict.check import Finding, RunCheck, compared
 from load.verdict.counters import Growth, grown
 from load.workloads.heartbeat_rows import HeartbeatRows, bucket_of, pair
 
@@ -122,9 +122,7 @@ class SeededFleet(Subject):
 def _rows(run: ArrivalRateRun, seen: Observations) -> Finding:
     rows = run.ledger(HeartbeatRows)
     faults, told = rows.compare(seen.rows.get())
-    if not faults and len(rows.sure) <= 10 * len(rows.spans):  # where most are unsure, a match says nothing
-        raise Undecided(told)
-    return Finding(faults, told)
+    return compared(faults, told, sure=len(rows.sure), unsure=len(rows.spans))
 
 
 def _counters(run: ArrivalRateRun, seen: Observations) -> Finding:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from harness.settings import Target
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.tasks import TaskRequests
 from load.arrival_rate.workload import LOG_ERRORS, Checks, Observations, Workload
 from load.arrival_rate.zones import SeededZones, in_words
 from load.measurements.observations import needs
-from load.verdict.check import Finding, RunCheck, Undecided
+from load.verdict.check import Finding, RunCheck, Undecided, compared
 from load.verdict.counters import Growth, grown
 from load.verdict.verdict import Facts
 from load.workloads.task_record import (
@@ -36,38 +35,11 @@ _NUMBERS: Final = "SELECT sequence_number FROM events WHERE zone_id = %s ORDER B
 _ZONE: Final = "SELECT event_seq, tasks_queued FROM zones WHERE zone_id = %s"
 
 
-class SeededQueues(SeededZones):
-    """Zones with nothing but tasks."""
-
-    tables = "zones, events, tasks, task_attempts"
-
-    def __init__(self, target: Target) -> None:
-        super().__init__(target)
-        self.checks = CHECKS
-
-    def look(self, number: int) -> QueueFound:
-        name = self.name(number)
-        with self.snapshot() as connection:
-            tasks = [TaskRow(*row) for row in connection.execute(_TASKS, [name])]
-            events = dict(connection.execute(_EVENTS, [name]).fetchall())
-            numbers = [one for (one,) in connection.execute(_NUMBERS, [name])]
-            [(last_event, charged)] = connection.execute(_ZONE, [name])
-        return QueueFound(tasks, events, numbers, last_event, charged)
-
-    def facts(self, run: ArrivalRateRun) -> Facts:
-        record = run.ledger(TaskRecord)
-        done = f"{len(record.submitted)} / {len(record.claimed)} / {len(record.completed)}"
-        return {"tasks submitted / claimed / completed": done, "calls that were refused": in_words(record.refusals)}
-
-
 def _tasks(run: ArrivalRateRun, seen: Observations) -> Finding:
     record, found = run.ledger(TaskRecord), seen.rows.get()
     rows = sum(len(zone.tasks) for zone in found)
     told = f"{rows} tasks for {len(record.submitted)} acknowledged submits, {len(record.unsure)} are unsure"
-    faults = task_faults(record, found)
-    if not faults and len(record.submitted) <= 10 * len(record.unsure):  # a match says nothing then
-        raise Undecided(told)
-    return Finding(faults, told)
+    return compared(task_faults(record, found), told, sure=len(record.submitted), unsure=len(record.unsure))
 
 
 def _claims(run: ArrivalRateRun, seen: Observations) -> Finding:
@@ -119,5 +91,27 @@ CHECKS: Checks = (
     RunCheck("counters", "the counters of tasks grew by what was answered", _counters),
     LOG_ERRORS,
 )
+
+
+class SeededQueues(SeededZones):
+    """Zones with nothing but tasks."""
+
+    tables = "zones, events, tasks, task_attempts"
+    checks = CHECKS
+
+    def look(self, number: int) -> QueueFound:
+        name = self.name(number)
+        with self.snapshot() as connection:
+            tasks = [TaskRow(*row) for row in connection.execute(_TASKS, [name])]
+            events = dict(connection.execute(_EVENTS, [name]).fetchall())
+            numbers = [one for (one,) in connection.execute(_NUMBERS, [name])]
+            [(last_event, charged)] = connection.execute(_ZONE, [name])
+        return QueueFound(tasks, events, numbers, last_event, charged)
+
+    def facts(self, run: ArrivalRateRun) -> Facts:
+        record = run.ledger(TaskRecord)
+        done = f"{len(record.submitted)} / {len(record.claimed)} / {len(record.completed)}"
+        return {"tasks submitted / claimed / completed": done, "calls that were refused": in_words(record.refusals)}
+
 
 TASKS: Final = Workload(TaskRequests, TaskRecord, TaskRecord.from_dict, SeededQueues)

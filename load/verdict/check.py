@@ -26,6 +26,13 @@ class Finding:
     seen: str
 
 
+def compared(faults: list[str], told: str, *, sure: int, unsure: int) -> Finding:
+    """What a comparison with the answers has found. Undecided: it matches, but more than a tenth is unsure."""
+    if not faults and sure <= 10 * unsure:
+        raise Undecided(told)
+    return Finding(faults, told)
+
+
 @dataclass(frozen=True)
 class RunCheck(Generic[RunT, Seen]):
     """ask: raises Absent where it cannot look, Undecided where what it sees allows both answers."""

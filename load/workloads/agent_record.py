@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
+
+from load.workloads.faults import counted
 
 ZONES: Final = 30
 """Of a run; agent n is in zone n % 30."""
@@ -47,16 +49,12 @@ def agent_faults(record: AgentRecord, found: Mapping[int, AgentRow]) -> list[str
     heard = record.last.keys()
     stale = [one for one in heard if one in found and not _stands_at(record, one, found[one].tokens_used)]
     return [
-        *_counted("agents that were heard of and are not there", [one for one in heard if one not in found]),
-        *_counted("agents whose row is not of their last heartbeat", stale),
-        *_counted("agents that are not connected", [one for one, row in found.items() if row.state != "CONNECTED"]),
+        *counted("agents that were heard of and are not there", [one for one in heard if one not in found]),
+        *counted("agents whose row is not of their last heartbeat", stale),
+        *counted("agents that are not connected", [one for one, row in found.items() if row.state != "CONNECTED"]),
     ]
 
 
 def _stands_at(record: AgentRecord, agent: int, number: int) -> bool:
     last = record.last[agent]
     return number == last or last < number <= record.unsure.get(agent, 0)
-
-
-def _counted(what: str, some: Sequence[int]) -> list[str]:
-    return [f"{len(some)} {what}"] if some else []

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, Self
 
+from load.workloads.faults import counted
+
 CLAIMED_AT_ONCE: Final = 10
 
 
@@ -73,8 +75,8 @@ def task_faults(record: TaskRecord, found: Sequence[QueueFound]) -> list[str]:
     there = {task.key: task.task_id for task in _tasks(found)}
     lost = [key for key, task_id in record.submitted.items() if there.get(key) != task_id]
     return [
-        *_counted("acknowledged tasks without a row", lost),
-        *_counted("tasks that nobody submitted", there.keys() - record.submitted.keys() - record.unsure),
+        *counted("acknowledged tasks without a row", lost),
+        *counted("tasks that nobody submitted", there.keys() - record.submitted.keys() - record.unsure),
     ]
 
 
@@ -83,10 +85,10 @@ def claim_faults(record: TaskRecord, found: Sequence[QueueFound]) -> list[str]:
     attempts = {task.task_id: len(task.outcomes) for task in _tasks(found)}
     untold = [task_id for task_id, count in attempts.items() if count and task_id not in record.claimed]
     return [
-        *_counted("tasks that were given out twice", [one for one, count in record.claimed.items() if count > 1]),
-        *_counted("tasks with a second attempt", [one for one, count in attempts.items() if count > 1]),
-        *_counted("claimed tasks without an attempt", [one for one in record.claimed if not attempts.get(one)]),
-        *_counted("attempts that nobody was given", untold[record.lost_claims * CLAIMED_AT_ONCE :]),
+        *counted("tasks that were given out twice", [one for one, count in record.claimed.items() if count > 1]),
+        *counted("tasks with a second attempt", [one for one, count in attempts.items() if count > 1]),
+        *counted("claimed tasks without an attempt", [one for one in record.claimed if not attempts.get(one)]),
+        *counted("attempts that nobody was given", untold[record.lost_claims * CLAIMED_AT_ONCE :]),
     ]
 
 
@@ -97,8 +99,8 @@ def completion_faults(record: TaskRecord, found: Sequence[QueueFound]) -> list[s
     }
     stated = {task.task_id for task in _tasks(found) if task.status == "completed"}
     return [
-        *_counted("acknowledged completions of tasks that are not completed", record.completed - done),
-        *_counted("tasks that nobody completed", stated - record.completed - record.unsure_completed),
+        *counted("acknowledged completions of tasks that are not completed", record.completed - done),
+        *counted("tasks that nobody completed", stated - record.completed - record.unsure_completed),
     ]
 
 
@@ -130,7 +132,3 @@ def usage_faults(found: Sequence[QueueFound]) -> list[str]:
 
 def _tasks(found: Sequence[QueueFound]) -> list[TaskRow]:
     return [task for seen in found for task in seen.tasks]
-
-
-def _counted(what: str, some: Any) -> list[str]:
-    return [f"{len(some)} {what}"] if some else []

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final, NamedTuple, Self
 
+from load.workloads.faults import counted
+
 SIZE: Final = 1024
 _TEXTS: Final = 64
 _DIRECTORIES: Final = 16
@@ -161,4 +163,4 @@ def _differ(zone: int, what: str, one: Sequence[Stored], other: Sequence[Stored]
 
 
 def _counted(zone: int, what: str, some: Any) -> list[str]:
-    return [f"zone {zone}: {len(some)} {what}"] if some else []
+    return [f"zone {zone}: {fault}" for fault in counted(what, some)]

@@ -8,46 +8,32 @@ from typing import Any
 
 import pytest
 
-from harness.open_loop.exchange import Exchange
 from harness.settings import SettingsError, Target
 from load.arrival_rate.agents import CHECKS, AgentRequests, SeededAgents
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg
-from load.arrival_rate.workload import Assignment, Observations, WorkerConfig
+from load.arrival_rate.workload import Observations
 from load.measurements.histogram import Timings
 from load.measurements.observations import LogErrors, Metrics, Part
 from load.measurements.tally import Tally
+from load.tests.prepared import part, sent
 from load.verdict.check import run_checks
 from load.workloads.agent_record import ZONES, AgentRecord, AgentRow
 from load.workloads.arrival_rate import AGENTS
 
 LEG = Leg(MEASURED, 0.0, 100.0, 100)
-WHOLE = Assignment(devices=50, seed=1, run="run", origin=0.0, workload="agents")
 TARGET = Target("http://127.0.0.1:1", "k" * 20, "s" * 20, database_url="postgresql://nobody@127.0.0.1:1/none")
 CALLS = ("nexmdm_platform_rpc_calls_total", frozenset({("method", "agent_heartbeat"), ("outcome", "result")}))
 
 
 def agents(index: int = 0, processes: int = 1) -> AgentRequests:
-    config = WorkerConfig(
-        **{**WHOLE.to_dict(), "index": index, "processes": processes},
-        base_url="http://127.0.0.1:1",
-        tokens=[f"key-{zone}" for zone in range(ZONES)],
-        ahead_s=0.0,
-    )
-    return AgentRequests(config)
-
-
-def sent(exchange: Exchange) -> tuple[str, dict[str, Any]]:
-    """The key, and the call."""
-    head, _, body = exchange.data.partition(b"\r\n\r\n")
-    assert f"Content-Length: {len(body)}".encode() in head
-    return head.partition(b"Bearer ")[2].partition(b"\r")[0].decode(), json.loads(body)
+    return AgentRequests(part("agents", 50, [f"key-{zone}" for zone in range(ZONES)], index, processes))
 
 
 def test_each_agent_is_heard_of_in_its_zone_with_a_number_that_rises() -> None:
     asked, last = agents(), dict[str, int]()
     for place, exchange in enumerate([*asked.of(LEG), *asked.of(Leg(WARM_UP, 0.0, 100.0, 50))]):
-        key, call = sent(exchange)
+        _, key, call = sent(exchange)
         assert exchange.kind == ("heartbeat" if place < 100 else WARM_UP)
         assert (key, call["params"]["agent_id"]) == (f"key-{place % 50 % ZONES}", f"agent-{place % 50}")
         number = call["params"]["usage"]["tokens_used"]
@@ -57,7 +43,7 @@ def test_each_agent_is_heard_of_in_its_zone_with_a_number_that_rises() -> None:
 
 
 def test_processes_have_agents_of_their_own() -> None:
-    parts = [{sent(one)[1]["params"]["agent_id"] for one in agents(index, 2).of(LEG)} for index in (0, 1)]
+    parts = [{sent(one)[2]["params"]["agent_id"] for one in agents(index, 2).of(LEG)} for index in (0, 1)]
     assert (len(parts[0]), len(parts[1]), parts[0] & parts[1]) == (25, 25, set())
 
 
@@ -111,6 +97,6 @@ def test_where_nothing_was_answered_nothing_passes() -> None:
 
 
 def test_it_has_a_member_of_each_zone_and_needs_a_database() -> None:
-    assert SeededAgents(TARGET).numbers(WHOLE) == range(ZONES)
+    assert SeededAgents(TARGET).numbers(part("agents", 50, [])) == range(ZONES)
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         SeededAgents(Target("http://127.0.0.1:1", "k" * 20, "s" * 20))

@@ -11,7 +11,7 @@ import pytest
 from harness.open_loop.exchange import Exchange
 from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg
 from load.arrival_rate.tasks import TaskRequests
-from load.arrival_rate.workload import WorkerConfig
+from load.tests.prepared import part, sent
 from load.workloads.arrival_rate import SCHEDULER
 from load.workloads.task_record import TaskRecord
 
@@ -20,29 +20,9 @@ ID, TOKEN = "0199c0de-0000-7000-8000-0000000000d1", "8d3c1b52-6d4e-4a8f-9c55-1f0
 
 
 def tasks(zones: int = 2, index: int = 0, processes: int = 1, only: str = "") -> TaskRequests:
-    own = range(index, zones, processes)
-    config = WorkerConfig(
-        devices=zones,
-        seed=1,
-        run="run",
-        origin=0.0,
-        workload="tasks",
-        index=index,
-        processes=processes,
-        mix=((only, 1.0),) if only else SCHEDULER.mix,
-        base_url="http://127.0.0.1:1",
-        tokens=[f"key-{zone}" for zone in own],
-        ahead_s=0.0,
-    )
-    return TaskRequests(config)
-
-
-def sent(exchange: Exchange) -> tuple[str, str, dict[str, Any]]:
-    """Request line, key and body."""
-    head, _, body = exchange.data.partition(b"\r\n\r\n")
-    assert not body or f"Content-Length: {len(body)}".encode() in head
-    key = head.partition(b"Bearer ")[2].partition(b"\r")[0].decode()
-    return head.partition(b" HTTP/1.1")[0].decode(), key, json.loads(body or b"{}")
+    keys = [f"key-{zone}" for zone in range(index, zones, processes)]
+    mix = ((only, 1.0),) if only else SCHEDULER.mix
+    return TaskRequests(part("tasks", zones, keys, index, processes, mix))
 
 
 def answered(asked: TaskRequests, record: TaskRecord, exchange: Exchange, status: int, body: Any = None) -> bool:
@@ -105,7 +85,7 @@ def test_a_warm_up_is_of_a_kind_of_its_own() -> None:
 def test_processes_have_zones_and_keys_of_their_own() -> None:
     parts = [[sent(one) for one in tasks(5, index, 2, "submit").of(LEG)] for index in (0, 1)]
     assert {key for _, key, _ in parts[0]} & {key for _, key, _ in parts[1]} == set()
-    assert len({body["idempotency_key"] for part in parts for _, _, body in part}) == 400
+    assert len({body["idempotency_key"] for one in parts for _, _, body in one}) == 400
 
 
 LEASE = {"id": ID, "lease_token": TOKEN, "attempt": 1}

@@ -8,43 +8,23 @@ from typing import Any
 
 import pytest
 
-from harness.open_loop.exchange import Exchange
 from load.arrival_rate.schedule import MEASURED, WARM_UP, Leg
-from load.arrival_rate.workload import WorkerConfig
 from load.arrival_rate.writes import WriteRequests
+from load.tests.prepared import part, sent
 from load.workloads.write_record import SIZE, WriteRecord, path_of, texts
 
 LEG = Leg(MEASURED, 0.0, 100.0, 60)
 
 
 def writes(zones: int = 4, index: int = 0, processes: int = 1) -> WriteRequests:
-    own = range(index, zones, processes)
-    config = WorkerConfig(
-        devices=zones,
-        seed=1,
-        run="run",
-        origin=0.0,
-        workload="writes",
-        index=index,
-        processes=processes,
-        base_url="http://127.0.0.1:1",
-        tokens=[f"key-{zone}" for zone in own],
-        ahead_s=0.0,
-    )
-    return WriteRequests(config)
-
-
-def sent(exchange: Exchange) -> tuple[str, dict[str, Any]]:
-    """The key, and the call."""
-    head, _, body = exchange.data.partition(b"\r\n\r\n")
-    assert f"Content-Length: {len(body)}".encode() in head
-    return head.partition(b"Bearer ")[2].partition(b"\r")[0].decode(), json.loads(body)
+    keys = [f"key-{zone}" for zone in range(index, zones, processes)]
+    return WriteRequests(part("writes", zones, keys, index, processes))
 
 
 def test_each_is_a_new_file_of_a_kibibyte_in_the_next_zone() -> None:
     asked, paths = writes(), set[str]()
     for place, exchange in enumerate([*asked.of(LEG), *asked.of(Leg(WARM_UP, 0.0, 100.0, 40))]):
-        key, call = sent(exchange)
+        _, key, call = sent(exchange)
         assert exchange.kind == ("write" if place < 60 else WARM_UP)
         assert key == f"key-{exchange.subject % 4}" == f"key-{place % 4}"
         assert (call["jsonrpc"], call["id"]) == ("2.0", exchange.subject)
@@ -57,8 +37,8 @@ def test_each_is_a_new_file_of_a_kibibyte_in_the_next_zone() -> None:
 @pytest.mark.parametrize("zones", [1, 2, 5])
 def test_processes_write_into_zones_of_their_own_and_no_file_twice(zones: int) -> None:
     found = [[sent(one) for one in writes(zones, index, 2).of(LEG)] for index in (0, 1)]
-    assert {key for key, _ in found[0]} & {key for key, _ in found[1]} == set()
-    assert len({call["params"]["path"] for part in found for _, call in part}) == 60
+    assert {key for _, key, _ in found[0]} & {key for _, key, _ in found[1]} == set()
+    assert len({call["params"]["path"] for one in found for _, _, call in one}) == 60
 
 
 GOOD = {"bytes_written": SIZE, "size": SIZE, "version": 1, "modified_at": "2026-11-27T03:00:00Z"}

@@ -9,9 +9,9 @@ import pytest
 
 from harness.settings import SettingsError, Target
 from harness.verdict.thresholds import Check
+from load.arrival_rate.files import CHECKS, SeededFiles
 from load.arrival_rate.run import ArrivalRateRun
 from load.arrival_rate.workload import Observations
-from load.arrival_rate.zones import CHECKS, SeededZones
 from load.measurements.histogram import Timings
 from load.measurements.observations import LogErrors, Metrics, Part
 from load.measurements.tally import Tally
@@ -41,7 +41,7 @@ PASS = dict.fromkeys(("files", "events", "usage", "counters", "log-errors"), "pa
 
 def test_a_target_without_a_database_can_have_no_zones() -> None:
     with pytest.raises(SettingsError, match="DATABASE_URL"):
-        SeededZones(Target("http://127.0.0.1:1", "k" * 20, "s" * 20))
+        SeededFiles(Target("http://127.0.0.1:1", "k" * 20, "s" * 20))
 
 
 def test_what_was_answered_is_there() -> None:
