@@ -116,7 +116,7 @@ def test_half_a_request_takes_nothing_from_those_before_it(
     assert [answer.status for answer in found[:3]] == [200, 200, 404]
     rest = [answer.status for answer in found[3:]]
     assert rest in ([], [400], [401])
-    if rest != [401]:  # who has no credentials is refused by its head, maybe before the end is seen
+    if rest != [401]:  # without credentials its head is refused, maybe before the end is seen
         logs.wait("connection.refused", reason="incomplete")
 
 

@@ -61,7 +61,7 @@ def seed_agents(database_url: str, label: str, zones: int, count: int) -> None:
 
 
 def remove(database_url: str, label: str, count: int) -> None:
-    """Remove so many zones of the label, from number 0 on, with all that they hold. psycopg.Error."""
+    """Remove so many zones of the label, from number 0 on, and everything in them. psycopg.Error."""
     with psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection:
         for number in range(count):
             with connection.transaction():

@@ -116,7 +116,7 @@ class Database:
             return list(done.mappings())
 
     def _taken(self, connection: Any, record: Any, _proxy: Any) -> None:
-        """Called for each connection that the pool hands out: one that is lost, and all of its time, are made anew.
+        """Called for each connection that the pool hands out: one that is lost is replaced, and so are all of its age.
 
         Asking the server takes three round trips, so one that was in use a moment ago is not asked: had the server
         closed it since, asyncpg would know.
