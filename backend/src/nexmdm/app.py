@@ -26,7 +26,8 @@ from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
 from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
-from nexmdm.http.runtime import Runtime, direct_route, of_service
+from nexmdm.http.routing import Direct, Shortcut
+from nexmdm.http.runtime import Runtime, of_service
 from nexmdm.http.service import Service
 from nexmdm.jobs.metrics import job_failures
 from nexmdm.kernel import metrics
@@ -132,13 +133,17 @@ def create_api(settings: Settings | None) -> FastAPI:
     )
     app.state.settings = settings
     on = SERVICES if settings is None else switched_on(settings)
+    shortcut = Shortcut()
+    app.router.routes.append(shortcut)
     for service in on:
-        app.router.routes += [direct_route(service.name, path, handle) for path, handle in service.direct.items()]
+        for path, handle in service.direct.items():
+            shortcut.add(path, Direct(service.name, path, handle))
     for service in SERVICES:
         for router in service.routers:
             # First of all: a service that is switched off judges no credential.
             first = of_service(service.name) if service in on else _refuse_switched_off
             app.include_router(router, dependencies=[Depends(first)])
+            shortcut.add_router(app.router.routes[-1])
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)

@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeVar
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.routing import Match, Route
-from starlette.types import Scope
 
 from nexmdm.http.failed_auth import BlockedAddresses
 from nexmdm.kernel.database import Database
@@ -59,27 +57,14 @@ def of_service(name: str) -> Callable[[Request], Awaitable[None]]:
     """The first dependency of a service's routes: notes which service it is."""
 
     async def note(request: Request) -> None:
-        request.scope[_SERVICE] = name
+        note_service(request, name)
 
     return note
 
 
-class _Posts(Route):
-    """Takes POSTs alone: of any other method, and of what that is told, the route that describes it decides."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        match, child = super().matches(scope)
-        return (match, child) if match is Match.FULL else (Match.NONE, {})
-
-
-def direct_route(service: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> Route:
-    """A route of a service's POSTs without the framework's dependencies."""
-
-    async def endpoint(request: Request) -> Response:
-        request.scope[_SERVICE], request.scope["nexmdm.route"] = service, path
-        return await handle(request)
-
-    return _Posts(path, endpoint, methods=["POST"])
+def note_service(request: Request, name: str) -> None:
+    """Note which service the route belongs to."""
+    request.scope[_SERVICE] = name
 
 
 def service_of(request: Request) -> str:

@@ -70,18 +70,21 @@ def _body(schema: dict[str, Any]) -> dict[str, Any]:
     return {"parameters": ZONE_HEADERS, "requestBody": body}
 
 
-def _endpoint(method: Method) -> Callable[..., Awaitable[Response]]:
-    async def endpoint(request: Request, caller: Annotated[Caller, Depends(InZone(brick=method.brick))]) -> Response:
-        return await METHODS.answer_one(request, caller, method.name)
+def _endpoint(method: Method) -> Callable[[Request], Awaitable[Response]]:
+    in_zone_of_brick = InZone(brick=method.brick)
+
+    async def endpoint(request: Request) -> Response:
+        return await METHODS.answer_one(request, await in_zone_of_brick(request), method.name)
 
     endpoint.__doc__ = method.handle.__doc__
     return endpoint
 
 
-for _method in METHODS.all:
+DIRECT: Final = {f"/api/nfs/{method.name}": _endpoint(method) for method in METHODS.all}
+for _method, (_path, _handle) in zip(METHODS.all, DIRECT.items(), strict=True):
     router.add_api_route(
-        f"/api/nfs/{_method.name}",
-        _endpoint(_method),
+        _path,
+        _handle,
         methods=["POST"],
         operation_id=_method.operation_id,
         response_class=Response,

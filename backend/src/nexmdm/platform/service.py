@@ -153,5 +153,6 @@ SERVICE: Final = Service(
         "uploads": upload_expiry.keep_expiring,
     },
     lifespan=lifespan,
+    direct=rpc_routes.DIRECT,
     cross_origin=_CROSS_ORIGIN,
 )
