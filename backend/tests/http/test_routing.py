@@ -23,7 +23,7 @@ def asked(method: str, path: str) -> Scope:
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{min(route.methods)} {route.path}")
 def test_the_shortcut_knows_every_route(route: APIRoute) -> None:
     assert isinstance(SHORTCUT, Shortcut)
-    wanted = min(route.methods), re.sub("{.*?}", "a1", route.path)
+    wanted = min(route.methods or ()), re.sub("{.*?}", "a1", route.path)
     first = next(other for other in ROUTES if other.matches(asked(*wanted))[0] is Match.FULL)
     match, child = SHORTCUT.matches(asked(*wanted))
     assert match is Match.FULL

@@ -52,7 +52,7 @@ class Paging:
         limit: Annotated[int, Query(ge=1, le=200), IN_DIGITS] = 50,
         cursor: Annotated[str | None, Query(pattern=r"^[A-Za-z0-9_-]{1,200}$")] = None,
     ) -> None:
-        refuse_repeated_parameters(request)
+        check_parameters(request)
         self.limit = limit
         self.cursor = cursor
         self._list: str = request.scope["route"].path
@@ -115,7 +115,12 @@ def _plain(key: str) -> str:
     return key
 
 
-def refuse_repeated_parameters(request: Request) -> None:
+async def refuse_repeated_parameters(request: Request) -> None:
+    """The dependency of a route: `check_parameters`. FastAPI would call a plain function in a thread."""
+    check_parameters(request)
+
+
+def check_parameters(request: Request) -> None:
     """422 for `?a=1&a=2`, unless the parameter is a list: which of the two counted would be a guess."""
     counts = Counter(name for name, _ in request.query_params.multi_items())
     repeated = {name for name, count in counts.items() if count > 1}

@@ -16,7 +16,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
 from nexmdm.http.credentials import bearer_token, refusal, single_header
-from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.pagination import check_parameters
 from nexmdm.http.problems import ADMIN_REQUIRED, OF_A_TOKEN, TOKEN_INVALID, TOKEN_MISSING
 from nexmdm.http.runtime import database, service_of
 from nexmdm.kernel import keys, rate_limits
@@ -181,7 +181,7 @@ async def any_member(request: Request) -> Caller:
     row = await _find(request, None, None)
     if row["role"] == AGENT:
         raise await refusal(request, ROLE_FORBIDDEN)
-    refuse_repeated_parameters(request)
+    check_parameters(request)
     return Caller.of(row)
 
 
@@ -190,7 +190,7 @@ async def require_admin(request: Request) -> Caller:
     row = await _find(request, None, None)
     if row["role"] != ADMIN:
         raise await refusal(request, ADMIN_REQUIRED)
-    refuse_repeated_parameters(request)
+    check_parameters(request)
     return Caller.of(row)
 
 

@@ -12,7 +12,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, Path, Request, Response
 
 from nexmdm.http.access_log import ANSWER_HEADERS
-from nexmdm.http.pagination import refuse_repeated_parameters
+from nexmdm.http.pagination import check_parameters
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers, invalid
@@ -88,7 +88,7 @@ async def _tus(
 ) -> Caller:
     """The caller of a request that speaks our version."""
     require_version(request)
-    refuse_repeated_parameters(request)
+    check_parameters(request)
     return caller
 
 
