@@ -9,6 +9,7 @@ from typing import Final
 from bench import (
     allocations,
     capacity,
+    claims,
     commands,
     crowds,
     heartbeats,
@@ -100,6 +101,7 @@ ROWS: Final = (
     ),
     Row("allocations", (allocations.TO_PGBENCH,), allocations.allocations, relative=True),
     Row("writes", (writes.OVER_ZONES, writes.IN_ONE), writes.writes, relative=True),
+    Row("claims", (claims.PER_S,), claims.claims),
     Row("replay", (replay.PER_S, replay.TO_SQL), replay.replay, relative=True),
     Row("uploads", (uploads.TO_BARE,), uploads.uploads, relative=True),
     Row(
