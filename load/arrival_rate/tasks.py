@@ -18,8 +18,9 @@ from load.arrival_rate.schedule import MEASURED, Leg, jitters
 from load.arrival_rate.workload import WorkerConfig, json_object
 from load.workloads.task_record import CLAIMED_AT_ONCE, TaskRecord
 
-SUBMIT, CLAIM, COMPLETE, LOOK = "submit", "claim", "complete", "look"
+SUBMIT, CLAIM, COMPLETE, LOOK, CLASSIFY = "submit", "claim", "complete", "look", "classify"
 _CLAIM_BODY: Final = json.dumps({"executor": "worker", "limit": CLAIMED_AT_ONCE, "lease_s": LONG_S})
+_CLASSIFY_BODY: Final = json.dumps({"priority": "low", "request_state": "io_wait"})  # lifted to batch
 
 
 class _Asked(NamedTuple):
@@ -77,6 +78,8 @@ class TaskRequests:
             return _Asked(kind, zone, key), self._request("POST", "submit", zone, number, body)
         if kind == CLAIM:
             return _Asked(kind, zone), self._request("POST", "claim", zone, number, _CLAIM_BODY)
+        if kind == CLASSIFY:
+            return _Asked(kind, zone), self._request("POST", "classify", zone, number, _CLASSIFY_BODY)
         if kind == LOOK:
             task_id = self._seen[zone]
             return _Asked(kind, zone, task_id), self._request("GET", f"task/{task_id}", zone, number)
@@ -103,6 +106,8 @@ class TaskRequests:
                 return bool(answer.get("id") == asked.subject)
             case "look":
                 return status == 200 and answer.get("id") == asked.subject
+            case "classify":
+                return status == 200 and answer == {"priority_class": "batch"}
         return False
 
 

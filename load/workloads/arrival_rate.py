@@ -207,15 +207,18 @@ class ZoneWrites(OfZones):
 
 @dataclass(frozen=True)
 class ZoneTasks(OfZones):
-    """Tasks submitted, claimed in batches, completed and looked at."""
+    """Tasks submitted, claimed in batches, completed and looked at; and priorities classified."""
 
     workload: str = "tasks"
-    mix: tuple[tuple[str, float], ...] = (("submit", 0.4), ("claim", 0.08), ("complete", 0.4), ("look", 0.12))
+    mix: tuple[tuple[str, float], ...] = (
+        ("submit", 0.4), ("claim", 0.08), ("complete", 0.4), ("look", 0.06), ("classify", 0.06)
+    )  # fmt: skip
     latency: tuple[Percentile, ...] = (
         Percentile("submit", 0.95, 50.0),
         Percentile("claim", 0.95, 50.0),
         Percentile("complete", 0.95, 50.0),
         Percentile("look", 0.95, 20.0),
+        Percentile("classify", 0.95, 20.0),
     )
     warm_up_per_s: float = 250.0
 
