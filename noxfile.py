@@ -119,6 +119,7 @@ SETTINGS = {
     "platform-writes-one": ("WORKERS=2",),
     "scheduler": ("WORKERS=2",),
     "scheduler-one": ("WORKERS=2",),
+    "scheduler-calls": ("WORKERS=2",),
     "agents": ("WORKERS=2",),
 }
 KILLERS = {

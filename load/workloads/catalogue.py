@@ -12,6 +12,7 @@ from load.workloads.arrival_rate import (
     PLATFORM_WRITES,
     PLATFORM_WRITES_ONE,
     SCHEDULER,
+    SCHEDULER_CALLS,
     SCHEDULER_ONE,
     SOAK,
     STAGED,
@@ -25,7 +26,7 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
         *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
-        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE, SCHEDULER, SCHEDULER_ONE, AGENTS),
+        *(PLATFORM_WRITES, PLATFORM_WRITES_ONE, SCHEDULER, SCHEDULER_ONE, SCHEDULER_CALLS, AGENTS),
     )
 }
 OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students
