@@ -12,13 +12,13 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from acceptance.platform.uploads import Upload, create, length, metadata
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.devices.seeded_fleet import FleetDevice
 from harness.http.client import Answer, Client, TransportError
 from harness.oracles.broker import EXPIRED
 from harness.oracles.history import Ledger
 from harness.oracles.zones import Part
+from harness.platform.uploads import Upload, create, length, metadata
 from harness.platform.zone import Zone
 
 

@@ -15,7 +15,6 @@ from acceptance.platform.agents import registered
 from acceptance.platform.tailing import database_killed, ended_while_it_writes, killed
 from acceptance.platform.tasks import submitted
 from acceptance.platform.test_teardown import DELETED
-from acceptance.platform.uploads import begin
 from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import DISABLED, case
 from acceptance.system.locks import BLOCKED, unfinished
@@ -24,6 +23,7 @@ from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import background_process
 from harness.chaos import small_disk
 from harness.platform.tasks import Tasks
+from harness.platform.uploads import begin
 from harness.platform.zone import ZONES
 from harness.waiting import eventually
 

@@ -12,12 +12,12 @@ from typing import Final, Self
 
 from acceptance.chaos.operations import Writes, new_request_id, new_track
 from acceptance.fleet.apks import new_package
-from acceptance.platform.uploads import Upload
 from acceptance.system.system import new_alias
 from harness.devices.seeded_fleet import FleetDevice
 from harness.fcm.server import FcmControl, FcmError
 from harness.http.client import Client, HttpxTransport
 from harness.oracles.history import Ledger
+from harness.platform.uploads import Upload
 from harness.platform.zone import Zone
 from harness.settings import Target
 

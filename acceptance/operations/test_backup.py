@@ -12,12 +12,12 @@ from pathlib import Path
 import psycopg
 
 from acceptance.fleet.apks import new_package, upload
-from acceptance.platform.uploads import Upload, begin
 from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.roles import FUNCTIONS, RIGHTS, as_owner, held
 from acceptance.system.system import Enrolled, FreshBackend, System
+from harness.platform.uploads import Upload, begin
 from harness.platform.zone import Zone
 from harness.postgres.backup import dump, restore
 from harness.stack.backend import Backend

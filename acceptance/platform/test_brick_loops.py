@@ -10,13 +10,13 @@ import pytest
 from acceptance.platform.agents import brought_to, new_id
 from acceptance.platform.bricks import BRICKS, act, looked_at, unmounted
 from acceptance.platform.tasks import leased
-from acceptance.platform.uploads import UPLOADS, begin
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import both
 from harness.platform.tasks import Tasks
+from harness.platform.uploads import UPLOADS, begin
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 

@@ -12,7 +12,6 @@ from acceptance.platform.bricks import BRICKS, NAMES, NEEDED_BY, NEEDS, act, loo
 from acceptance.platform.streams import following
 from acceptance.platform.test_claims import waiting
 from acceptance.platform.test_rpc import METHODS
-from acceptance.platform.uploads import UPLOADS
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
@@ -21,6 +20,7 @@ from acceptance.system.web_workers import both, race
 from harness.http.client import Answer
 from harness.platform.rpc import request
 from harness.platform.tasks import SCHEDULER, Tasks
+from harness.platform.uploads import UPLOADS
 from harness.platform.zone import EVENTS, RPC, ZONES
 
 CALLS = {

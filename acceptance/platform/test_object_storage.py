@@ -11,7 +11,6 @@ import pytest
 
 from acceptance.platform.test_objects import UNPINNED
 from acceptance.platform.test_zone_requests import refusal
-from acceptance.platform.uploads import AS_CHUNK, begin, create, length, metadata
 from acceptance.platform.zones import MIB, PART_BYTES, Platform, denied
 from acceptance.suite.case import case
 from acceptance.suite.environments import Stacks
@@ -19,6 +18,7 @@ from acceptance.system.match import accepted, refused
 from acceptance.system.s3 import BUCKET, Method, S3Server
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import kill, web_processes
+from harness.platform.uploads import AS_CHUNK, begin, create, length, metadata
 from harness.platform.zone import ZONES, Zone
 from harness.waiting import eventually
 

@@ -9,12 +9,12 @@ from hashlib import sha256
 
 import pytest
 
-from acceptance.platform.uploads import Upload, begin
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.match import refused
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import both, race, web_processes
+from harness.platform.uploads import Upload, begin
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 

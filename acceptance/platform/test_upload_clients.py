@@ -8,10 +8,10 @@ from tusclient.client import TusClient
 
 from acceptance.platform.test_upload import content
 from acceptance.platform.tus_js_client import TusJsClient
-from acceptance.platform.uploads import UPLOADS, Upload, begin
 from acceptance.platform.zones import KIB, MIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.link import Link
+from harness.platform.uploads import UPLOADS, Upload, begin
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 

@@ -5,12 +5,12 @@ from functools import partial
 import pytest
 
 from acceptance.platform.test_teardown import ZONE_LOCK
-from acceptance.platform.uploads import begin
 from acceptance.platform.zones import KIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.locks import race_after
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
+from harness.platform.uploads import begin
 from harness.platform.zone import ZONES, Zone
 from harness.waiting import eventually
 

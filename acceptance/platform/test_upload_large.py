@@ -11,11 +11,11 @@ from random import Random
 import pytest
 
 from acceptance.platform.test_upload import is_at
-from acceptance.platform.uploads import Upload, begin
 from acceptance.platform.zones import MIB, PART_BYTES, Platform
 from acceptance.suite.case import case
 from acceptance.system.system import FreshBackend, System
 from acceptance.system.web_workers import only, web_processes
+from harness.platform.uploads import Upload, begin
 from harness.waiting import eventually
 
 CUTS = 20

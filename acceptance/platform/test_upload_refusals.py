@@ -1,11 +1,11 @@
 """Uploads that are refused: headers that are malformed or lie, quotas, targets. Each changes nothing."""
 
 from acceptance.access.requests import UNKNOWN
-from acceptance.platform.uploads import AS_CHUNK, UPLOADS, VERSION, Upload, begin, create, length, metadata
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.match import refused
 from acceptance.system.raw import Raw
+from harness.platform.uploads import AS_CHUNK, UPLOADS, VERSION, Upload, begin, create, length, metadata
 from harness.platform.zone import ZONES, Zone
 
 ONE = ("Upload-Length", "1")

@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from acceptance.platform.test_upload import content, is_the_file
-from acceptance.platform.uploads import (
+from acceptance.platform.zones import MIB, PART_BYTES, Platform
+from acceptance.suite.case import case
+from acceptance.system.api import Api
+from acceptance.system.match import refused
+from acceptance.system.system import FreshBackend, System
+from harness.http.client import Client, HttpxTransport
+from harness.http.raw_http import answers
+from harness.platform.uploads import (
     AS_CHUNK,
     IMF_FIXDATE,
     UPLOADS,
@@ -17,14 +24,7 @@ from acceptance.platform.uploads import (
     create,
     metadata,
 )
-from acceptance.platform.uploads import length as of_length
-from acceptance.platform.zones import MIB, PART_BYTES, Platform
-from acceptance.suite.case import case
-from acceptance.system.api import Api
-from acceptance.system.match import refused
-from acceptance.system.system import FreshBackend, System
-from harness.http.client import Client, HttpxTransport
-from harness.http.raw_http import answers
+from harness.platform.uploads import length as of_length
 from harness.platform.zone import Zone
 
 RESERVED_AT_A_TIME = 64 * MIB

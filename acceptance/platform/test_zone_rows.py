@@ -9,7 +9,6 @@ import psycopg
 import pytest
 
 from acceptance.platform.test_zone_requests import blocked, refusal
-from acceptance.platform.uploads import begin
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.locks import unfinished
@@ -17,6 +16,7 @@ from acceptance.system.match import accepted, refused
 from acceptance.system.roles import Connection, as_owner
 from acceptance.system.system import System, new_alias
 from harness.http.client import Answer
+from harness.platform.uploads import begin
 from harness.platform.zone import Zone
 from harness.waiting import eventually
 

