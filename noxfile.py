@@ -8,11 +8,12 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
                         coverage, sim20 at 30 s; 8 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
-                        sandboxes at 20 s, browser, slow
+                        sandboxes and platform at 20 s, browser, slow
     nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s sandboxes    the demonstration of the broker, 90 s; `-- --duration 30s`; `-- --break NAME`: against a broken
                         backend of mutants/catalogue/sandboxes, which it must notice; without NAME: which there are
+    nox -s platform     the demonstration of the platform, 90 s; `-- --duration 30s`, `-- --break NAME` as above
     nox -s fleet100     100 devices every 120 s, 10 minutes; `-- --compress 10` for ten times faster
     nox -s load         the other scenarios: `-- fleet-scale`, `-- capacity`, `-- fanout`, `-- soak`,
                         `-- sandboxes-smoke`, `-stress`, `-multi`, `-steady`, `-staged`, `-jobs`, `-exhausted`;
@@ -111,6 +112,7 @@ AT_REST = ("WORKERS=2", "SYNC_EVERY_S=86400", "DRY_SYNC_EVERY_S=86400", "STATS_E
 LARGE_POOL = ("max_wal_size=8GB", "checkpoint_timeout=15min", "shared_buffers=512MB")
 SETTINGS = {
     "sandboxes": DEMONSTRATION,
+    "platform": ("WORKERS=2", "PLATFORM_AGENT_TTL_S=3", "PLATFORM_SWEEP_EVERY_S=1"),
     "sandboxes-steady": AT_REST,
     "sandboxes-staged": AT_REST,
     "sandboxes-exhausted": AT_REST,
@@ -208,6 +210,23 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
             session.log(f"what a quick look can tell holds; `nox -s {name}` has the samples for the rest")
 
 
+def demonstration(session: nox.Session, service: str) -> None:
+    """Run the demonstration of a service, with `--break` against a mutant of its folder; without a name list these."""
+    options = argparse.ArgumentParser(prog=f"nox -s {service} --", add_help=False, allow_abbrev=False)
+    options.add_argument("--break", dest="mutant", nargs="?", const="", metavar="NAME")
+    given, others = options.parse_known_args(session.posargs)
+    if given.mutant is None:
+        scenario(session, service, *others)
+        return
+    env = backend_env(session)
+    with tempfile.TemporaryDirectory() as folder:
+        named = [given.mutant] if given.mutant else []
+        python(session, "acceptance", "-m", "mutants.single", "--of", service, folder, *named, env=env)
+        if named:
+            told = json.loads(Path(folder, "mutant.json").read_text(encoding="utf-8"))
+            scenario(session, service, *others, "--broken", told["broken"], command=told["command"])
+
+
 def backend_env(session: nox.Session) -> dict[str, str]:
     """Where the backend's command is; with a given deployment none is needed."""
     if os.environ.get("NEXMDM_BASE_URL"):
@@ -283,6 +302,7 @@ def full(session: nox.Session) -> None:
     session.notify("dist", posargs=[])
     session.notify("fleet100", posargs=QUICK_FLEET)
     session.notify("sandboxes", posargs=QUICK_SHOW)
+    session.notify("platform", posargs=QUICK_SHOW)
     session.notify("browser", posargs=[])
     session.notify("slow", posargs=[])
 
@@ -317,19 +337,13 @@ def sim20(session: nox.Session) -> None:
 @nox.session
 def sandboxes(session: nox.Session) -> None:
     """The demonstration of the broker (90 s); `-- --break NAME` runs it against a broken backend."""
-    options = argparse.ArgumentParser(prog="nox -s sandboxes --", add_help=False, allow_abbrev=False)
-    options.add_argument("--break", dest="mutant", nargs="?", const="", metavar="NAME")
-    given, others = options.parse_known_args(session.posargs)
-    if given.mutant is None:
-        scenario(session, "sandboxes", *others)
-        return
-    env = backend_env(session)
-    with tempfile.TemporaryDirectory() as folder:
-        named = [given.mutant] if given.mutant else []
-        python(session, "acceptance", "-m", "mutants.single", "--of", "sandboxes", folder, *named, env=env)
-        if named:
-            told = json.loads(Path(folder, "mutant.json").read_text(encoding="utf-8"))
-            scenario(session, "sandboxes", *others, "--broken", told["broken"], command=told["command"])
+    demonstration(session, "sandboxes")
+
+
+@nox.session
+def platform(session: nox.Session) -> None:
+    """The demonstration of the platform (90 s); `-- --break NAME` runs it against a broken backend."""
+    demonstration(session, "platform")
 
 
 @nox.session

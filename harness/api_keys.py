@@ -43,6 +43,12 @@ def insert_key(
     return secret
 
 
+def delete_keys_of_zone(database_url: str, zone: str) -> None:
+    """Take away every key that was made for the zone, by whomever. psycopg.Error."""
+    with psycopg.connect(database_url, connect_timeout=10) as connection:
+        connection.execute("delete from api_keys where zone = %s", [zone])
+
+
 def delete_key(database_url: str, secret: str) -> None:
     """Take it away again. psycopg.Error."""
     with psycopg.connect(database_url, connect_timeout=10) as connection:

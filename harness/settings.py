@@ -12,6 +12,7 @@ It starts nothing and connects to nothing: it only reads, checks and explains.
 | NEXMDM_LOG_FILE | the target's JSON log | unset |
 | NEXMDM_FCM_URL | control address of the fake FCM that the target sends to | unset |
 | NEXMDM_PROVIDER_CONTROL_URL | control address of the fake provider of sandboxes that the target asks | unset |
+| NEXMDM_OBJECTS_DIR | the directory of the target's platform objects, when it lies on this machine | unset |
 | NEXMDM_BACKEND_PID | process id of the target, when it runs on this machine | unset |
 | NEXMDM_BACKEND_COMMAND | the `nexmdm` command to start: for a stack, or beside a given target | nexmdm |
 | NEXMDM_ARTIFACTS | where runs leave their output | ./artifacts |
@@ -58,6 +59,7 @@ class Target:
     fcm_url: str | None = None
     backend_pid: int | None = None
     provider_control_url: str | None = None
+    objects_dir: Path | None = None
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Target:
@@ -95,6 +97,7 @@ class Target:
             fcm_url=env.get("NEXMDM_FCM_URL") or None,
             provider_control_url=env.get("NEXMDM_PROVIDER_CONTROL_URL") or None,
             backend_pid=int(pid) if pid else None,
+            objects_dir=Path(env["NEXMDM_OBJECTS_DIR"]) if env.get("NEXMDM_OBJECTS_DIR") else None,
         )
 
     @property
@@ -120,6 +123,7 @@ class Target:
             "NEXMDM_FCM_URL": self.fcm_url,
             "NEXMDM_PROVIDER_CONTROL_URL": self.provider_control_url,
             "NEXMDM_BACKEND_PID": self.backend_pid,
+            "NEXMDM_OBJECTS_DIR": self.objects_dir,
         }
         return {name: str(value) for name, value in pairs.items() if value is not None}
 

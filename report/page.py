@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.verdict.artifacts import write_text
-from report import capacity, grid, lanes, latency, pool, resources, students, words
+from report import capacity, grid, lanes, latency, platform, pool, resources, students, words
 from report.charts import Figure
 from report.limits import Bar, bar
 from report.sources import Sources, read
@@ -87,6 +87,11 @@ def _view(sources: Sources) -> dict[str, Any]:
     lane: tuple[Figure, list[str]] | None = None
     if has_devices:
         lane = drawn("timelines.json", lambda: lanes.draw(sources.timelines))
+    student = drawn("students.json", lambda: students.draw(sources.students)) if sources.students else None
+    some_students = [student] if student else []
+    some_of_platform = (
+        (drawn("platform.json", lambda: platform.draw(sources.platform)) or []) if sources.platform else []
+    )
     view = {
         "style": style,
         "signs": words.SIGNS,
@@ -104,9 +109,7 @@ def _view(sources: Sources) -> dict[str, Any]:
         "lane": lane,
         "legend": lanes.legend(lane[1]) if lane else [],
         "lane_table": lanes.table(sources.timelines) if has_devices else None,
-        "students": drawn("students.json", lambda: students.draw(sources.students)) if sources.students else None,
-        "students_legend": students.legend(sources.students) if sources.students else [],
-        "student_states": students.STATES,
+        "spans": [*some_students, *some_of_platform],
         "pool": (drawn("pool.json", lambda: pool.draw(sources.pool)) or []) if sources.pool else [],
         "resources": (drawn("resources.csv", lambda: resources.draw(sources.resources)) or [])
         if sources.resources

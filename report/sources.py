@@ -49,6 +49,7 @@ class Sources:
     mutants: dict[str, Any] = field(default_factory=dict)
     chaos: dict[str, Any] = field(default_factory=dict)
     students: dict[str, Any] = field(default_factory=dict)
+    platform: dict[str, Any] = field(default_factory=dict)
     pool: dict[str, Any] = field(default_factory=dict)
     matrix: dict[str, Any] = field(default_factory=dict)
     matrix_from: str = ""
@@ -80,7 +81,7 @@ def read(directory: Path) -> Sources:
             sources.unusable[name] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
         return None
 
-    for name in ("latency", "timelines", "mutants", "chaos", "students", "pool"):
+    for name in ("latency", "timelines", "mutants", "chaos", "students", "platform", "pool"):
         setattr(sources, name, part(f"{name}.json", partial(_json, schema=name)) or {})
     own = (directory / "matrix.json").exists() or directory.resolve().name == "acceptance"
     beside = directory if own else directory.resolve().parent / "acceptance"

@@ -176,6 +176,7 @@ class Stack:
             fcm_url=self.fcm.url,
             provider_control_url=None if self.provider is None else self.provider.control.url,
             backend_pid=self.backend.pid,
+            objects_dir=_directory(self.env["NEXMDM_PLATFORM_STORAGE_URL"]),
         )
 
     def _settings(self, database_url: str, workers: int) -> dict[str, str]:
@@ -206,3 +207,8 @@ class Stack:
                 "NEXMDM_STATS_EVERY_S": "0",  # each answer is of its own moment
             }
         )
+
+
+def _directory(storage_url: str) -> Path | None:
+    """Of a store on this machine; None: it is another."""
+    return None if "://" in storage_url else Path(storage_url)

@@ -17,6 +17,7 @@ from harness.settings import Target
 from load.engine import Engine
 from load.locust_runner.transport import LocustTransport, trusted
 from load.measurements.run import OVER, Run
+from load.platform.demonstration import PlatformLoop
 from load.progress import Now
 from load.simulation.control_loop import ControlLoop
 from load.simulation.fanout import FanoutSimulation
@@ -25,6 +26,7 @@ from load.students.mixed import MixedLoop
 from load.students.multi_lab import LabsLoop
 from load.verdict.verdict import write_verdict
 from load.workloads.catalogue import OfUsers
+from load.workloads.platform import PlatformShow
 from load.workloads.simulation import Fanout, Profile
 from load.workloads.students import Demonstration, Mixed, MultiLab
 
@@ -39,6 +41,8 @@ def _engine(scenario: OfUsers, target: Target, admin: LocustTransport, seed: int
         return MixedLoop(scenario, target, admin, seed)
     if isinstance(scenario, Demonstration):
         return DemonstrationLoop(scenario, target, admin, seed)
+    if isinstance(scenario, PlatformShow):
+        return PlatformLoop(scenario, target, admin, seed)
     if isinstance(scenario, MultiLab):
         return LabsLoop(scenario, target, admin, seed)
     assert isinstance(scenario, Profile)

@@ -188,6 +188,7 @@ def _environ(host: str | None) -> dict[str, str]:
             "NEXMDM_FCM_URL",
             "NEXMDM_PROVIDER_CONTROL_URL",
             "NEXMDM_BACKEND_PID",
+            "NEXMDM_OBJECTS_DIR",
         )
         for name in insides:
             environ.pop(name, None)

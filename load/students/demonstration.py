@@ -14,10 +14,11 @@ from harness.provider.server import ProviderControl, ProviderError
 from harness.settings import Target
 from harness.verdict.thresholds import Status
 from harness.waiting import WaitTimeout, eventually
+from load.closed_loop import User
 from load.engine import NotReady
 from load.measurements.run import in_short
 from load.progress import Now
-from load.students.closed_loop import ClosedLoop, User
+from load.students.closed_loop import StudentLoop
 from load.students.demonstration_criteria import CRITERIA
 from load.students.lanes import POOL_EVERY_S
 from load.students.observer import Observer
@@ -37,7 +38,7 @@ _ENDINGS: Final = (
 )
 
 
-class DemonstrationLoop(ClosedLoop):
+class DemonstrationLoop(StudentLoop):
     """A user is one student."""
 
     criteria = CRITERIA
@@ -108,7 +109,7 @@ class DemonstrationLoop(ClosedLoop):
             gevent.joinall([self.greenlets.spawn(student.allocate) for _ in range(2)], raise_error=True)
         else:
             student.allocate()
-        while student.held is None and self._elapsed_s() < self.show.duration_s:
+        while student.held is None and self.elapsed_s() < self.show.duration_s:
             self._pause(user)
             student.allocate()
         return student.held is not None
@@ -128,9 +129,6 @@ class DemonstrationLoop(ClosedLoop):
 
     def _pause(self, user: User) -> None:
         gevent.sleep(user.rng.uniform(*self.show.pause_s))
-
-    def _elapsed_s(self) -> float:
-        return 0.0 if self.run.begun_at is None else self.run.clock.now() - self.run.begun_at
 
     # --- what goes on around them ------------------------------------------------------------------------------------
 

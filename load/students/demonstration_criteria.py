@@ -101,8 +101,7 @@ def story(run: StudentRun) -> list[str]:
 
 def _notes(run: StudentRun) -> list[str]:
     assert isinstance(run.scenario, Demonstration)
-    broken = [f"The backend of this run is broken: {run.scenario.broken}."] if run.scenario.broken else []
-    return [*broken, *story(run), *notes(run)]
+    return [*run.scenario.warning, *story(run), *notes(run)]
 
 
 def _facts(run: StudentRun) -> Facts:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from harness.sandboxes.calls import ALLOCATE, EXTEND, RELEASE, Call
 from harness.verdict.artifacts import timestamp, write_json
+from load.measurements.lane import Lane
 from load.students.run import Ending, StudentRun
 
 STATES: Final = {
@@ -39,58 +40,42 @@ def document(run: StudentRun) -> dict[str, Any]:
         endings.setdefault(ending.track_id, []).append(ending)
     order = sorted(run.visits.items(), key=lambda one: (run.scenario.labs.index(one[1].lab), one[1].arrives_s))
     students = [
-        {"student": visit.name, "lab": visit.lab, **_Lane(run.started_at, calls[track], endings.get(track, [])).told}
+        {"student": visit.name, "lab": visit.lab, **_lane(run.started_at, calls[track], endings.get(track, []))}
         for track, visit in order
     ]
     return {"suite": run.scenario.name, "started_at": timestamp(run.started_at), "students": students}
 
 
-class _Lane:
-    """told: the spans (waiting, holding, left) and the moments of one student."""
+def _lane(started_at: float, calls: Sequence[Call], endings: Sequence[Ending]) -> dict[str, Any]:
+    """The spans (waiting, holding, left) and the moments of one student."""
+    lane = Lane(started_at)
+    for call in sorted(calls, key=lambda call: call.ended_at):
+        _step(lane, call)
+    last = max((call.ended_at for call in calls), default=started_at)
+    expired = [one.ended_at for one in endings if one.end_reason == "expired" and one.ended_at is not None]
+    if lane.state == "holding" and expired:
+        lane.enter("left", last)
+        lane.enter("", max(*expired, last))
+        lane.moment("expired", max(*expired, last))
+    lane.enter("", last)
+    return lane.told
 
-    def __init__(self, started_at: float, calls: Sequence[Call], endings: Sequence[Ending]) -> None:
-        self._started_at = started_at
-        self._since: float | None = None
-        self._state = ""
-        self.told: dict[str, list[dict[str, Any]]] = {"spans": [], "moments": []}
-        for call in sorted(calls, key=lambda call: call.ended_at):
-            self._step(call)
-        last = max((call.ended_at for call in calls), default=started_at)
-        expired = [one.ended_at for one in endings if one.end_reason == "expired" and one.ended_at is not None]
-        if self._state == "holding" and expired:
-            self._enter("left", last)
-            self._enter("", max(*expired, last))
-            self._moment("expired", max(*expired, last))
-        self._enter("", last)
 
-    def _step(self, call: Call) -> None:
-        if not call.acknowledged and call.status != 409:
-            self._moment("failed", call.ended_at, status=call.status)
-        elif call.kind == ALLOCATE and self._state != "holding":
-            if not self._state:
-                self._enter("waiting", call.asked_at)
-            if call.status == 409:
-                self._moment("refused", call.ended_at)
-            else:
-                self._enter("holding", call.ended_at)
-        elif call.kind == RELEASE:
-            self._moment("released", call.ended_at)
-            self._enter("", call.ended_at)
+def _step(lane: Lane, call: Call) -> None:
+    if not call.acknowledged and call.status != 409:
+        lane.moment("failed", call.ended_at, status=call.status)
+    elif call.kind == ALLOCATE and lane.state != "holding":
+        if not lane.state:
+            lane.enter("waiting", call.asked_at)
+        if call.status == 409:
+            lane.moment("refused", call.ended_at)
         else:
-            self._moment({EXTEND: "extended", ALLOCATE: "repeated"}.get(call.kind, "looked"), call.ended_at)
-
-    def _enter(self, state: str, at: float) -> None:
-        if self._state and self._since is not None:
-            span = {"state": self._state, "from_ms": self._ms(self._since), "to_ms": self._ms(max(at, self._since))}
-            self.told["spans"].append(span)
-        self._state, self._since = state, at
-
-    def _moment(self, event: str, at: float, status: int | None = None) -> None:
-        more = {} if status is None else {"status": status}
-        self.told["moments"].append({"event": event, "t_ms": self._ms(at), **more})
-
-    def _ms(self, at: float) -> float:
-        return round((at - self._started_at) * 1000, 1)
+            lane.enter("holding", call.ended_at)
+    elif call.kind == RELEASE:
+        lane.moment("released", call.ended_at)
+        lane.enter("", call.ended_at)
+    else:
+        lane.moment({EXTEND: "extended", ALLOCATE: "repeated"}.get(call.kind, "looked"), call.ended_at)
 
 
 def pool(run: StudentRun) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from harness.http.client import TransportError
-from load.students.closed_loop import ClosedLoop, User
+from load.closed_loop import User
+from load.students.closed_loop import StudentLoop
 from load.students.student import Student
 from load.workloads.students import RELEASE, REPEAT, STATS, VIEW, Mixed
 
 
-class MixedLoop(ClosedLoop):
+class MixedLoop(StudentLoop):
     """Every user has one request on its way at a time."""
 
     @property

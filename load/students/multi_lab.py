@@ -7,12 +7,13 @@ from gevent.event import Event
 from harness.http.client import Transport
 from harness.sandboxes.calls import ALLOCATE
 from harness.settings import Target
-from load.students.closed_loop import ClosedLoop, User
+from load.closed_loop import User
+from load.students.closed_loop import StudentLoop
 from load.students.thresholds import LABS_CRITERIA
 from load.workloads.students import REPEAT, MultiLab
 
 
-class LabsLoop(ClosedLoop):
+class LabsLoop(StudentLoop):
     """A user is one student; in each lab it is another track."""
 
     criteria = LABS_CRITERIA

@@ -1,4 +1,4 @@
-"""A run of students: the record of their calls, how long each took, and what was wrong with answers."""
+"""A run of students: the record of their calls, and what it looked at besides."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from harness.sandboxes.calls import ALLOCATE, Call
-from load.measurements.generator_cost import GeneratorCost
-from load.measurements.histogram import Histogram, Timings
-from load.measurements.run import Run
+from load.measurements.timed_run import TimedRun
 from load.students.visits import Visit
 from load.workloads.students import Students
 
@@ -25,11 +23,11 @@ class Ending(NamedTuple):
 
 
 @dataclass
-class StudentRun(Run):
+class StudentRun(TimedRun):
     """calls: every call that can allocate, end or show an allocation. outcomes: the statuses of those that ask for a
-    sandbox. wrong: errors, by what they were.
+    sandbox.
 
-    lag: sent - due. begun_at: when the students began. Of the demonstration: visits, by track; pool: how many sandboxes
+    Of the demonstration: visits, by track; pool: how many sandboxes
     were in each state, at times of the server; endings: what became of each allocation; deletions: the provider's
     record of calls to delete; listed: the sandboxes that it has left.
     """
@@ -37,18 +35,11 @@ class StudentRun(Run):
     scenario: Students
     calls: list[Call] = field(default_factory=list)
     outcomes: Counter[int] = field(default_factory=Counter)
-    wrong: Counter[str] = field(default_factory=Counter)
-    lag: Histogram = field(default_factory=Histogram)
-    begun_at: float | None = None
-    generator_cost: GeneratorCost | None = None
     visits: dict[str, Visit] = field(default_factory=dict)
     pool: list[tuple[float, dict[str, int]]] = field(default_factory=list)
     endings: list[Ending] = field(default_factory=list)
     deletions: list[dict[str, Any]] = field(default_factory=list)
     listed: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._times = Timings(self.scenario.interval_s, self.scenario.request_timeout_s)
 
     @property
     def given(self) -> list[Call]:
@@ -60,19 +51,3 @@ class StudentRun(Run):
         self.calls.append(call)
         if call.kind == ALLOCATE:
             self.outcomes[call.status] += 1
-
-    @property
-    def requests(self) -> int:
-        """All that were timed."""
-        return self._times.all().n
-
-    def timings(self) -> Timings:
-        return self._times
-
-    def timed(self, kind: str, due: float, sent: float, answered: float, fault: str) -> None:
-        """Count a request that was due, sent and answered at these times; fault: what was wrong."""
-        self.lag.record(sent - due)
-        self._times.record(kind, due - self.started_at, answered - self.started_at, ok=not fault)
-        if fault:
-            self.wrong[f"{kind}: {fault}"] += 1
-            self.refused(f"{kind}: {fault}")

@@ -18,6 +18,7 @@ from load.workloads.arrival_rate import (
     STAGED,
     STEADY,
 )
+from load.workloads.platform import PLATFORM, PlatformShow
 from load.workloads.simulation import FANOUT, FLEET100, SIM20, Simulated
 from load.workloads.students import MULTI, SANDBOXES, SMOKE, STRESS, Students
 
@@ -26,10 +27,11 @@ SCENARIOS: dict[str, Scenario] = {
     for scenario in (
         *(SIM20, FLEET100, FANOUT, FLEET_SCALE, CAPACITY, SOAK),
         *(SANDBOXES, SMOKE, STRESS, MULTI, STEADY, STAGED, EXHAUSTED, JOBS),
+        PLATFORM,
         *(PLATFORM_WRITES, PLATFORM_WRITES_ONE, SCHEDULER, SCHEDULER_ONE, SCHEDULER_CALLS, AGENTS),
     )
 }
-OfUsers = Simulated | Students  # Locust starts a user for each of their devices, or students
+OfUsers = Simulated | Students | PlatformShow  # Locust starts a user for each of their devices, students or agents
 
 
 def notes(scenario: Scenario) -> list[str]:

@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import FLEET_SCALE, ArrivalRate, Arrivals, Capacity
+from load.workloads.shown import Shown
 from load.workloads.simulation import Fanout, Profile
-from load.workloads.students import WITHOUT_PAUSE, Demonstration, Mixed, MultiLab, Students
+from load.workloads.students import WITHOUT_PAUSE, Mixed, MultiLab, Students
 
 Option = Callable[[str, float, str], None]
 
@@ -33,6 +34,11 @@ def add_options(parser: ArgumentParser, scenario: Scenario) -> None:
         parser.add_argument(name, type=seconds, default=default, metavar="30s", help=text)
 
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="repeat the schedule of an earlier run")
+    if isinstance(scenario, Shown):
+        duration("--duration", scenario.duration_s, f"until the last {scenario.whom} go")
+        text = "what is wrong with the backend, for the report"
+        parser.add_argument("--broken", default="", metavar="WHAT", help=text)
+        return
     if isinstance(scenario, Students):
         _add_students(parser, scenario, number)
         return
@@ -68,13 +74,7 @@ def _add_students(parser: ArgumentParser, scenario: Students, number: Option) ->
         number("--students", scenario.students, "who play every lab")
         number("--crowd", scenario.devices, "who come at once, after them")
         return
-    text = "until the last students go" if isinstance(scenario, Demonstration) else "of requests"
-    parser.add_argument("--duration", type=seconds, default=scenario.duration_s, metavar="30s", help=text)
-    if isinstance(scenario, Demonstration):
-        parser.add_argument(
-            "--broken", default="", metavar="WHAT", help="what is wrong with the backend, for the report"
-        )
-        return
+    parser.add_argument("--duration", type=seconds, default=scenario.duration_s, metavar="30s", help="of requests")
     number("--students", scenario.devices, "how many at once")
     number("--sandboxes", scenario.sandboxes, "seeded before")
     text = f"no pause between two requests of a student; then p99 < {WITHOUT_PAUSE[0].below_ms:g} ms is the limit"
@@ -86,7 +86,7 @@ def chosen(scenario: Scenario, given: Namespace) -> Scenario:
     if isinstance(scenario, Mixed):
         scenario = replace(scenario, devices=given.students, sandboxes=given.sandboxes, duration_s=given.duration)
         return replace(scenario, pause_s=(0.0, 0.0), latency=WITHOUT_PAUSE) if given.no_pause else scenario
-    if isinstance(scenario, Demonstration):
+    if isinstance(scenario, Shown):
         return replace(scenario, duration_s=given.duration, broken=given.broken)
     if isinstance(scenario, MultiLab):
         scenario = replace(scenario, students=given.students, devices=given.crowd)

@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 from load.measurements.run import Scenario
 from load.workloads.arrival_rate import MIX, Percentile
+from load.workloads.shown import Shown
 
 LABS: Final = ("aws-security-101", "aws-networking-101", "kubernetes-basics", "docker-intro", "terraform-101")
 ALLOCATE, REPEAT, RELEASE, VIEW, STATS = "allocate", "repeat", "release", "view", "stats"
@@ -25,7 +26,6 @@ class Students(Scenario):
     sandboxes: int = 0
     exhausts: bool = False
     labs: tuple[str, ...] = LABS
-    interval_s: float = 1.0  # of a point of the course over time
 
     def __post_init__(self) -> None:
         if not 1 <= self.devices <= 1000:
@@ -86,11 +86,10 @@ class MultiLab(Students):
 
 
 @dataclass(frozen=True)
-class Demonstration(Students):
+class Demonstration(Students, Shown):
     """Students who come over time, work, and go, or vanish; a provider that is slow and fails now and then.
 
     devices: all students. sandboxes: what the provider gets for them, in portions, each at its share of the duration.
-    broken: what is wrong with the backend, where that is known before.
     """
 
     portions: tuple[float, ...] = (0.0, 0.18, 0.34, 0.5, 0.64)
@@ -98,13 +97,10 @@ class Demonstration(Students):
     works: tuple[float, float] = (0.06, 0.2)
     outage: tuple[float, float] = (0.42, 0.48)
     pause_s: tuple[float, float] = (0.5, 1.5)  # between two requests of a student
-    settle_s: float = 30.0
-    broken: str = ""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 20 <= self.duration_s <= 3600:
-            raise ValueError("duration: 20 s to 1 h")
+        Students.__post_init__(self)
+        Shown.__post_init__(self)
 
     @property
     def plan(self) -> str:

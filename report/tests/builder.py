@@ -322,6 +322,30 @@ def taught(directory: Path) -> Path:
     return directory
 
 
+def shown(directory: Path) -> Path:
+    """The demonstration of the platform: an agent that worked, one that fell silent, two tasks of two zones."""
+
+    def lane(name: str, spans: list[tuple[str, int, int]], **moments: int) -> dict[str, Any]:
+        told = [{"state": state, "from_ms": low, "to_ms": high} for state, low, high in spans]
+        happened = [{"event": event, "t_ms": at} for event, at in moments.items()]
+        return {"name": name, "group": name.partition("-")[0], "spans": told, "moments": happened}
+
+    enrolling, working = ("enrolling", 100, 900), ("working", 1500, 2500)
+    agents = [
+        lane("alpha-agent-1", [enrolling, working], connected=900, heartbeat=1000, completed=2500, stored=2600),
+        lane("beta-agent-1", [enrolling, ("silent", 3000, 9000)], connected=900, heartbeat=2000),
+    ]
+    tasks = [
+        lane("alpha-001", [("queued", 500, 1500), ("running", 1500, 2500)], completed=2500),
+        lane("beta-001", [("queued", 500, 3000), ("left", 3000, 8000), ("running", 8000, 8500)], retried=8500),
+    ]
+    limit = Limit("errors", "requests", "==", 0).judge_value(0, 40)
+    result(directory, [limit], suite="platform", notes=["2 agents of 2 zones"], files=["platform.json"])
+    document = {"suite": "platform", "started_at": timestamp(START), "agents": agents, "tasks": tasks}
+    write_json(directory / "platform.json", document, "platform")
+    return directory
+
+
 SUITES = {
     "sim20": whole,
     "acceptance": broken,
@@ -331,4 +355,5 @@ SUITES = {
     "mutants": hunted,
     "soak": soaked,
     "sandboxes": taught,
+    "platform": shown,
 }

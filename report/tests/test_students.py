@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_student_has_a_lane_below_its_lab(folder: Path) -> None:
-    svg = students.draw(read(folder).students).svg
+    svg = students.draw(read(folder).students).figure.svg
     assert re.findall(r">(docker-intro|terraform-101|s0\d)</text>", svg) == [
         "docker-intro",
         "s01",

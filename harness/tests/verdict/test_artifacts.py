@@ -175,6 +175,7 @@ def test_every_artifact_schema_is_a_valid_schema_and_closed() -> None:
         "latency",
         "matrix",
         "mutants",
+        "platform",
         "pool",
         "result",
         "students",

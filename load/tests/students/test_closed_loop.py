@@ -16,7 +16,7 @@ from harness.settings import Target
 from harness.verdict.thresholds import Check, Status
 from load.measurements import server_clock
 from load.measurements.observations import Absent, Part
-from load.students.closed_loop import ClosedLoop
+from load.students.closed_loop import StudentLoop
 from load.students.mixed import MixedLoop
 from load.students.multi_lab import LabsLoop
 from load.students.observer import Observer
@@ -31,7 +31,7 @@ LABS = replace(MULTI, devices=10, lag_ms=1000.0, students=3, sandboxes=25)
 VERIFIED = [Check("V1", "a sandbox is live for one track at most", Status.PASS)]
 
 
-def play(loop: ClosedLoop, broker: Broker, directory: Path) -> dict[str, Any]:
+def play(loop: StudentLoop, broker: Broker, directory: Path) -> dict[str, Any]:
     """The run from beginning to end; the document of result.json."""
     users = [gevent.spawn(loop.live, number, broker) for number in range(loop.run.scenario.devices)]
     loop.prepare()
@@ -56,7 +56,7 @@ def removed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def run(
     monkeypatch: pytest.MonkeyPatch, directory: Path, scenario: Any, *faults: str, **target: Any
-) -> tuple[dict[str, Any], ClosedLoop]:
+) -> tuple[dict[str, Any], StudentLoop]:
     broker = Broker(*faults)
     monkeypatch.setattr(seeding, "seed", broker.seed)
     monkeypatch.setattr(Observer, "_labs", lambda _: labs(broker))

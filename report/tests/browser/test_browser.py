@@ -14,7 +14,17 @@ from playwright.sync_api import BrowserContext
 from report.tests import builder
 
 LOOK = Path(__file__).with_name("look.js").read_text(encoding="utf-8")
-PLOTS = {"sim20": 7, "acceptance": 0, "empty": 0, "capacity": 4, "mutants": 0, "soak": 4, "chaos": 0, "sandboxes": 3}
+PLOTS = {
+    "sim20": 7,
+    "acceptance": 0,
+    "empty": 0,
+    "capacity": 4,
+    "mutants": 0,
+    "soak": 4,
+    "chaos": 0,
+    "sandboxes": 3,
+    "platform": 2,
+}
 SIZES = {"phone": (360, 740), "desk": (1280, 900)}
 
 
