@@ -6,6 +6,7 @@ import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, LiteralString
@@ -26,6 +27,7 @@ from load.platform.run import PlatformRun, ZoneStory
 from load.workloads.platform import PlatformShow
 
 _RANGE: Final = 2**20
+_LOOKS: Final = 10
 _GONE_WITHIN_S: Final = 20.0
 _OF_A_ZONE: Final[LiteralString] = """
     SELECT c.relname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
@@ -80,8 +82,7 @@ def upload(stage: Stage) -> None:
         sent.sending(stage.target.base_url, content[first : told.cut_at], first, told.size - first),
     ):
         gevent.sleep(0.2)
-    told.resumed_at = _settled(caller, sent)
-    caller.ask("upload", lambda: sent.append(content[told.resumed_at :], told.resumed_at or 0), 204)
+    told.resumed_at = _resumed(caller, sent, content)
     caller.note_change("write", told.path)
     story.files[told.path] = ""
     read = sha256()
@@ -91,15 +92,16 @@ def upload(stage: Stage) -> None:
     told.read = read.hexdigest()
 
 
-def _settled(caller: Caller, sent: Upload) -> int:
-    """The offset, when it stands still: what of a request that broke off has arrived is kept."""
-    before = -1
-    while True:
-        now = int(caller.ask("upload", sent.look, 200).headers["upload-offset"])
-        if now == before:
-            return now
-        before = now
+def _resumed(caller: Caller, sent: Upload, content: bytes) -> int:
+    """Send the rest from where the service says, again where what had arrived before the cut has moved that since."""
+    for _ in range(_LOOKS):
+        offset = int(caller.ask("upload", sent.look, 200).headers["upload-offset"])
+        answer = caller.ask("upload", partial(sent.append, content[offset:], offset), 204, 409)
+        if answer.status == 204:
+            return offset
         gevent.sleep(0.3)
+    caller.fault("upload", f"{_LOOKS} times 409 at the offset that it had told")
+    raise Refused("upload")
 
 
 # --- what zones see of each other ------------------------------------------------------------------------------------
