@@ -323,7 +323,7 @@ def taught(directory: Path) -> Path:
 
 
 def shown(directory: Path) -> Path:
-    """The demonstration of the platform: an agent that worked, one that fell silent, two tasks of two zones."""
+    """The demonstration of the platform: agents of two zones that worked, one that fell silent, their tasks."""
 
     def lane(name: str, spans: list[tuple[str, int, int]], **moments: int) -> dict[str, Any]:
         told = [{"state": state, "from_ms": low, "to_ms": high} for state, low, high in spans]
@@ -334,13 +334,15 @@ def shown(directory: Path) -> Path:
     agents = [
         lane("alpha-agent-1", [enrolling, working], connected=900, heartbeat=1000, completed=2500, stored=2600),
         lane("beta-agent-1", [enrolling, ("silent", 3000, 9000)], connected=900, heartbeat=2000),
+        lane("beta-agent-2", [enrolling, ("working", 8000, 8500)], connected=900, failed=8500),
     ]
     tasks = [
         lane("alpha-001", [("queued", 500, 1500), ("running", 1500, 2500)], completed=2500),
         lane("beta-001", [("queued", 500, 3000), ("left", 3000, 8000), ("running", 8000, 8500)], retried=8500),
+        lane("beta-002", [("queued", 700, 2000), ("running", 2000, 2400)], failed=2400),
     ]
     limit = Limit("errors", "requests", "==", 0).judge_value(0, 40)
-    result(directory, [limit], suite="platform", notes=["2 agents of 2 zones"], files=["platform.json"])
+    result(directory, [limit], suite="platform", notes=["3 agents of 2 zones"], files=["platform.json"])
     document = {"suite": "platform", "started_at": timestamp(START), "agents": agents, "tasks": tasks}
     write_json(directory / "platform.json", document, "platform")
     return directory

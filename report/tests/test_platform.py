@@ -21,7 +21,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_agent_and_every_task_has_a_lane_below_its_zone(folder: Path) -> None:
     agents, tasks = platform.draw(read(folder).platform)
-    assert re.findall(r">(alpha|beta|agent-1)</text>", agents.figure.svg) == ["alpha", "agent-1", "beta", "agent-1"]
+    assert re.findall(r">(alpha|beta|agent-\d)</text>", agents.figure.svg) == [
+        *("alpha", "agent-1"),
+        *("beta", "agent-1", "agent-2"),
+    ]
     assert "beta-agent-1 is silent: 3 to 9 s" in agents.figure.svg
     assert re.findall(r"<title>(beta-001 [^<]*)</title>", tasks.figure.svg) == [
         "beta-001 is queued: 0.5 to 3 s",
@@ -29,7 +32,7 @@ def test_every_agent_and_every_task_has_a_lane_below_its_zone(folder: Path) -> N
         "beta-001 is worked at: 8 to 8.5 s",
     ]
     assert "beta-001: retried at 8.5 s" in tasks.figure.svg
-    assert [event for event, _ in tasks.legend] == ["completed", "retried"]
+    assert [event for event, _ in tasks.legend] == ["completed", "retried", "failed"]
 
 
 def test_agents_and_tasks_stand_before_the_limits(folder: Path) -> None:
