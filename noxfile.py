@@ -6,7 +6,7 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, sim20 at 30 s; 8 minutes
+                        coverage, sim20 at 30 s; about 20 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
                         sandboxes and platform at 20 s, browser, slow
     nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
