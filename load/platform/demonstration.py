@@ -105,7 +105,8 @@ class PlatformLoop(ClosedLoop[PlatformRun, Observations]):
         while self.run.clock.now() < until or not self.run.is_worked_off(story):
             agent.heartbeat()
             given = agent.claim()
-            if given and silent_at is not None and self.run.clock.now() >= silent_at:
+            is_due = silent_at is not None and self.run.clock.now() >= silent_at
+            if given and is_due and all(task.may_be_left(claim) for task, claim in given):
                 agent.worker.silent_at = self.run.clock.now()
                 return
             for task, claim in given:

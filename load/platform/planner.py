@@ -12,14 +12,13 @@ from harness.platform.tasks import SCHEDULER
 from harness.platform.zone import EVENTS
 from load.platform.agent import CREW
 from load.platform.caller import Caller
-from load.platform.run import PlatformRun, Task, ZoneStory
+from load.platform.run import ATTEMPTS, PlatformRun, Task, ZoneStory
 from load.workloads.platform import PRIORITIES
 
-_ATTEMPTS: Final = 3
 # How many attempts fail, and whether for good: most tasks are done at once, some after a retry, a few never.
-_FATES: Final = ((0, False), (1, False), (2, False), (_ATTEMPTS, False), (1, True))
+_FATES: Final = ((0, False), (1, False), (2, False), (ATTEMPTS, False), (1, True))
 _WEIGHTS: Final = (70, 14, 4, 6, 6)
-_BACKOFF: Final = {"max_attempts": _ATTEMPTS, "backoff_base_s": 0.5, "backoff_cap_s": 1}
+_BACKOFF: Final = {"max_attempts": ATTEMPTS, "backoff_base_s": 0.5, "backoff_cap_s": 1}
 _LARGE: Final = "/shared/picture.bin"  # lies in the object store
 WELCOME: Final = "/shared/welcome.txt"
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from load.measurements.timed_run import TimedRun
 from load.workloads.platform import PlatformShow
+
+ATTEMPTS: Final = 3  # that a task has
 
 
 @dataclass
@@ -48,6 +50,10 @@ class Task:
         """As the answers tell."""
         last = self.claims[-1] if self.claims else None
         return "queued" if last is None else last.status or "running"
+
+    def may_be_left(self, claim: Claim) -> bool:
+        """Whether the task ends as it would have if nobody ends this attempt: another one follows, and decides."""
+        return not self.final and claim.attempt < ATTEMPTS
 
     @property
     def is_over(self) -> bool:

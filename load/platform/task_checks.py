@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from load.platform.observer import Observations
-from load.platform.run import Claim, PlatformRun, Task, Worker
+from load.platform.run import ATTEMPTS, Claim, PlatformRun, Task, Worker
 from load.verdict.check import Finding, RunCheck, Undecided
 
 _OUTCOMES = {"complete": "completed", "fail": "failed", "": "expired"}
@@ -27,7 +27,7 @@ def _ends(run: PlatformRun, seen: Observations) -> Finding:
     by_id = {row.task_id: row for row in rows}
     for task in tasks:
         row = by_id.get(task.task_id)
-        wanted = "failed" if task.final or task.fails >= 3 else "completed"
+        wanted = "failed" if task.final or task.fails >= ATTEMPTS else "completed"
         if row is None:
             faults.append(f"{task.name}: no row")
         elif not row.status == task.status == wanted:

@@ -184,6 +184,12 @@ def test_what_did_not_happen_is_undecided(check: str, spoil: Callable[[PlatformR
     assert judged(run, rows())[check].status is Status.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("final, attempt, may", [(False, 2, True), (False, 3, False), (True, 1, False)])
+def test_nobody_falls_silent_with_what_that_would_end_otherwise(final: bool, attempt: int, may: bool) -> None:
+    task = Task("a-1", "alpha", 0, 1, final=final, order=None, submitted_at=11.0)
+    assert task.may_be_left(claim("one", attempt, 12.0)) is may
+
+
 def test_a_silent_agent_that_is_connected_still_is_undecided() -> None:
     agents = [AgentRow("one", "CONNECTED", 1, 1), AgentRow("two", "CONNECTED", 1, 3)]
     assert judged(finished(), rows()._replace(agents=agents))["taken-over"].status is Status.INCONCLUSIVE
