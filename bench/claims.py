@@ -7,11 +7,9 @@ import statistics
 import time
 from typing import Final
 
-import psycopg
-
 from bench.rig import Rig, client, listed, refused
 from harness.http.client import Client
-from harness.platform.seeding import remove, seed, zone_id
+from harness.platform.seeding import fill, remove, seed, zone_id
 from harness.platform.tasks import LONG_S, SCHEDULER
 from harness.verdict.thresholds import Judgement, Limit
 
@@ -28,15 +26,6 @@ _QUEUE: Final = """
     FROM generate_series(1, %(tasks)s) AS number
 """
 _CHARGE: Final = "UPDATE zones SET tasks_queued = tasks_queued + %(tasks)s WHERE zone_id = %(zone_id)s"
-
-
-def _queue(database_url: str, zone: str, tasks: int) -> None:
-    """Tasks of all tiers, as submits leave them."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        with connection.transaction():
-            for statement in (_QUEUE, _CHARGE):
-                connection.execute(statement, {"zone_id": zone, "tasks": tasks})
-        connection.execute("VACUUM (ANALYZE) tasks")
 
 
 class _Executor:
@@ -72,7 +61,8 @@ def claims(rig: Rig) -> list[Judgement]:
     seed(url, label, [key])
     taken = list[float]()
     try:
-        _queue(url, zone_id(label, 0), (plan.rounds + 1) * _BATCHES * _BATCH)
+        tasks = (plan.rounds + 1) * _BATCHES * _BATCH
+        fill(url, (_QUEUE, _CHARGE), "tasks", zone_id=zone_id(label, 0), tasks=tasks)
         with rig.backend() as backend:
             executor = _Executor(client(backend.base_url, rig.stack.env), key)
             executor.round(_BATCHES)  # the connection, plans

@@ -7,12 +7,10 @@ import statistics
 import time
 from typing import Final
 
-import psycopg
-
 from bench.pgbench import Pgbench
 from bench.rig import Rig, client, listed, median_ratio, refused
 from harness.http.client import Client
-from harness.platform.seeding import remove, seed, zone_id
+from harness.platform.seeding import fill, remove, seed, zone_id
 from harness.verdict.thresholds import Judgement, Limit
 
 _PAGE: Final = 1000
@@ -31,15 +29,6 @@ _PAGE_BY_SQL: Final = f"""
 SELECT event_id, sequence_number, type, path, new_path, zone_id, agent_id, occurred_at FROM events
 WHERE zone_id = '%s' AND sequence_number > :after ORDER BY sequence_number LIMIT {_PAGE};
 """  # noqa: S608 - composed of constants
-
-
-def _append(database_url: str, zone: str) -> None:
-    """A log as writes leave it."""
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        with connection.transaction():
-            for statement in (_APPEND, _COUNT):
-                connection.execute(statement, {"zone_id": zone, "events": _EVENTS})
-        connection.execute("VACUUM (ANALYZE) events")
 
 
 class _Reader:
@@ -75,7 +64,7 @@ def replay(rig: Rig) -> list[Judgement]:
     zone = zone_id(label, 0)
     read, given = list[float](), list[float]()
     try:
-        _append(url, zone)
+        fill(url, (_APPEND, _COUNT), "events", zone_id=zone, events=_EVENTS)
         pgbench = Pgbench(url, _PAGE_BY_SQL % zone, clients=1)
         with rig.backend() as backend:
             reader = _Reader(client(backend.base_url, rig.stack.env), key)

@@ -16,6 +16,7 @@ from acceptance.system.roles import as_owner
 from acceptance.system.system import System
 from harness.api_keys import Role
 from harness.http.client import Answer, Client, HttpxTransport
+from harness.platform import zone_rows
 from harness.platform.rpc import RpcError
 from harness.platform.zone import ZONES, Zone
 from harness.waiting import eventually
@@ -24,12 +25,6 @@ KIB, MIB = 1024, 1024 * 1024
 IN_ROW_BYTES = 64 * KIB  # content beyond it lies in the object store
 PART_BYTES = 8 * MIB
 UNKNOWN_KEY = "nxk_" + "A" * 43
-_OF_A_ZONE = """
-    select c.oid::regclass::text as name from pg_attribute a join pg_class c on c.oid = a.attrelid
-    where a.attname = 'zone_id' and c.relkind in ('r', 'p') and not c.relispartition
-        and c.relnamespace = 'public'::regnamespace
-    order by 1
-"""
 _OBJECTS = "select object_id from objects where zone_id = %s"
 _WAITING = """
     select count(*) from objects o where zone_id = %s and pinned_until > clock_timestamp()
@@ -122,15 +117,11 @@ class Platform:
 
     def tables(self) -> list[str]:
         """Every table with a zone_id."""
-        return [row["name"] for row in self.system.db.rows(_OF_A_ZONE)]
+        return [row["name"] for row in self.system.db.rows(zone_rows.TABLES)]
 
     def rows(self, zone_id: str) -> dict[str, int]:
         """How many rows each table with a zone_id has of a zone, without those that have none."""
-        counted = {
-            table: self.system.db.value(f"select count(*) from {table} where zone_id = %s", zone_id)  # noqa: S608
-            for table in self.tables()
-        }
-        return {table: count for table, count in counted.items() if count}
+        return zone_rows.counts(self.tables(), lambda sql: self.system.db.value(sql, zone_id))
 
     def folder(self, zone_id: str) -> Folder:
         """Where the objects of a zone lie."""

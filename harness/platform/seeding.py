@@ -6,9 +6,10 @@ The URL is that of the tables' owner, whom row-level security does not hold for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
+from psycopg import sql
 
 from harness.api_keys import insert_key
 
@@ -58,6 +59,15 @@ def seed_agents(database_url: str, label: str, zones: int, count: int) -> None:
             given = {"zone_id": zone_id(label, zone), "ids": [agent_id(one) for one in range(zone, count, zones)]}
             connection.execute(_AGENT, given)
             connection.execute(_COUNTED, given)
+
+
+def fill(database_url: str, statements: Sequence[LiteralString], table: LiteralString, **given: object) -> None:
+    """Run statements with the same values in one transaction, then vacuum and analyse the table. psycopg.Error."""
+    with psycopg.connect(database_url, connect_timeout=10, autocommit=True) as connection:
+        with connection.transaction():
+            for statement in statements:
+                connection.execute(statement, given)
+        connection.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(table)))
 
 
 def remove(database_url: str, label: str, count: int) -> None:

@@ -1,6 +1,6 @@
-"""Uploads of a zone as cases make them: the headers of tus 1.0.0, an upload that has begun, a request that breaks off.
+"""Uploads of a zone: the headers of tus 1.0.0, an upload that has begun, a request that breaks off.
 
-Judges nothing but that an upload is begun, and shown, where a case asks for one.
+Judges nothing but that an upload is begun, and shown, where one is asked for.
 """
 
 import base64

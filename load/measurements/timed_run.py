@@ -26,7 +26,7 @@ class TimedRun(Run):
 
     @property
     def requests(self) -> int:
-        """All that were timed."""
+        """How many were timed."""
         return self._times.all().n
 
     def timings(self) -> Timings:

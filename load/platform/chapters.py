@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 
 import gevent
 import psycopg
-from psycopg import sql
 
 from harness.http.client import Answer, Client, TransportError
+from harness.platform import zone_rows
 from harness.platform.rpc import unwrapped
 from harness.platform.tasks import SCHEDULER
 from harness.platform.uploads import Upload, create, length, metadata
@@ -29,11 +29,6 @@ from load.workloads.platform import PlatformShow
 _RANGE: Final = 2**20
 _LOOKS: Final = 10
 _GONE_WITHIN_S: Final = 20.0
-_OF_A_ZONE: Final[LiteralString] = """
-    SELECT c.relname FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
-    WHERE a.attname = 'zone_id' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
-        AND c.relnamespace = 'public'::regnamespace
-"""
 
 
 @dataclass(frozen=True)
@@ -188,11 +183,8 @@ def gone(stage: Stage, story: ZoneStory) -> bool:
 
 def rows_of(connection: psycopg.Connection[Any], zone_id: str) -> dict[str, int]:
     """How many rows each table with a zone_id has of the zone, without those that have none."""
-    counts = {}
-    for (table,) in connection.execute(_OF_A_ZONE).fetchall():
-        statement = sql.SQL("SELECT count(*) FROM {} WHERE zone_id = %s").format(sql.Identifier(table))
-        [(counts[table],)] = connection.execute(statement, [zone_id])
-    return {table: count for table, count in counts.items() if count}
+    tables = [name for (name,) in connection.execute(zone_rows.TABLES)]
+    return zone_rows.counts(tables, lambda sql: connection.execute(sql.encode(), [zone_id]).fetchall()[0][0])
 
 
 def _objects(folder: Path | None) -> int | None:

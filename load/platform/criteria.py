@@ -17,18 +17,24 @@ from load.workloads import catalogue
 _OF_FILES = ("write", "delete", "rename", "mkdir", "rmdir")
 
 
+def _found(run: PlatformRun, seen: Observations) -> list[tuple[ZoneStory, ZoneRows]]:
+    """Each zone that is not deleted, and its rows. Raises where these could not be read."""
+    rows = seen.rows.get()
+    return [(zone, rows[zone.name]) for zone in run.lasting()]
+
+
 def _agents(run: PlatformRun, seen: Observations) -> Finding:
     """Each stands at its last heartbeat, in the session that its warmup began."""
     faults, rows = [], {row.name: row for zone in seen.rows.get().values() for row in zone.agents}
     lasting = {zone.name for zone in run.lasting()}
     workers = [worker for worker in run.workers.values() if worker.zone in lasting]
     for worker in workers:
-        row, state = rows.pop(worker.name, None), "CONNECTED"
+        row = rows.pop(worker.name, None)
         if worker.ready_at is None or row is None:
             faults.append(f"{worker.name}: did not enrol")
         elif (row.generation, row.tokens) != (worker.generation, worker.heartbeats):
             faults.append(f"{worker.name}: {row.tokens} heartbeats of session {row.generation}, not what it was told")
-        elif worker.silent_at is None and row.state != state:
+        elif worker.silent_at is None and row.state != "CONNECTED":
             faults.append(f"{worker.name}: {row.state}, and was heard of")
     faults += [f"{name}: an agent that nobody registered" for name in rows]
     return Finding(faults, f"{len(workers)} agents, {sum(worker.heartbeats for worker in workers)} heartbeats")
@@ -37,8 +43,7 @@ def _agents(run: PlatformRun, seen: Observations) -> Finding:
 def _events(run: PlatformRun, seen: Observations) -> Finding:
     """What was acknowledged is what the log has, and nothing else; in the order in which it was answered."""
     faults, count = [], 0
-    for zone in run.lasting():
-        rows = seen.rows.get()[zone.name]
+    for zone, rows in _found(run, seen):
         count += len(rows.events)
         if [event.number for event in rows.events] != list(range(1, rows.charged.events + 1)):
             faults.append(f"{zone.name}: {len(rows.events)} events are not numbered 1 to {rows.charged.events}")
@@ -99,8 +104,7 @@ def _tail(run: PlatformRun, seen: Observations) -> Finding:
 
 def _files(run: PlatformRun, seen: Observations) -> Finding:
     faults, count = [], 0
-    for zone in run.lasting():
-        rows = seen.rows.get()[zone.name]
+    for zone, rows in _found(run, seen):
         count += len(rows.files)
         faults += [f"{zone.name}: {path} is not there" for path in sorted(zone.files.keys() - rows.files.keys())]
         faults += [

@@ -61,8 +61,8 @@ def _of_task(run: PlatformRun, task: Task, last: float) -> dict[str, Any]:
     for claim in sorted(task.claims, key=lambda claim: claim.attempt):
         lane.enter("running" if claim.end else "left", claim.answered_at)
         if claim.ended_at is not None:
-            state = {"queued": "queued"}.get(claim.status, "")
-            lane.enter(state, claim.ended_at[1])
-            lane.moment({"queued": "retried"}.get(claim.status, claim.status or "left"), claim.ended_at[1])
+            is_queued = claim.status == "queued"
+            lane.enter("queued" if is_queued else "", claim.ended_at[1])
+            lane.moment("retried" if is_queued else claim.status or "left", claim.ended_at[1])
     lane.enter("", end)
     return lane.told
