@@ -87,11 +87,12 @@ def test_the_turn_of_a_window_gives_nothing_away(fresh_backend: FreshBackend) ->
     for _ in range(10):
         accepted(issue())
     wait_for(0.0, 0.7)
-    later = [issue() for _ in range(10)]
-    passed = sum(answer.status == 200 for answer in later)
-    assert passed <= 5, f"{10 + passed} in little more than a second"
-    refused(later[-1], 429, "rate_limited")
-    system.logs.expect(later[-1], "sec.token.ratelimit", rule="token_create")
+    answers = [issue() for _ in range(10)]
+    beyond = [answer for answer in answers if answer.status != 200]
+    assert len(beyond) >= 5, f"{20 - len(beyond)} in little more than a second"
+    for answer in beyond:  # one more passes every half second, so which they are is not known
+        refused(answer, 429, "rate_limited")
+        system.logs.expect(answer, "sec.token.ratelimit", rule="token_create")
 
 
 @case("limits/005", "recordHeartbeat 429", "recordHeartbeat 401", slow="restarts its backend, waits")
