@@ -8,8 +8,9 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
                         coverage, sim20 at 30 s; about 20 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
-                        sandboxes and platform at 20 s, browser, slow
-    nox -s slow         the tests and cases marked slow (acceptance, harness, backend), and the coverage gate over all
+                        sandboxes and platform at 20 s, browser, slow; `-- --part 1/4` for a quarter of it
+    nox -s slow         the tests and cases marked slow: harness-slow, backend-slow, acceptance-slow (and the coverage
+                        gate over all cases), acceptance-s3 (the platform's with a bucket)
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
     nox -s sandboxes    the demonstration of the broker, 90 s; `-- --duration 30s`; `-- --break NAME`: against a broken
                         backend of mutants/catalogue/sandboxes, which it must notice; without NAME: which there are
@@ -63,8 +64,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import nox
@@ -72,7 +72,7 @@ from nox.command import CommandFailed
 
 sys.path.insert(0, str(Path(__file__).parent))  # nox loads this file by its path
 
-from ci import budgets, environments, exit_codes, quick_look, scratch, side_by_side
+from ci import budgets, environments, exit_codes, parts, quick_look, scratch, side_by_side
 from ci.environments import ROOT
 
 nox.needs_version = ">=2026.10"  # tells the code of a program that failed
@@ -80,9 +80,6 @@ nox.options.sessions = ["tests"]
 nox.options.default_venv_backend = "none"  # the environments are our own: several sessions share one
 
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
-QUICK_SIM = ("--duration", "30s")
-QUICK_SHOW = ("--duration", "20s")
-QUICK_FLEET = ("--compress", "5")
 # What takes hours or minutes in production happens within the demonstration.
 DEMONSTRATION = (
     "WORKERS=2",
@@ -100,7 +97,6 @@ DEMONSTRATION = (
     "DELETION_LEASE_S=15",
     "BREAKER_OPEN_S=3",
 )
-SOME_MUTANTS = ("--sample", "10")
 # Where the tests of the suites' own helpers run: the environment, the folder.
 OWN_TESTS = ("harness/tests", "ci/tests", "mutants/tests", "report/tests")
 SLOW_HELPERS = (("load", "load"), ("contracts", "contracts"), ("acceptance", "bench"))
@@ -203,7 +199,7 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
         try:
             run(session, load, "-m", "harness", "run", *inner, env=env)
         except CommandFailed as failed:
-            quick = arguments in (QUICK_SIM, QUICK_FLEET) and failed.return_code == exit_codes.INCONCLUSIVE
+            quick = arguments in quick_look.SCENARIOS and failed.return_code == exit_codes.INCONCLUSIVE
             if not (quick and quick_look.holds_so_far(artifacts() / name, began)):
                 raise
             exit_codes.NOTED.pop()
@@ -277,6 +273,14 @@ def pytest(session: nox.Session, report: str, *default: str, slow: bool = False)
     return ["-m", "pytest", *options, *marks, *(() if named else default), *session.posargs]
 
 
+def together(
+    session: nox.Session, at_once: int, commands: Iterable[Sequence[str]], env: dict[str, str] | None = None
+) -> None:
+    """Run commands side by side, at most so many at a time."""
+    joined = [word for command in commands for word in (side_by_side.BETWEEN, *command)][1:]
+    python(session, "harness", "-m", "ci.side_by_side", str(at_once), *joined, env=env)
+
+
 def refuse_arguments(session: nox.Session) -> None:
     """For a session of several: no argument means the same to all of them."""
     if session.posargs:
@@ -290,42 +294,47 @@ def tests(session: nox.Session) -> None:
     refuse_arguments(session)
     for name in ("lint", "spec", "harness", "backend", "contract", "acceptance", "coverage"):
         session.notify(name, posargs=[])
-    session.notify("sim20", posargs=QUICK_SIM)
+    session.notify("sim20", posargs=quick_look.SIM)
 
 
 @nox.session
 def full(session: nox.Session) -> None:
-    """What `tests` leaves out. Run it after `tests`: the coverage gate reads what both have left."""
-    refuse_arguments(session)
-    session.notify("chaos", posargs=["--sample"])
-    session.notify("mutants", posargs=SOME_MUTANTS)
-    session.notify("dist", posargs=[])
-    session.notify("fleet100", posargs=QUICK_FLEET)
-    session.notify("sandboxes", posargs=QUICK_SHOW)
-    session.notify("platform", posargs=QUICK_SHOW)
-    session.notify("browser", posargs=[])
-    session.notify("slow", posargs=[])
+    """What `tests` leaves out, or `-- --part K/4` of it. After `tests`: the coverage gate reads what both have left."""
+    for name, arguments in parts.chosen(session.posargs).items():
+        session.notify(name, posargs=arguments)
 
 
 @nox.session
 def slow(session: nox.Session) -> None:
-    """The tests and cases marked slow, those of the platform on S3, then the coverage gate over all but the latter."""
+    """The tests and cases marked slow, and those of the platform on S3."""
     refuse_arguments(session)
-    parts = {
-        "harness": partial(run_helpers, session, slow=True),
-        "backend": partial(run_backend, session, slow=True),
-        "acceptance": partial(run_acceptance, session, slow=True),
-        "acceptance on S3": partial(run_acceptance, session, on_s3=True),
-        "coverage": partial(run_coverage, session, "--slow"),
-    }
-    failed = []
-    for name, part in parts.items():
-        try:
-            part()
-        except CommandFailed:  # the others are run all the same
-            failed.append(name)
-    if failed:
-        session.error(f"not green: {', '.join(failed)}")
+    for name in ("harness-slow", "backend-slow", "acceptance-slow", "acceptance-s3"):
+        session.notify(name, posargs=[])
+
+
+@nox.session(name="harness-slow")
+def harness_slow(session: nox.Session) -> None:
+    """The tests of the harness that are marked slow."""
+    run_helpers(session, slow=True)
+
+
+@nox.session(name="backend-slow")
+def backend_slow(session: nox.Session) -> None:
+    """The backend's own tests that are marked slow."""
+    run_backend(session, slow=True)
+
+
+@nox.session(name="acceptance-slow")
+def acceptance_slow(session: nox.Session) -> None:
+    """The cases that are marked slow, then the coverage gate over these and the last run of `tests`."""
+    run_acceptance(session, slow=True)
+    run_coverage(session, "--slow")
+
+
+@nox.session(name="acceptance-s3")
+def acceptance_s3(session: nox.Session) -> None:
+    """The cases of the platform with the objects of each zone in a bucket of moto's S3 server."""
+    run_acceptance(session, on_s3=True)
 
 
 @nox.session
@@ -500,11 +509,10 @@ def run_helpers(session: nox.Session, *, slow: bool = False) -> None:
     for group, suite in SLOW_HELPERS if slow else HELPERS:
         helper = environments.ensure(group, say=session.log)
         commands.append([str(helper), *pytest(session, f"harness-{suite}", f"{suite}/tests", slow=slow)])
-    joined = [word for command in commands for word in (side_by_side.BETWEEN, *command)][1:]
-    at_once = "1" if slow else "3"  # what measures time is slow, and has the machine to itself
+    at_once = 1 if slow else 3  # what measures time is slow, and has the machine to itself
     env = backend_env(session)
     with within_budget(session, "harness-slow" if slow else "harness"), scratch.in_memory(os.environ) as memory:
-        python(session, "harness", "-m", "ci.side_by_side", at_once, *joined, env=env | memory)
+        together(session, at_once, commands, env=env | memory)
 
 
 @nox.session
@@ -525,17 +533,20 @@ def lint(session: nox.Session) -> None:
     python(session, "acceptance", "-m", "mutants", "--check")
     noop = "bench/noop.py"  # runs beside the backend, in its environment
     # Each part is checked against the very versions that it runs with.
-    for python_of_part, *paths in (
-        (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
-        (environments.ensure("browser", say=session.log), "report"),
+    checked = (
         (environments.ensure("acceptance", say=session.log), "acceptance", "mutants", "bench", "--exclude", noop),
-        (environments.ensure("contracts", say=session.log), "contracts"),
-        (environments.ensure("load", say=session.log), "load"),
         (environments.ensure_backend_tests(say=session.log), "backend/src", "backend/tests", noop),
+        (environments.ensure("harness-tests", say=session.log), "harness", "ci"),
+        (environments.ensure("load", say=session.log), "load"),
+        (environments.ensure("contracts", say=session.log), "contracts"),
+        (environments.ensure("browser", say=session.log), "report"),
         (executable, "noxfile.py"),
-    ):
-        cache = f"--cache-dir=.mypy_cache/{python_of_part.parents[1].name}"
-        run(session, tools / "mypy", cache, f"--python-executable={python_of_part}", *paths)
+    )
+    mypy = [
+        [str(tools / "mypy"), f"--cache-dir=.mypy_cache/{of.parents[1].name}", f"--python-executable={of}", *paths]
+        for of, *paths in checked
+    ]
+    together(session, 2, mypy)
 
 
 @nox.session

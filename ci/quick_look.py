@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+SIM: Final = ("--duration", "30s")
+FLEET: Final = ("--compress", "5")
+DEMONSTRATION: Final = ("--duration", "20s")
+SCENARIOS: Final = (SIM, FLEET)
+"""The arguments of those that may leave something open."""
 
 
 def holds_so_far(folder: Path, since: float) -> bool:
