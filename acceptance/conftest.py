@@ -112,7 +112,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     starts_backends = worker is not None or not getattr(config.option, "numprocesses", None)
     if starts_backends and postgres is not None and (python := config.option.warm_starts):
         command = str(Path(python).with_name("nexmdm"))
-        warm_stacks(python, lambda argv: argv[0] == command)
+        warm_stacks(python, lambda argv: argv[0] == command, one_backend=True)
     config.stash[STACKS] = Stacks(given, postgres, logs, on_s3=config.option.on_s3)
 
 

@@ -55,16 +55,17 @@ class Forked:
 class Zygote:
     """One zygote, ready for starts of one program. ZygoteError where it does not answer."""
 
-    def __init__(self, python: str, names: Sequence[str], late: Sequence[str], env: Mapping[str, str]) -> None:
-        """names: of the program's own modules, which are left out; late: libraries that these import when they run.
-
-        python, env: of the program's environment.
+    def __init__(
+        self, python: str, names: Sequence[str], late: Sequence[str], env: Mapping[str, str], *, own: bool = False
+    ) -> None:
+        """names: of the program's own modules, which are left out unless `own`; late: libraries that these import when
+        they run. python, env: of the program's environment.
         """
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._lock = threading.Lock()
         with theirs:
             # -u: a backend's lines are in its log when they are written. -P: no folder of this script among the paths.
-            command = [python, "-u", "-P", str(_SCRIPT), *names, "--", *late]
+            command = [python, "-u", "-P", str(_SCRIPT), *(["--own"] if own else []), *names, "--", *late]
             self._child = Child(command, env=env, stdin=theirs.fileno())
 
     def start(self, start: Start) -> Forked:

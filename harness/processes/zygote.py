@@ -1,8 +1,8 @@
 """The zygote: a Python that has imported a program's libraries, and forks a process for each start it is asked for.
 
-It runs as a plain script in the environment of that program, `zygote.py NAME... -- MODULE...`: it imports what the
-modules and packages of these names import, but none of these themselves, and the libraries MODULE..., which they import
-late. The protocol is spoken by warm_starts.py: each message on the socket at descriptor 0 is JSON {argv, env, cwd,
+It runs as a plain script in the environment of that program, `zygote.py [--own] NAME... -- MODULE...`: it imports what
+the modules and packages of these names import, with --own these themselves, else none of them, and the libraries
+MODULE..., which they import late. The protocol is spoken by warm_starts.py: each message on the socket at descriptor 0 is JSON {argv, env, cwd,
 announce} with the three standard descriptors of the new process, and is answered with its process id. The process is a
 grandchild of the zygote. Its parent ends at once, and it becomes a child of the process that asked.
 """
@@ -26,10 +26,10 @@ from typing import Any, Final
 _LONGEST_MESSAGE: Final = 200_000
 
 
-def main(names: Sequence[str], late: Sequence[str]) -> None:
+def main(names: Sequence[str], late: Sequence[str], *, own: bool) -> None:
     """Serve until the other end of the socket is closed. In a forked process: run what was asked for, and return."""
     asked = socket.socket(fileno=os.dup(0))
-    _load([*_libraries(names), *late])
+    _load([*_imported(names, own=own), *late])
     gc.collect()
     gc.freeze()  # the collector would touch, and so copy, every page that the processes share
     while True:
@@ -46,8 +46,8 @@ def main(names: Sequence[str], late: Sequence[str]) -> None:
         asked.send(str(pid).encode())
 
 
-def _libraries(names: Sequence[str]) -> list[str]:
-    """What the modules of these names import. It is seen in a fork, so that none of them is imported here."""
+def _imported(names: Sequence[str], *, own: bool) -> list[str]:
+    """What the modules of these names import, without their own. It is seen in a fork: none is imported here."""
     reading, writing = os.pipe()
     if os.fork() == 0:
         for name in names:
@@ -63,8 +63,10 @@ def _libraries(names: Sequence[str]) -> list[str]:
     with os.fdopen(reading) as told:
         seen = told.read().split()
     os.wait()
-    own = tuple(f"{name}." for name in names)
-    return [module for module in seen if module not in {*names, "__main__"} and not module.startswith(own)]
+    if own:
+        return [module for module in seen if module != "__main__"]
+    inner = tuple(f"{name}." for name in names)
+    return [module for module in seen if module not in {*names, "__main__"} and not module.startswith(inner)]
 
 
 def _load(modules: Iterable[str]) -> None:
@@ -117,4 +119,5 @@ def _run(asked: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     between = sys.argv.index("--")
-    main(sys.argv[1:between], sys.argv[between + 1 :])
+    given = sys.argv[1:between]
+    main([name for name in given if name != "--own"], sys.argv[between + 1 :], own="--own" in given)

@@ -20,16 +20,17 @@ def _is_fake(argv: Sequence[str]) -> bool:
     return argv[0] == sys.executable and tuple(argv[1:2]) == ("-m",) and argv[2] in _FAKES
 
 
-def warm_stacks(backend_python: str, is_backend: Callable[[Sequence[str]], bool]) -> None:
+def warm_stacks(backend_python: str, is_backend: Callable[[Sequence[str]], bool], *, one_backend: bool = False) -> None:
     """Fork each backend and each fake that this process starts from now on; elsewhere than on Linux change nothing.
 
     backend_python: of the environment that the backends run in; is_backend: whether an argv is that of a backend.
+    one_backend: all run the code that is installed there, so that it is imported once, too.
     """
     if sys.platform != "linux":  # nobody can be handed another's child there
         return
     _, path = python_module("")
     zygotes = {
-        is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({})),
+        is_backend: Zygote(backend_python, ["nexmdm"], _BACKEND_LATE, bare_environment({}), own=one_backend),
         _is_fake: Zygote(sys.executable, _FAKES, _FAKES_LATE, bare_environment(path)),
     }
     for zygote in zygotes.values():

@@ -110,6 +110,19 @@ def test_a_successor_goes_on_with_the_counters_and_without_the_live_gauges(metri
     assert len(keys) == len(set(keys)), "a crash loop fills no slot"
 
 
+def test_processes_that_are_forked_before_they_share_have_nothing_in_common(metrics: Metrics) -> None:
+    metrics.done.labels("a").inc()
+
+    def begin_and_work() -> None:
+        metrics.shared.share(1)
+        metrics.done.labels("a").inc(5)
+        assert metrics.page()["done_totala"] == 6, "what was counted before goes on"
+
+    in_child(begin_and_work)
+    in_child(begin_and_work)
+    assert metrics.page()["done_totala"] == 1
+
+
 def test_a_full_slot_costs_the_new_series_alone() -> None:
     slot = Slot(128)
     place = slot.add(b"one")

@@ -31,7 +31,8 @@ sys.exit(int(sys.argv[2]))
 
 
 @pytest.fixture
-def zygote(tmp_path: Path) -> Iterator[Zygote]:
+def zygote(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Zygote]:
+    """Parametrized indirectly: whether the program's own modules are imported, too."""
     library = tmp_path / "library"
     library.mkdir()
     (library / "slow_library.py").write_text("")
@@ -39,7 +40,8 @@ def zygote(tmp_path: Path) -> Iterator[Zygote]:
     (tmp_path / "command").write_text(PROGRAM.format(python=sys.executable))
     (tmp_path / "command").chmod(0o755)
     before = list(starters.STARTERS)
-    one = Zygote(sys.executable, ["program"], [], bare_environment({"PYTHONPATH": str(library)}))
+    paths = bare_environment({"PYTHONPATH": str(library)})
+    one = Zygote(sys.executable, ["program"], [], paths, own=getattr(request, "param", False))
     serve({lambda argv: Path(argv[0]).name == "command": one})
     yield one
     starters.STARTERS[:] = before
@@ -69,6 +71,12 @@ def test_it_is_a_child_of_ours_as_it_was_asked_for(zygote: Zygote, tmp_path: Pat
     assert seen["descriptors"] == 4, "the standard ones, and that of the listing"
     assert ((tmp_path / "out").read_text(), (tmp_path / "err").read_text()) == ("out\n", "err\n")
     assert one.reap() == 3
+
+
+@pytest.mark.parametrize("zygote", [True], indirect=True)
+def test_modules_of_its_own_are_imported_where_that_is_asked_for(zygote: Zygote, tmp_path: Path) -> None:
+    assert child(tmp_path, "0").wait(10.0) == 0
+    assert json.loads((tmp_path / "seen").read_text())["warm"] == [True, True]
 
 
 def test_each_start_is_a_process_of_its_own_and_signals_reach_it(zygote: Zygote, tmp_path: Path) -> None:

@@ -146,8 +146,15 @@ class SharedValues:
         self._values: list[Value] = []
 
     def share(self, processes: int) -> None:
-        """Make slots 1 to `processes` for the children of this process: before the first is forked."""
-        self._slots += [Slot() for _ in range(processes)]
+        """Make slots 1 to `processes` for the children of this process: before the first is forked.
+
+        This process takes a new slot, too: one that it was forked from may have made it, and others of its children.
+        """
+        counted = [(key, self._mine.words[place]) for key, place in self._mine.records()]
+        self._slots = [Slot() for _ in range(processes + 1)]
+        for key, value in counted:
+            self._slots[0].words[self._slots[0].add(key)] = value
+        self.take(0)
 
     def take(self, number: int) -> None:
         """In a child: count in this slot from now on, on top of what its last owner has counted."""
