@@ -23,7 +23,8 @@
                         before and after: `-- --against REV` measures that revision's backend and today's in pairs
     nox -s acceptance   the curated cases; e.g. `-- -k register -x`, `-- --case heartbeat/002`
     nox -s chaos        kills, outages, full disks under load: no write lost; `-- --sample`, `-- --case chaos/004`
-    nox -s mutants      broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`
+    nox -s mutants      broken backends that the suites must catch; e.g. `-- --only 'heartbeat/*'`, `-- --sample 10`,
+                        `-- --repeat 20` for races
     nox -s contract     the fuzzing of openapi.yaml, the drift check and the coverage gate; e.g. `-- --examples 20`
     nox -s coverage     every documented (operation, status) has a case: over the last acceptance and contract runs;
                         `-- --slow`: over the last run of the slow cases too

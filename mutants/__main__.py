@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     # than the database has.
     jobs = min(16, 4 * (os.cpu_count() or 1))
     parser.add_argument("--jobs", type=positive, default=jobs, metavar="N", help="at a time (default %(default)s)")
+    parser.add_argument("--repeat", type=positive, default=1, metavar="N", help="N times each; all have to kill it")
     parser.add_argument(
         "--whole",
         action="store_true",
@@ -102,10 +103,11 @@ def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: s
         runs.prepare(server)
     console.say(f"{len(mutants)} mutants; their checks are asked about the sound backend first")
     findings: list[Finding] = []
-    for finding in Runner(runs, given.jobs, whole=given.whole).run(mutants):
+    for finding in Runner(runs, given.jobs, whole=given.whole, repeat=given.repeat).run(mutants):
         findings.append(finding)
         _tell(console, finding, f"{len(findings)}/{len(mutants)}")
-    code = write(folder, started_at, findings, of=of, seed=seed if given.sample else None)
+    drawn_by = seed if given.sample else None
+    code = write(folder, started_at, findings, of=of, seed=drawn_by, repeat=given.repeat)
     console.say(f"exit code {code}: {folder / 'summary.md'}")
     return code
 

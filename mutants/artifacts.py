@@ -58,8 +58,10 @@ def _table(findings: Sequence[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write(folder: Path, started_at: float, findings: Sequence[Finding], *, of: int, seed: str | None) -> int:
-    """Every artifact; returns the exit code. of: how many mutants there are."""
+def write(
+    folder: Path, started_at: float, findings: Sequence[Finding], *, of: int, seed: str | None, repeat: int
+) -> int:
+    """Every artifact; returns the exit code. of: how many mutants there are; repeat: how many times each was run."""
     checks = [_check(finding) for finding in sorted(findings, key=lambda finding: finding.mutant.id)]
     counted = Counter(finding.verdict for finding in findings)
     envelope = Envelope(
@@ -71,6 +73,7 @@ def write(folder: Path, started_at: float, findings: Sequence[Finding], *, of: i
         facts={
             "mutants in the catalogue": of,
             "mutants run": len(findings),
+            "times each": repeat,
             **{verdict: counted[verdict] for verdict in _STATUS},
             "drawn by": seed,
         },

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from harness.waiting import eventually
@@ -23,6 +24,7 @@ KILLED: Final = "killed"
 ANOTHER: Final = "killed by another"
 SURVIVED: Final = "survived"
 VOID: Final = "void"
+_WORST_LAST: Final = (KILLED, ANOTHER, SURVIVED, VOID)
 # A backend that does not start, or a fixture that breaks, says nothing about the case that met it.
 _NO_PROOF: Final = re.compile(r"^during (setup|teardown)|\b(Backend|Postgres|Fcm|Stack|CommandNotFound|Zygote)Error\b")
 _LAST_LONG: Final = 0.8  # where among all runs the last long one begins
@@ -42,19 +44,28 @@ class Finding:
 class Runner:
     """One runner over a list of mutants."""
 
-    def __init__(self, runs: Runs, jobs: int, *, whole: bool = False) -> None:
-        """whole: ask all of its suite about a mutant that its named check has let through."""
-        self.runs, self._jobs, self._whole = runs, jobs, whole
-        self._control: dict[tuple[str, str], str] = {}  # by suite and check: why it proves nothing; "" if it does
+    def __init__(self, runs: Runs, jobs: int, *, whole: bool = False, repeat: int = 1) -> None:
+        """whole: ask all of its suite about a mutant that its named check has let through.
+
+        repeat: how many times each is asked about, as is the control; a finding is the worst of them.
+        """
+        self.runs, self._jobs, self._whole, self._repeat = runs, jobs, whole, repeat
+        self._no_proof: dict[tuple[str, str], str] = {}  # by suite and check: why it proves nothing
+        self._green: Counter[tuple[str, str]] = Counter()  # how many times the control was
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Finding]:
         """A finding per mutant, in the order in which they end. What measures time has the machine to itself."""
+        found: defaultdict[str, list[Finding]] = defaultdict(list)
         for timed in (False, True):
             mine = [mutant for mutant in mutants if (mutant.suite in suites.TIMED) is timed]
-            yield from self._pool(mine, 1 if timed else self._jobs)
+            for finding in self._pool(mine, 1 if timed else self._jobs):
+                rounds = found[finding.mutant.id]
+                rounds.append(finding)
+                if len(rounds) == self._repeat:
+                    yield _worst(rounds)
 
     def _pool(self, mutants: Sequence[Mutant], jobs: int) -> Iterator[Finding]:
-        waiting = _in_order(mutants)
+        waiting = [replace(ask, round=number) for number in range(self._repeat) for ask in _in_order(mutants)]
         running: list[Started] = []
         try:
             while waiting or running:
@@ -78,11 +89,14 @@ class Runner:
             self.runs.close()
 
     def _may_start(self, ask: Ask) -> bool:
-        return ask.mutant is None or (ask.suite, ask.mutant.caught_by) in self._control
+        if ask.mutant is None:
+            return True
+        check = ask.suite, ask.mutant.caught_by
+        return check in self._no_proof or self._green[check] == self._repeat
 
     def _start(self, ask: Ask, running: list[Started]) -> Finding | None:
         """A finding for a mutant that is not to be run."""
-        if ask.mutant and (why := self._control[ask.suite, ask.mutant.caught_by]):
+        if ask.mutant and (why := self._no_proof.get((ask.suite, ask.mutant.caught_by))):
             return Finding(ask.mutant, VOID, (), f"control: {ask.mutant.caught_by} {why}", 0.0)
         try:
             running.append(self.runs.start(ask))
@@ -99,11 +113,11 @@ class Runner:
             red = [check for check in ask.checks if found.void or check not in found.passed]
             if red and len(ask.checks) > 1 and ask.suite == "acceptance":
                 # As of mutants: each is asked alone, so that none answers for its neighbour.
-                again = [Ask(ask.suite, (check,)) for check in red]
+                again = [replace(ask, checks=(check,)) for check in red]
             else:
                 again = []
-                self._control |= {(ask.suite, check): found.void or "is not green" for check in red}
-            self._control |= {(ask.suite, check): "" for check in ask.checks if check not in red}
+                self._no_proof |= {(ask.suite, check): found.void or "is not green" for check in red}
+            self._green.update((ask.suite, check) for check in ask.checks if check not in red)
             return None, again
         mutant = ask.mutant
         if found.void:
@@ -114,8 +128,18 @@ class Runner:
         if mutant.caught_by not in found.passed:
             return Finding(mutant, VOID, by, f"{mutant.caught_by} did not run", took_s), []
         if self._whole and ask.checks:
-            return None, [Ask(ask.suite, (), mutant)]
+            return None, [replace(ask, checks=())]
         return Finding(mutant, ANOTHER if by else SURVIVED, by, "; ".join(found.failed.values())[:300], took_s), []
+
+
+def _worst(rounds: Sequence[Finding]) -> Finding:
+    """One finding of a mutant that was asked about several times."""
+    if len(rounds) == 1:
+        return rounds[0]
+    worst = max(rounds, key=lambda finding: _WORST_LAST.index(finding.verdict))
+    many = sum(finding.verdict == worst.verdict for finding in rounds)
+    said = f"{worst.verdict} in {many} of {len(rounds)}: {worst.said}"
+    return replace(worst, said=said, took_s=sum(finding.took_s for finding in rounds))
 
 
 def _in_order(mutants: Sequence[Mutant]) -> list[Ask]:

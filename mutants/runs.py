@@ -36,16 +36,18 @@ _RUNS_OF_A_WORKER: Final = 60  # then another takes its place: what runs leave b
 
 @dataclass(frozen=True)
 class Ask:
-    """What is to be run. mutant: None for the control; checks: none for the whole suite."""
+    """What is to be run. mutant: None for the control; checks: none for the whole suite; round: of several, from 0."""
 
     suite: str
     checks: tuple[str, ...]
     mutant: Mutant | None = None
+    round: int = 0
 
     @property
     def name(self) -> str:
         """What its output is called."""
-        return self.mutant.id if self.mutant else f"control {self.suite} {self.checks[0]}"
+        name = self.mutant.id if self.mutant else f"control {self.suite} {self.checks[0]}"
+        return f"{name} {self.round + 1}" if self.round else name
 
     @property
     def within_s(self) -> float:

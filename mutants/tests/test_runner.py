@@ -21,6 +21,14 @@ from mutants.suites import NAMES, groups
 # As a worker it does that for each request.
 SUITE = """#!{python}
 import json, os, pathlib, sys
+def status(word):
+    if word != "mostly":
+        return word
+    try:
+        open({once!r}, "x").close()
+    except FileExistsError:
+        return "fail"
+    return "pass"
 def run(arguments, env, output):
     says = pathlib.Path(env["NEXMDM_BACKEND_COMMAND"]).parent / "nexmdm" / "says"
     lines = [line.split(" ", 2) for line in says.read_text().splitlines()]
@@ -30,7 +38,7 @@ def run(arguments, env, output):
         os.execvp("tail", ["tail", "-f", "/dev/null"])
     if lines[0] == ["die"]:
         os._exit(1)
-    checks = [dict(id=name, status=status, detail=detail) for name, status, detail in lines]
+    checks = [dict(id=name, status=status(word), detail=detail) for name, word, detail in lines]
     if "--case" in arguments:
         checks = [check for check in checks if check["id"] in [*arguments, "sweep"]]
     for suite in {suites}:
@@ -56,7 +64,7 @@ def hunter(tmp_path: Path) -> Runner:
     (tmp_path / "nexmdm").mkdir()
     (tmp_path / "nexmdm" / "says").write_text(SOUND)
     (tmp_path / "python").write_text(f"#!/bin/sh\necho {tmp_path}/nexmdm\n")
-    script = SUITE.format(python=sys.executable, suites=NAMES, log=str(tmp_path / "log"))
+    script = SUITE.format(python=sys.executable, suites=NAMES, log=str(tmp_path / "log"), once=str(tmp_path / "once"))
     (tmp_path / "suite").write_text(script)
     for name in ("python", "suite"):
         (tmp_path / name).chmod(0o755)
@@ -96,6 +104,25 @@ def test_each_verdict(hunter: Runner) -> None:
     }
     assert findings["caught"].said == "during call: AssertionError: 2 rows"
     assert findings["caught elsewhere"].by == ("b/001",), "the whole suite was asked"
+
+
+def test_what_is_let_through_once_of_several_times_survives(hunter: Runner, tmp_path: Path) -> None:
+    repeated = Runner(hunter.runs, 2, repeat=3)
+    findings = found(
+        repeated,
+        mutant("mostly caught", "a/001 mostly 2 rows\nb/001 pass -\n"),
+        mutant("caught", "a/001 fail 2 rows\nb/001 pass -\n"),
+    )
+    assert findings["mostly caught"].verdict == SURVIVED
+    assert findings["mostly caught"].said.startswith("survived in 1 of 3")
+    assert (findings["caught"].verdict, findings["caught"].said) == (KILLED, "killed in 3 of 3: 2 rows")
+    assert len((tmp_path / "log").read_text().splitlines()) == 3 + 2 * 3, "the control, too"
+
+
+def test_a_control_that_is_red_once_of_several_times_proves_nothing(hunter: Runner, tmp_path: Path) -> None:
+    (tmp_path / "nexmdm" / "says").write_text(flaky := "a/001 mostly -\nb/001 pass -\n")
+    one = mutant("caught", "a/001 fail 2 rows\nb/001 pass -\n", old=flaky)
+    assert found(Runner(hunter.runs, 2, repeat=2), one)["caught"].verdict == VOID
 
 
 def test_stale_faults_alone_end_too(hunter: Runner) -> None:
