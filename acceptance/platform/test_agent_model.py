@@ -1,15 +1,14 @@
 """Agents of a zone against a model in memory: any order of calls leaves states, generations and events as it says."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 from acceptance.platform.agents import LEGAL, STATES, found, specified, warm_up
+from acceptance.platform.model import OfAZone, compare
 from acceptance.platform.zones import Platform, error_of
 from acceptance.suite.case import case
 from acceptance.system.match import accepted
@@ -39,15 +38,13 @@ class Model:
         self.capabilities = set(capabilities)
 
 
-class Agents(RuleBasedStateMachine):
+class Agents(OfAZone):
     """Calls of one zone, each with the same change of the model."""
 
-    platform: ClassVar[Platform]
+    limits: ClassVar = {"max_agents": 2}
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = ExitStack()
-        self._zone = self._opened.enter_context(self.platform.apart(self.platform.zone(limits={"max_agents": 2})))
         self._agents: dict[str, Model] = {}
 
     def _refused(self, kind: str, call: Callable[[], Any]) -> None:
@@ -131,29 +128,8 @@ class Agents(RuleBasedStateMachine):
         assert set(found(self._zone, ("capability", "p"))) == holders
         assert self._zone.usage()["max_agents"] == len(self._agents)
 
-    def teardown(self) -> None:
-        numbers = [event["sequence_number"] for event in self._zone.log()]
-        assert numbers == list(range(1, len(numbers) + 1))
-        self._opened.close()
-
 
 @case("agent-model/001", slow="some 2,000 requests")
 def test_agents_are_as_a_model_says(platform: Platform) -> None:
     """Whatever calls come in whatever order, states, generations, sets and usage are what a model says (issue 18)."""
-
-    class OfThisSystem(Agents):
-        pass
-
-    OfThisSystem.platform = platform
-    run_state_machine_as_test(
-        OfThisSystem,
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    compare(Agents, platform)

@@ -1,14 +1,13 @@
 """The files of a zone against a model in memory: any order of calls leaves what the model says, over HTTP."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any, ClassVar
+from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
 from acceptance.platform.file_tree import FileTree
+from acceptance.platform.model import OfAZone, compare
 from acceptance.platform.zones import Platform, error_of
 from acceptance.suite.case import case
 
@@ -20,15 +19,13 @@ CONTENTS = st.builds(
 )
 
 
-class Files(RuleBasedStateMachine):
+class Files(OfAZone):
     """Calls of one zone, each with the same call of the model."""
 
-    platform: ClassVar[Platform]
+    limits = LIMITS
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = ExitStack()
-        self._zone = self._opened.enter_context(self.platform.apart(self.platform.zone(limits=LIMITS)))
         self._tree = FileTree(*LIMITS.values())
 
     def _both(self, reasons: set[str], call: Callable[[], Any]) -> None:
@@ -77,28 +74,10 @@ class Files(RuleBasedStateMachine):
     def teardown(self) -> None:
         for path, content in self._tree.entries.items():
             assert content is None or self._zone.read(path) == content
-        numbers = [event["sequence_number"] for event in self._zone.log()]
-        assert numbers == list(range(1, len(numbers) + 1))
-        self._opened.close()
+        super().teardown()
 
 
 @case("file-model/001", slow="some 2,000 requests")
 def test_files_are_as_a_model_says(platform: Platform) -> None:
     """Whatever calls come in whatever order, files, contents and usage are what a model in memory says (issue 16)."""
-
-    class OfThisSystem(Files):
-        pass
-
-    OfThisSystem.platform = platform
-    run_state_machine_as_test(
-        OfThisSystem,
-        settings=settings(
-            max_examples=25,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    compare(Files, platform, zones=25)

@@ -1,13 +1,12 @@
 """Tasks of a zone against a model in memory: any order of calls leaves states, attempts, queue and quota as it says."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import invariant, rule
 
+from acceptance.platform.model import OfAZone, compare
 from acceptance.platform.tasks import claimed, end_lease, history, seen, submitted
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -45,15 +44,11 @@ class Model:
             self.come_to("queued" if retryable and len(self.outcomes) < MOST_ATTEMPTS else "failed")
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(OfAZone):
     """Calls of one zone, each with the same change of the model. Retries come at once."""
-
-    platform: ClassVar[Platform]
 
     def __init__(self) -> None:
         super().__init__()
-        self._opened = ExitStack()
-        self._zone = self._opened.enter_context(self.platform.apart(self.platform.zone()))
         self._tasks = Tasks(self._zone)
         self._models: dict[str, Model] = {}
         self._places = 0
@@ -144,28 +139,10 @@ class Machine(RuleBasedStateMachine):
         for task_id, model in self._models.items():
             assert history(self._zone, task_id) == model.events
             accepted(self._tasks.cancel(task_id))
-        numbers = [event["sequence_number"] for event in self._zone.log()]
-        assert numbers == list(range(1, len(numbers) + 1))
-        self._opened.close()
+        super().teardown()
 
 
 @case("task-model/001", slow="some 2,000 requests")
 def test_tasks_are_as_a_model_says(platform: Platform) -> None:
     """Whatever calls come in whatever order, states, attempts, order and usage are what a model says (issue 18)."""
-
-    class OfThisSystem(Machine):
-        pass
-
-    OfThisSystem.platform = platform
-    run_state_machine_as_test(
-        OfThisSystem,
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=25,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=(Phase.generate, Phase.shrink),
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    compare(Machine, platform)
