@@ -59,7 +59,7 @@ def test_syncs_race_with_allocations(listed: str, pool: Pool, provider: Provider
 
     def after_the_list(number: int, student: Student) -> Answer:
         provider.calls("list", after=before, wait_s=10)
-        time.sleep(number * 0.03)  # noqa: TID251 - they come one after another, whatever the sync does
+        time.sleep(number * 0.06)  # noqa: TID251 - they come one after another, for as long as a sync may take
         return student.allocate()
 
     calls: list[Call] = [partial(after_the_list, *student) for student in enumerate(pool.students(40))]
