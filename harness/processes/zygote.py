@@ -2,9 +2,10 @@
 
 It runs as a plain script in the environment of that program, `zygote.py [--own] NAME... -- MODULE...`: it imports what
 the modules and packages of these names import, with --own these themselves, else none of them, and the libraries
-MODULE..., which they import late. The protocol is spoken by warm_starts.py: each message on the socket at descriptor 0 is JSON {argv, env, cwd,
-announce} with the three standard descriptors of the new process, and is answered with its process id. The process is a
-grandchild of the zygote. Its parent ends at once, and it becomes a child of the process that asked.
+MODULE..., which they import late. The protocol is spoken by warm_starts.py: each message on the socket at descriptor 0
+is JSON {argv, env, cwd, announce} with the three standard descriptors of the new process, and is answered with its
+process id. The process is a grandchild of the zygote. Its parent ends at once, and it becomes a child of the process
+that asked.
 """
 
 from __future__ import annotations

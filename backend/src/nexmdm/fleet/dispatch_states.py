@@ -189,9 +189,7 @@ async def enqueue(session: AsyncSession, command: str, devices: Mapping[str, UUI
     """Queue the dispatches `{request_id: device_id}` of a command, and notify on NEW_WORK at the commit."""
     # Of types asyncpg knows text[] alone as an array: uuid[] costs each connection 15 ms, when it asks what that is.
     targets = {"ids": list(devices), "devices": [str(device) for device in devices.values()]}
-    await session.execute(
-        _ENQUEUE, {**targets, "command": command, "channel": NEW_WORK, "payload_hash": payload_hash}
-    )
+    await session.execute(_ENQUEUE, {**targets, "command": command, "channel": NEW_WORK, "payload_hash": payload_hash})
 
 
 async def claim(db: Database, most: int, lease_s: float) -> list[Due]:

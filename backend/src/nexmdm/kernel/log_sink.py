@@ -53,7 +53,8 @@ class Sink:
         self._file = file
         regular = _is_regular(file)
         self._most_at_once = _FILE_BYTES if regular else PIPE_BUF
-        self._torn = mmap.mmap(-1, 1)  # 1: the log ends within a line. All processes that are forked from now on share it
+        # 1: the log ends within a line. All processes that are forked from now on share it.
+        self._torn = mmap.mmap(-1, 1)
         self._torn[0] = regular and _ends_within_a_line(file)
         self._room: dict[Kind, int] = {kind: int(most_bytes * share) for kind, share in SHARES.items()}
 
