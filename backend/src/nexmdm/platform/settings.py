@@ -6,9 +6,15 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from nexmdm.kernel.settings import Days, Origins, Rate, Seconds, Settings
+from nexmdm.kernel.settings import Days, Names, Origins, Rate, Seconds, Settings
 from nexmdm.platform.object_bucket import storage_url
 from nexmdm.platform.types import MOST_AGING_S
+
+
+def _absolute(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(value.startswith("/") for value in values):
+        raise ValueError("must be absolute paths of directories, separated by commas")
+    return values
 
 
 class PlatformSettings(Settings):
@@ -29,6 +35,9 @@ class PlatformSettings(Settings):
     platform_tasks_every_s: Seconds = 1  # ended leases and missed deadlines are looked for
     platform_task_aging_s: Annotated[float, Field(ge=0, le=MOST_AGING_S)] = 60  # by which a tier comes after the next
     platform_claims_waiting: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process
+    platform_mount_roots: Annotated[Names, AfterValidator(_absolute)] = ()  # none: no directory can be mounted
+    platform_mount_endpoints: Origins = ()  # none: no bucket can be mounted but Amazon's
+    platform_mount_timeout_s: Seconds = 10  # of one call of a mount's backend
     platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30
