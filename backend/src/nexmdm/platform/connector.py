@@ -21,6 +21,11 @@ class Remote(NamedTuple):
     modified_at: datetime
 
 
+def same(one: Remote | None, other: Remote) -> bool:
+    """Whether it is the same file, unchanged."""
+    return one is not None and one.etag == other.etag
+
+
 class Entry(NamedTuple):
     """What lies in a directory; of a directory nothing but its path is known."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Final, TypeVar, TypeVarTuple
 
-from nexmdm.platform.connector import BackendAwayError, ConflictError, Content, Entry, Kind, Remote, can_be_named
+from nexmdm.platform.connector import BackendAwayError, ConflictError, Content, Entry, Kind, Remote, can_be_named, same
 from nexmdm.platform.local_file import HIDDEN, NewFile, enter, file_at, remote_of
 
 _THREADS: Final = 4
@@ -158,7 +158,7 @@ class LocalDirectory:
             found = file_at(folder, name)
             if found is None:
                 return
-            if found.etag != expected.etag:
+            if not same(found, expected):
                 raise ConflictError(found)
             os.unlink(name, dir_fd=folder)
             os.fsync(folder)

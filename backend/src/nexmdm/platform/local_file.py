@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Final
 from uuid import uuid4
 
-from nexmdm.platform.connector import ConflictError, Remote
+from nexmdm.platform.connector import ConflictError, Remote, same
 
 HIDDEN: Final = re.compile(r"\.nexmdm-[0-9a-f]{32}")  # what is ours beside the files
 _TO_ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -116,7 +116,7 @@ class NewFile:
 
     def _replace(self, expected: Remote, ours: Remote) -> None:
         found = file_at(self._folder, self.name)
-        if found is None or found.etag != expected.etag:
+        if not same(found, expected):
             raise ConflictError(found)
         try:
             self._link(self.name, self._aside)
@@ -129,14 +129,14 @@ class NewFile:
         except OSError:
             os.unlink(self._aside, dir_fd=self._folder)
             raise
-        if _same(file_at(self._folder, self._aside), expected):
+        if same(file_at(self._folder, self._aside), expected):
             os.unlink(self._aside, dir_fd=self._folder)
         else:
             self._put_back(ours)
 
     def _put_back(self, ours: Remote) -> None:
         """Another file was there than the expected one: it is theirs, and stays. ConflictError."""
-        is_ours = _same(file_at(self._folder, self.name), ours)
+        is_ours = same(file_at(self._folder, self.name), ours)
         copy = f"{self.name[:_MOST_OF_NAME]}.sync-conflict-{self._aside[-12:]}"  # where a third one has come since
         self._rename(self._aside, self.name if is_ours else copy)
         os.fsync(self._folder)
@@ -147,10 +147,6 @@ class NewFile:
 
     def _rename(self, old: str, new: str) -> None:
         os.rename(old, new, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-
-
-def _same(one: Remote | None, other: Remote) -> bool:
-    return one is not None and one.etag == other.etag
 
 
 def _hidden() -> str:
