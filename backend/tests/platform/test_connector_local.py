@@ -225,6 +225,17 @@ async def test_a_root_that_becomes_a_link_or_goes_is_away(directory: LocalDirect
     assert tree(moved) == {"a": b"0"}
 
 
+async def test_a_directory_above_the_root_that_becomes_a_link_is_not_followed(root: Path) -> None:
+    (root / "d").mkdir()
+    (root / "d/a").write_bytes(b"0")
+    below = LocalDirectory(str(root / "d"), timeout_s=5)
+    assert await below.kind("a") == "file"
+    moved = root.rename(root.with_name("moved"))  # noqa: ASYNC240 - on a disk in memory
+    root.symlink_to(moved)  # noqa: ASYNC240
+    with pytest.raises(BackendAwayError, match="no_root"):
+        await below.kind("a")
+
+
 async def test_what_is_no_file_is_not_waited_for(directory: LocalDirectory, root: Path) -> None:
     os.mkfifo(root / "pipe")
     with pytest.raises(BackendAwayError):
