@@ -9,9 +9,9 @@ from acceptance.system.match import accepted
 from harness.http.client import Answer
 
 BRICKS = "/api/v2/bricks"
-NAMES = ("uploads", "scheduler", "agents", "events", "files")  # as they are listed
-NEEDS = {"uploads": ["files"]}
-NEEDED_BY = {"files": ["uploads"]}
+NAMES = ("sync", "uploads", "mounts", "scheduler", "agents", "events", "files")  # as they are listed
+NEEDS = {"mounts": ["files"], "sync": ["mounts"], "uploads": ["files"]}
+NEEDED_BY = {"files": ["mounts", "uploads"], "mounts": ["sync"]}
 
 
 def act(platform: Platform, name: str, action: str) -> Answer:
@@ -25,10 +25,15 @@ def looked_at(platform: Platform, name: str) -> dict[str, Any]:
     return brick
 
 
+def with_dependents(name: str) -> list[str]:
+    """What is unmounted before a part, and the part."""
+    return [*(each for other in NEEDED_BY.get(name, []) for each in with_dependents(other)), name]
+
+
 @contextmanager
 def unmounted(platform: Platform, name: str) -> Iterator[list[str]]:
     """A part is unmounted during the block, after those that need it; which they are."""
-    away = [*NEEDED_BY.get(name, []), name]
+    away = with_dependents(name)
     try:
         for one in away:
             accepted(act(platform, one, "unmount"))

@@ -3,7 +3,7 @@
 import pytest
 
 from acceptance.platform.agents import found, registered
-from acceptance.platform.zones import MIB, Platform, denied, new_zone_id
+from acceptance.platform.zones import MIB, STEPS, Platform, denied, new_zone_id
 from acceptance.suite.case import case
 from acceptance.system import api_keys
 from acceptance.system.match import accepted, refused
@@ -166,8 +166,7 @@ def test_a_deleted_zone_leaves_nothing(system: System, platform: Platform) -> No
     answer = platform.admin("DELETE", f"{ZONES}/{zone.zone_id}")
     told = accepted(answer, 202)
     assert (told["phase"], told["status"]) == ("Terminating", "Terminating")
-    steps = ["uploads", "files", "agents", "tasks", "events", "objects", "keys"]
-    assert [one["name"] for one in told["finalizers"]] == steps
+    assert [one["name"] for one in told["finalizers"]] == STEPS
     platform.gone(zone.zone_id)
     assert platform.rows(zone.zone_id) == {}
     assert platform.objects(folder) == []

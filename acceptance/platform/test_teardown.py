@@ -97,7 +97,7 @@ def test_a_pinned_object_is_waited_for(platform: Platform) -> None:
 
     def waits() -> bool:
         shown = accepted(platform.admin("GET", f"{ZONES}/{zone.zone_id}"))["finalizers"]
-        return [one["done"] for one in shown] == [*[True] * 5, False, False]
+        return [one["done"] for one in shown] == [*[True] * 10, False, False]
 
     eventually(waits, within_s=5.0)
     metrics = platform.system.metrics

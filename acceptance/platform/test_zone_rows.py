@@ -88,7 +88,10 @@ REFUSED = {
     "fk_brick_needs_brick": "insert into brick_needs (brick, needs) values ('nothing', 'files')",
     "fk_brick_needs_needs": "update bricks set mounted = false where name = 'files'",
 }
-HAVE_A_CASE = {"agents", "agent_capabilities", "tasks", "task_attempts"}  # of their own
+HAVE_A_CASE = {  # of their own
+    *("agents", "agent_capabilities", "tasks", "task_attempts"),
+    *("mounts", "mount_changes", "mount_bases", "mount_conflicts", "mount_runs"),
+}
 OF_KEYS = {
     "ck_api_keys_zone": "update api_keys set zone = null where zone = %(zone)s",
     "ck_api_keys_subject": "update api_keys set role = 'agent', subject = 'a b' where zone = %(zone)s",

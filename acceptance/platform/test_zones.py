@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from acceptance.platform.zones import Platform, denied, new_zone_id
+from acceptance.platform.zones import STEPS, Platform, denied, new_zone_id
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, pointers, refused
 from acceptance.system.raw import Raw
@@ -153,8 +153,7 @@ def test_a_zone_that_ends_takes_nothing(platform: Platform, zone: Zone) -> None:
         with platform.unchanged():
             shown = accepted(zone.look())
             assert (shown["phase"], shown["status"]) == ("Terminating", "Terminating")
-            steps = ["uploads", "files", "agents", "tasks", "events", "objects", "keys"]
-            assert [one["name"] for one in shown["finalizers"]] == steps
+            assert [one["name"] for one in shown["finalizers"]] == STEPS
             assert platform.system.db.value(LAST_EVENT, zone.zone_id) == "zone.terminating"
             for caller in (zone, platform.as_admin(zone.zone_id)):
                 for method, params in (("write", {"path": "/b", "content": ""}), ("read", {"path": "/a"})):

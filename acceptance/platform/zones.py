@@ -24,6 +24,10 @@ from harness.waiting import eventually
 KIB, MIB = 1024, 1024 * 1024
 IN_ROW_BYTES = 64 * KIB  # content beyond it lies in the object store
 PART_BYTES = 8 * MIB
+STEPS = [  # of a deletion
+    *("uploads", "files", "mount_changes", "mount_conflicts", "mount_runs", "mount_bases", "mounts"),
+    *("agents", "tasks", "events", "objects", "keys"),
+]
 UNKNOWN_KEY = "nxk_" + "A" * 43
 _OBJECTS = "select object_id from objects where zone_id = %s"
 _WAITING = """

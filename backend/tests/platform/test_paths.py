@@ -58,6 +58,6 @@ def test_ancestors_and_what_lies_below() -> None:
     assert paths.ancestors("/a/b/c") == ["/a", "/a/b"]
     assert paths.ancestors("/a") == []
     assert paths.below("/a") == ("/a/", "/a0")
-    assert paths.below("/") == ("/", "0")
+    assert paths.below("/") == ("/\x1f", "0")
     first, last = paths.below("/a")
     assert [path for path in ("/a", "/a-b", "/a/b", "/a/ü", "/a0", "/ab") if first < path < last] == ["/a/b", "/a/ü"]

@@ -151,7 +151,7 @@ async def test_every_table_of_zones_is_kept_by_the_row(connection: asyncpg.Conne
     )
     kept = await connection.fetch(
         "SELECT conrelid::regclass::text AS name FROM pg_constraint WHERE contype = 'f' AND confrelid = ANY"
-        " (ARRAY['zones', 'files', 'objects', 'agents', 'tasks']::regclass[])"
+        " (ARRAY['zones', 'files', 'objects', 'agents', 'tasks', 'mounts']::regclass[])"
     )
     assert {row["table_name"] for row in zoned} == {row["name"] for row in kept}
 

@@ -65,7 +65,7 @@ def test_each_revision_can_be_taken_back_alone(empty_database_url: str, objects:
     numbers = [
         "7ac6ecbe4e31", "a43a2b52588a", "c2d81f6a90b7", "e90b5d3c1f48", "5b1f0c7de2a4", "3f6c2a9be071", "d47a90c15e63",
         "81d5e2b7a3c6", "b6e41c07d925", "f3a90d6c1b57", "0c7e4b8a9d12", "5a1d0c9e7b34",
-        "6b2e1dafbc45", "9d4e6f1a2b83", "c4f7a2e81d36",
+        "6b2e1dafbc45", "9d4e6f1a2b83", "c4f7a2e81d36", "d15c8e0b47f2",
     ]  # fmt: skip
     states = []
     for revision in numbers:

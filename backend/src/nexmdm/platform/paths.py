@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from typing import Final
+from uuid import UUID
 
 from nexmdm.platform.rpc_errors import PATH_INVALID, RpcError
 
@@ -66,5 +67,11 @@ def _ancestors(path: str) -> Iterator[str]:
 
 def below(directory: str) -> tuple[str, str]:
     """The range of paths below a directory, its ends excluded, in the order of their bytes: "0" follows "/"."""
-    stem = "" if directory == ROOT else directory
-    return f"{stem}/", f"{stem}0"
+    if directory == ROOT:
+        return "/\x1f", "0"  # what lies behind a control character is nobody's to name
+    return f"{directory}/", f"{directory}0"
+
+
+def private(mount_id: UUID, path: str) -> str:
+    """Where in `files` a change below a mount lies. `path`: below the mount point, without a slash at its start."""
+    return f"/\x01{mount_id}/{path}"

@@ -128,7 +128,7 @@ class File(SQLModel, table=True):
     __table_args__ = (
         PrimaryKeyConstraint("zone_id", "path"),
         UniqueConstraint("file_id", "zone_id", name="uq_files_file_id"),  # the zone's index is that of its paths
-        CheckConstraint("path ~ '^/.' AND octet_length(path) <= 1024", name="path"),
+        CheckConstraint("path ~ '^/.' AND octet_length(path) <= 1100", name="path"),  # 1,024 of a caller's
         one_of("kind", ("file", "directory")),
         CheckConstraint("(kind = 'file') = (etag IS NOT NULL)", name="file_has_etag"),
         CheckConstraint("kind = 'file' OR (size = 0 AND content IS NULL)", name="directory_is_empty"),

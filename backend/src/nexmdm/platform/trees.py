@@ -138,7 +138,7 @@ async def listing(call: Call, given: List) -> dict[str, Any]:
         if given.recursive:
             rows = await tx.fetch(_ALL, *arguments)
         else:
-            rows = await tx.fetch(_CHILDREN, *arguments, len(first) + 1)
+            rows = await tx.fetch(_CHILDREN, *arguments, len("/" if path == paths.ROOT else first) + 1)
     shown = rows[: given.limit]
     cursor = None
     if len(rows) > given.limit:

@@ -40,8 +40,14 @@ EventType = Literal[
     "task.cancelled",
     "brick.mounted",
     "brick.unmounted",
+    "mount.added",
+    "mount.removed",
+    "mount.saved",
+    "sync.pushed",
+    "sync.conflict",
+    "sync.resolved",
 ]
-Brick = Literal["uploads", "scheduler", "agents", "events", "files"]  # those that need others first
+Brick = Literal["sync", "uploads", "mounts", "scheduler", "agents", "events", "files"]  # those that need others first
 BrickState = Literal["active", "failed", "unmounted"]
 AgentState = Literal["UNKNOWN", "CONNECTED", "IDLE", "SUSPENDED"]
 QosClass = Literal["premium", "standard", "spot"]
@@ -50,6 +56,11 @@ PriorityClass = Literal["interactive", "batch", "background"]
 RequestState = Literal["pending", "queued", "compute", "running", "io_wait", "completed", "failed", "cancelled"]
 TaskStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 AttemptOutcome = Literal["completed", "failed", "expired", "cancelled"]
+Backend = Literal["local", "s3", "native"]  # of mounts; native: the zone's own files
+ChangeKind = Literal["write", "delete"]
+ConflictStatus = Literal["open", "resolved"]
+Strategy = Literal["manual", "keep_local", "keep_remote", "keep_newer", "keep_larger", "keep_both", "abort"]
+RunTrigger = Literal["push", "loop"]
 ZoneId = Annotated[str, StringConstraints(pattern=f"^{ZONE_ID}$")]
 
 
@@ -68,5 +79,10 @@ PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 REQUEST_STATES: Final[tuple[str, ...]] = get_args(RequestState)
 TASK_STATUSES: Final[tuple[str, ...]] = get_args(TaskStatus)
 ATTEMPT_OUTCOMES: Final[tuple[str, ...]] = get_args(AttemptOutcome)
+STORED_BACKENDS: Final = ("local", "s3")  # of mounts that have a row
+CHANGE_KINDS: Final[tuple[str, ...]] = get_args(ChangeKind)
+CONFLICT_STATUSES: Final[tuple[str, ...]] = get_args(ConflictStatus)
+STRATEGIES: Final[tuple[Strategy, ...]] = get_args(Strategy)
+RUN_TRIGGERS: Final[tuple[str, ...]] = get_args(RunTrigger)
 LIMITS: Final = ("max_storage_bytes", "max_files", "max_agents", "max_tasks_queued", "max_uploads_open")
 USAGE: Final = dict(zip(LIMITS, ("used_bytes", "files", "agents", "tasks_queued", "uploads_open"), strict=True))

@@ -31,7 +31,20 @@ from nexmdm.platform.zone_views import Limits, NewZone, ZoneChanges, Zones, Zone
 router = APIRouter(tags=["zones"], dependencies=[DESCRIBED])
 
 # The steps of a deletion, in their order.
-FINALIZERS: Final = ("uploads", "files", "agents", "tasks", "events", "objects", "keys")
+FINALIZERS: Final = (
+    "uploads",
+    "files",
+    "mount_changes",
+    "mount_conflicts",
+    "mount_runs",
+    "mount_bases",
+    "mounts",
+    "agents",
+    "tasks",
+    "events",
+    "objects",
+    "keys",
+)
 _OF_A_MEMBER: Final = (*OF_A_TOKEN, ROLE_FORBIDDEN, ZONE_FORBIDDEN, ZONE_NOT_FOUND)
 _COLUMNS: Final = ", ".join(
     ("zone_id", "name", "domain", "description", "owner", "phase", "created_at", "updated_at", *LIMITS, *USAGE.values())

@@ -9,6 +9,7 @@ import nexmdm.fleet.tables
 import nexmdm.kernel.tables
 import nexmdm.platform.agent_tables
 import nexmdm.platform.brick_tables
+import nexmdm.platform.mount_tables
 import nexmdm.platform.tables
 import nexmdm.platform.task_tables
 import nexmdm.sandboxes.tables  # noqa: F401 - imported for their tables
