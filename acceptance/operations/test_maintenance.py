@@ -119,7 +119,7 @@ GOOD = {
 ON_S3 = {"NEXMDM_PLATFORM_STORAGE_URL": "s3://bucket/prefix"}
 
 
-@case("maintenance/003", slow="starts 32 commands")
+@case("maintenance/003", slow="starts 34 commands")
 @pytest.mark.parametrize(
     "env,named",
     [
@@ -144,6 +144,7 @@ ON_S3 = {"NEXMDM_PLATFORM_STORAGE_URL": "s3://bucket/prefix"}
             ["NEXMDM_PLATFORM_STORAGE_URL", "s3://bucket/prefix"],
         ),
         (ON_S3 | {"AWS_ENDPOINT_URL": "hunter2"}, ["NEXMDM_PLATFORM_STORAGE_URL", "AWS_ENDPOINT_URL"]),
+        ({"NEXMDM_PLATFORM_SECRETS_KEY": "hunter2"}, ["NEXMDM_PLATFORM_SECRETS_KEY"]),
         (ON_S3 | {"AWS_CHECKSUM_ALGORITHM": "hunter2"}, ["NEXMDM_PLATFORM_STORAGE_URL", "AWS_"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -1,11 +1,18 @@
 """The fixtures of these cases: the platform of the shared system, and a fresh zone in it for each case."""
 
+import base64
+
 import pytest
 
 from acceptance.platform.zones import Platform
 from acceptance.suite.environments import Stacks
 from acceptance.system.system import System
 from harness.platform.zone import Zone
+
+MOUNTS = {
+    "NEXMDM_PLATFORM_SECRETS_KEY": base64.urlsafe_b64encode(bytes(32)).decode(),
+    "NEXMDM_PLATFORM_MOUNT_ENDPOINTS": "http://127.0.0.1:9",
+}
 
 
 @pytest.fixture
@@ -27,9 +34,9 @@ def zone(platform: Platform) -> Zone:
 
 @pytest.fixture(scope="session")
 def sweeping(stacks: Stacks) -> Platform:
-    """The platform of a system whose loops look every 200 ms and which serves two streams."""
+    """The platform of a system whose loops look every 200 ms, which serves two streams and keeps secrets."""
     every = {f"NEXMDM_PLATFORM_{loop}_EVERY_S": "0.2" for loop in ("SWEEP", "TASKS")}
-    return Platform(stacks.fresh(env={**every, "NEXMDM_PLATFORM_STREAMS": "2"}))
+    return Platform(stacks.fresh(env={**every, "NEXMDM_PLATFORM_STREAMS": "2", **MOUNTS}))
 
 
 @pytest.fixture(scope="session")

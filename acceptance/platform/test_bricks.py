@@ -26,12 +26,13 @@ from harness.platform.zone import EVENTS, RPC, ZONES
 CALLS = {
     "files": [("POST", RPC), *(("POST", f"{RPC}/{method}") for method in METHODS[:8])],
     "agents": [
-        *(("POST", f"{RPC}/{method}") for method in METHODS[8:]),
+        *(("POST", f"{RPC}/{method}") for method in METHODS[8:16]),
         ("GET", AGENTS),
         *(("GET", f"{AGENTS}/worker-7/{part}") for part in ("spec", "status")),
         ("PUT", f"{AGENTS}/worker-7/spec"),
         ("POST", f"{AGENTS}/worker-7/warmup"),
     ],
+    "mounts": [("POST", f"{RPC}/{method}") for method in METHODS[16:]],
     "events": [("GET", EVENTS), ("GET", f"{EVENTS}/replay"), ("GET", f"{EVENTS}/stream")],
     "scheduler": [
         *(("POST", f"{SCHEDULER}/{name}") for name in ("submit", "classify", "claim")),

@@ -11,16 +11,26 @@ TABLES = ["mounts", "mount_changes", "mount_bases", "mount_conflicts", "mount_ru
 OF = "where zone_id = %(zone)s"
 # Two mounts; the one at /a has one row in each of the other tables.
 MADE = (
-    "insert into mounts (zone_id, mount_point, backend_type, config)"
-    " select %(zone)s, point, 'local', '{}' from unnest('{/a,/b}'::text[]) as point",
-    "insert into mount_changes (zone_id, mount_id, path, kind)"
-    f" select zone_id, mount_id, 'c', 'write' from mounts {OF} and mount_point = '/a'",
-    "insert into mount_bases (zone_id, mount_id, path, remote_etag, size, mtime)"
-    f" select zone_id, mount_id, 'c', 'e', 1, now() from mounts {OF} and mount_point = '/a'",
-    "insert into mount_conflicts (zone_id, mount_id, mount_point, path)"
-    f" select zone_id, mount_id, mount_point, 'c' from mounts {OF} and mount_point = '/a'",
-    "insert into mount_runs (zone_id, mount_id, mount_point, trigger, lease_until)"
-    f" select zone_id, mount_id, mount_point, 'loop', now() from mounts {OF} and mount_point = '/a'",
+    (
+        "insert into mounts (zone_id, mount_point, owner, backend_type, config)"
+        " select %(zone)s, point, 'me', 'local', '{}' from unnest('{/a,/b}'::text[]) as point"
+    ),
+    (
+        "insert into mount_changes (zone_id, mount_id, path, kind)"
+        f" select zone_id, mount_id, 'c', 'write' from mounts {OF} and mount_point = '/a'"
+    ),
+    (
+        "insert into mount_bases (zone_id, mount_id, path, remote_etag, size, mtime)"
+        f" select zone_id, mount_id, 'c', 'e', 1, now() from mounts {OF} and mount_point = '/a'"
+    ),
+    (
+        "insert into mount_conflicts (zone_id, mount_id, mount_point, path)"
+        f" select zone_id, mount_id, mount_point, 'c' from mounts {OF} and mount_point = '/a'"
+    ),
+    (
+        "insert into mount_runs (zone_id, mount_id, mount_point, trigger, lease_until)"
+        f" select zone_id, mount_id, mount_point, 'loop', now() from mounts {OF} and mount_point = '/a'"
+    ),
 )
 REFUSED = {
     "pk_mounts": f"update mounts set mount_id = (select mount_id from mounts {OF} and mount_point = '/b')"
@@ -41,7 +51,8 @@ REFUSED = {
     "ck_mount_bases_path": f"update mount_bases set path = '' {OF}",
     "ck_mount_bases_size": f"update mount_bases set size = -1 {OF}",
     "ck_mount_bases_sha256": f"update mount_bases set sha256 = 'a' {OF}",
-    "pk_mount_conflicts": f"update mount_conflicts set status = 'resolved', resolved_at = now(), resolution = 'abort' {OF};"
+    "pk_mount_conflicts": f"update mount_conflicts set status = 'resolved', resolved_at = now(),"
+    f" resolution = 'abort' {OF};"
     " insert into mount_conflicts (zone_id, conflict_id, mount_id, mount_point, path)"
     f" select zone_id, conflict_id, mount_id, mount_point, path from mount_conflicts {OF}",
     "fk_mount_conflicts_zone_id": f"update mount_conflicts set status = 'resolved', resolved_at = now(),"

@@ -18,6 +18,8 @@ METHODS = (
     "write", "read", "delete", "rename", "list", "exists", "mkdir", "rmdir",
     "register_agent", "update_agent", "get_agent", "delete_agent", "list_agents", "agent_list_by_zone",
     "agent_transition", "agent_heartbeat",
+    "add_mount", "get_mount", "has_mount", "list_mounts", "remove_mount", "save_mount", "list_saved_mounts",
+    "load_mount", "delete_saved_mount", "list_connectors", "rebac_list_tuples",
 )  # fmt: skip
 PATHS = (RPC, *(f"{RPC}/{method}" for method in METHODS))
 JSON = [("Content-Type", "application/json")]

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
 from acceptance.platform.bricks import BRICKS
+from acceptance.platform.test_mounts import add
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -99,7 +101,7 @@ def test_each_method_takes_notifications(zone: Zone, platform: Platform) -> None
 
 
 @case("zone-requests/006", "* zone_terminating")
-def test_a_zone_that_ends_while_a_call_waits(zone: Zone, platform: Platform) -> None:
+def test_a_zone_that_ends_while_a_call_waits(zone: Zone, platform: Platform, tmp_path: Path) -> None:
     """A call that was let in and waits while its zone is closed is refused by the row, and changes nothing (api)."""
     for path in ("/a", "/b", "/c/d"):
         zone.write(path, "text")
@@ -111,6 +113,16 @@ def test_a_zone_that_ends_while_a_call_waits(zone: Zone, platform: Platform) -> 
     update = partial(zone.call, "update_agent", agent_id="agent-1", name="another name")
     remove = partial(zone.call, "delete_agent", agent_id="agent-1")
     connect = partial(zone.call, "agent_transition", agent_id="agent-1", target_state="CONNECTED")
+    add(zone, "/m", tmp_path / "one")
+    add(zone, "/l", tmp_path / "one")
+    for method in ("save_mount", "remove_mount"):
+        zone.rpc(method, mount_point="/l")
+    local = {"backend_type": "local", "backend_config": {"root_path": str(tmp_path / "one")}, "readonly": True}
+    mounts = [
+        partial(zone.call, "add_mount", mount_point="/n", **local),
+        *(partial(zone.call, method, mount_point="/m") for method in ("save_mount", "remove_mount")),
+        *(partial(zone.call, method, mount_point="/l") for method in ("load_mount", "delete_saved_mount")),
+    ]
     phase = "update zones set phase = %s, terminating_at = %s where zone_id = %s"
     with platform.unchanged():
         for calls in (
@@ -119,6 +131,7 @@ def test_a_zone_that_ends_while_a_call_waits(zone: Zone, platform: Platform) -> 
             [update],
             [remove],
             [connect],
+            *([call] for call in mounts),
         ):  # of a zone a process lets in few at a time
             with psycopg.connect(platform.system.target.database_url or "") as owner, ThreadPoolExecutor(3) as pool:
                 owner.execute(phase, ["Terminating", "now", zone.zone_id])

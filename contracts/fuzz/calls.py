@@ -33,6 +33,17 @@ _METHODS: Final = {
     "listAgentsByZone": "agent_list_by_zone",
     "moveAgent": "agent_transition",
     "receiveAgentHeartbeat": "agent_heartbeat",
+    "addMount": "add_mount",
+    "getMount": "get_mount",
+    "hasMount": "has_mount",
+    "listMounts": "list_mounts",
+    "removeMount": "remove_mount",
+    "saveMount": "save_mount",
+    "listSavedMounts": "list_saved_mounts",
+    "loadMount": "load_mount",
+    "deleteSavedMount": "delete_saved_mount",
+    "listConnectors": "list_connectors",
+    "listOwners": "rebac_list_tuples",
 }
 
 
@@ -59,6 +70,13 @@ class Calls:
             "agent_list_by_zone": lambda given: {"zone_id": self._zones.id} | _some(given, "state"),
             "agent_transition": lambda _: {"agent_id": self._zones.new_agent(), "target_state": "CONNECTED"},
             "agent_heartbeat": lambda given: {"agent_id": self._zones.connected_agent} | _some(given, "usage"),
+            "add_mount": lambda _: self._zones.new_mount(),
+            **dict.fromkeys(("get_mount", "has_mount"), lambda _: {"mount_point": self._zones.mount}),
+            "remove_mount": lambda given: {"mount_point": self._zones.mounted()} | _some(given, "force"),
+            **dict.fromkeys(("save_mount", "load_mount"), lambda _: {"mount_point": self._zones.mount}),
+            "delete_saved_mount": lambda _: {"mount_point": self._zones.mounted()},
+            **dict.fromkeys(("list_mounts", "list_saved_mounts", "list_connectors"), lambda _: {}),
+            "rebac_list_tuples": lambda _: {"object": ["file", self._zones.mount]},
         }
         self.supply: dict[str, Callable[[Sent], None]] = {
             "callBatch": lambda case: self._supply(case, lambda call: str(call["method"])),

@@ -21,7 +21,7 @@ AGENT_HEADER: Final = "X-Agent-Id"
 _ZONE_ID: Final = re.compile("[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 _BRICK: Final = re.compile("[a-z]{1,32}")
 _OF_A_BRICK: Final = ("getBrick", "mountBrick", "unmountBrick", "remountBrick")
-_OF_A_MEMBER: Final = ("files", "events", "agents", "uploads", "scheduler")  # tags
+_OF_A_MEMBER: Final = ("files", "mounts", "events", "agents", "uploads", "scheduler")  # tags
 _OF_MEMBERS: Final = {
     "listEvents": "/api/v2/events",
     "replayEvents": "/api/v2/events/replay",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import itertools
+import tempfile
 import uuid
 from collections.abc import Callable
 from typing import Any, Final
@@ -99,6 +100,25 @@ class Zones:
     def _specify(self, agent_id: str) -> None:
         path = f"/api/v2/agents/{agent_id}/spec"
         self._world.made(self._world.client.bearer(self.member_key, "PUT", path, json={"agent_type": "worker"}))
+
+    def new_mount(self) -> dict[str, Any]:
+        """The parameters of a mount that can be added."""
+        directory = {"root_path": f"{tempfile.gettempdir()}/nexmdm-of-the-fuzzer"}
+        local = {"backend_type": "local", "backend_config": directory}
+        return {"mount_point": f"/{self.name()}", **local, "priority": 0, "readonly": True}
+
+    def mounted(self) -> str:
+        """The path of a new mount, which may be removed."""
+        given = self.new_mount()
+        self._result("add_mount", **given)
+        return str(given["mount_point"])
+
+    @functools.cached_property
+    def mount(self) -> str:
+        """The path of a mount that stays, active and saved."""
+        path = self.mounted()
+        self._result("save_mount", mount_point=path)
+        return path
 
     def new_upload(self, *, deferred: bool = False) -> dict[str, str]:
         """The headers of a creation."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -198,6 +199,7 @@ class Stack:
                 "NEXMDM_WORKERS": str(workers),
                 "NEXMDM_STORAGE_URL": str(workspace("apk")),
                 "NEXMDM_PLATFORM_STORAGE_URL": str(workspace("objects")),
+                "NEXMDM_PLATFORM_MOUNT_ROOTS": tempfile.gettempdir(),
                 "NEXMDM_PLATFORM_SWEEP_EVERY_S": "86400",  # what it removes shows in no digest
                 "NEXMDM_PLATFORM_SWEEP_AFTER_S": "0",
                 "NEXMDM_PLATFORM_TEARDOWN_EVERY_S": "0.2",

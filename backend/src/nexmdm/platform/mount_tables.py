@@ -75,7 +75,7 @@ _IS_BELOW = "path <> '' AND octet_length(path) <= 1024"
 class Mount(SQLModel, table=True):
     """A mount. Its backend never changes under its id: another one at its place has another id.
 
-    config: of the backend, without what is secret. secret: that, encrypted.
+    owner: the name of the key that added it. config: of the backend, without what is secret. secret: that, encrypted.
     """
 
     __tablename__ = "mounts"
@@ -89,6 +89,7 @@ class Mount(SQLModel, table=True):
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
     mount_id: UUID = _uuid()
     mount_point: str = _bytewise()
+    owner: str = free_text()
     backend_type: str = free_text()
     config: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
     secret: str | None = nullable_text()

@@ -72,6 +72,6 @@ def below(directory: str) -> tuple[str, str]:
     return f"{directory}/", f"{directory}0"
 
 
-def private(mount_id: UUID, path: str) -> str:
-    """Where in `files` a change below a mount lies. `path`: below the mount point, without a slash at its start."""
-    return f"/\x01{mount_id}/{path}"
+def private(mount_id: UUID, path: str = "") -> str:
+    """Where in `files` a change below a mount lies, or all of them. `path`: one below the mount point, as `a/b`."""
+    return f"/\x01{mount_id}/{path}".rstrip("/")

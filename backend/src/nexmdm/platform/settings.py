@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from cryptography.fernet import Fernet
+from pydantic import AfterValidator, Field, SecretStr
 
 from nexmdm.kernel.settings import Days, Names, Origins, Rate, Seconds, Settings
 from nexmdm.platform.object_bucket import storage_url
@@ -15,6 +16,17 @@ def _absolute(values: tuple[str, ...]) -> tuple[str, ...]:
     if not all(value.startswith("/") for value in values):
         raise ValueError("must be absolute paths of directories, separated by commas")
     return values
+
+
+def _fernet(key: SecretStr) -> SecretStr:
+    try:
+        Fernet(key.get_secret_value())
+    except ValueError:
+        raise ValueError("must be 32 bytes in URL-safe base64") from None
+    return key
+
+
+SecretsKey = Annotated[SecretStr, AfterValidator(_fernet)]
 
 
 class PlatformSettings(Settings):
@@ -32,6 +44,7 @@ class PlatformSettings(Settings):
     platform_upload_bytes: Annotated[int, Field(ge=1, le=2**50)] = 2**40  # of one upload
     platform_upload_expires_s: Annotated[float, Field(ge=1, le=31_536_000)] = 86_400  # after its last byte
     platform_agent_ttl_s: Annotated[float, Field(ge=1, le=86_400)] = 90  # of a heartbeat
+    platform_secrets_key: SecretsKey | None = None  # none: no mount with secrets can be added
     platform_tasks_every_s: Seconds = 1  # ended leases and missed deadlines are looked for
     platform_task_aging_s: Annotated[float, Field(ge=0, le=MOST_AGING_S)] = 60  # by which a tier comes after the next
     platform_claims_waiting: Annotated[int, Field(ge=0, le=10_000)] = 100  # of each process

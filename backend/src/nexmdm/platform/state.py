@@ -15,6 +15,7 @@ from nexmdm.kernel.database import POOL_TIMEOUT_S
 from nexmdm.kernel.settings import narrow
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform.claims import WaitingClaims
+from nexmdm.platform.connectors import Connectors
 from nexmdm.platform.contents import Contents
 from nexmdm.platform.object_store import ObjectStore
 from nexmdm.platform.settings import PlatformSettings
@@ -33,6 +34,7 @@ class Platform:
     streams: Streams
     turns: Turns
     claims: WaitingClaims
+    connectors: Connectors
 
     def within(self, zone_id: str, begin: str = "BEGIN") -> AbstractAsyncContextManager[asyncpg.Connection[Any]]:
         """A transaction that sees this zone alone."""
@@ -61,4 +63,6 @@ async def lifespan(running: Runtime) -> AsyncIterator[Platform]:
         contents = Contents(statements, ObjectStore.of(settings), settings.platform_pin_s)
         # Of the connections of a process one zone has less than half.
         turns = Turns(max(1, (settings.db_pool_size - 1) // 2), POOL_TIMEOUT_S)
-        yield Platform(settings, statements, contents, Streams(settings.platform_streams), turns, claims)
+        yield Platform(
+            settings, statements, contents, Streams(settings.platform_streams), turns, claims, Connectors(settings)
+        )

@@ -43,16 +43,11 @@ _AGE: Final = """
 _HOLD: Final = "SELECT zone_id FROM zones WHERE zone_id = $1 AND phase = 'Terminating' FOR NO KEY UPDATE SKIP LOCKED"
 # The rows that a step removes go in batches by their keys.
 _ROWS: Final = {
-    "uploads": "DELETE FROM uploads WHERE ctid = ANY (ARRAY(SELECT ctid FROM uploads WHERE zone_id = $1 LIMIT $2))",
-    "mount_changes": "DELETE FROM mount_changes WHERE ctid = ANY (ARRAY(SELECT ctid FROM mount_changes WHERE zone_id = $1 LIMIT $2))",
-    "mount_conflicts": "DELETE FROM mount_conflicts WHERE ctid = ANY (ARRAY(SELECT ctid FROM mount_conflicts WHERE zone_id = $1 LIMIT $2))",
-    "mount_runs": "DELETE FROM mount_runs WHERE ctid = ANY (ARRAY(SELECT ctid FROM mount_runs WHERE zone_id = $1 LIMIT $2))",
-    "mount_bases": "DELETE FROM mount_bases WHERE ctid = ANY (ARRAY(SELECT ctid FROM mount_bases WHERE zone_id = $1 LIMIT $2))",
-    "mounts": "DELETE FROM mounts WHERE ctid = ANY (ARRAY(SELECT ctid FROM mounts WHERE zone_id = $1 LIMIT $2))",
-    "agents": "DELETE FROM agents WHERE ctid = ANY (ARRAY(SELECT ctid FROM agents WHERE zone_id = $1 LIMIT $2))",
-    "tasks": "DELETE FROM tasks WHERE ctid = ANY (ARRAY(SELECT ctid FROM tasks WHERE zone_id = $1 LIMIT $2))",
-    "files": "DELETE FROM files WHERE ctid = ANY (ARRAY(SELECT ctid FROM files WHERE zone_id = $1 LIMIT $2))",
-    "events": "DELETE FROM events WHERE ctid = ANY (ARRAY(SELECT ctid FROM events WHERE zone_id = $1 LIMIT $2))",
+    table: f"DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE zone_id = $1 LIMIT $2))"  # noqa: S608
+    for table in (
+        *("uploads", "files", "mount_changes", "mount_conflicts", "mount_runs", "mount_bases", "mounts"),
+        *("agents", "tasks", "events"),
+    )
 }
 _COUNT: Final = "UPDATE zone_finalizers SET removed = removed + $3 WHERE zone_id = $1 AND position = $2"
 _FINISH: Final = """

@@ -43,6 +43,8 @@ _BLOCKED: Final = """
         WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path = ANY ($2::text[]) AND kind = 'file')
             THEN 'not_a_directory'
         WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $3 AND path < $4) THEN 'is_a_directory'
+        WHEN EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point > $3 AND mount_point < $4)
+            THEN 'is_a_directory'
     END AS reason
 """
 # A statement of its own: the one that waited for the row still sees the world before the wait.

@@ -34,6 +34,7 @@ UPGRADE = (
         mount_id uuid NOT NULL DEFAULT gen_random_uuid(),
         mount_point text COLLATE "C" NOT NULL
             CONSTRAINT ck_mounts_mount_point CHECK (mount_point ~ '^/.' AND octet_length(mount_point) <= 1024),
+        owner text NOT NULL,
         backend_type text NOT NULL CONSTRAINT ck_mounts_backend_type CHECK (backend_type IN ('local', 's3')),
         config jsonb NOT NULL,
         secret text,
