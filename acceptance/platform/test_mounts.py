@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from acceptance.platform.mounting import add, told
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.system import System
@@ -23,18 +24,6 @@ S3 = {
     "access_key_id": "hunter2-id",
     "secret_access_key": "hunter2-secret",
 }
-
-
-def add(zone: Zone, point: str, root: Path | str, **fields: Any) -> str:
-    """Mount a directory; the id of the mount."""
-    local = {"backend_type": "local", "backend_config": {"root_path": str(root)}, "readonly": True}
-    mount_id: str = zone.rpc("add_mount", mount_point=point, **(local | fields))
-    return mount_id
-
-
-def told(zone: Zone) -> list[tuple[str, str]]:
-    """The events of mounts, oldest first."""
-    return [(event["type"], event["path"]) for event in zone.log() if event["type"].startswith("mount.")]
 
 
 @case("mounts/001", "addMount result", "getMount result", "hasMount result", "listMounts result")

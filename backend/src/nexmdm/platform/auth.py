@@ -57,7 +57,8 @@ _CALLER: Final = f"""
 _STILL_GOOD: Final = """
     SELECT EXISTS (SELECT FROM zones WHERE zone_id = $1 AND uid = $2 AND phase = 'Active') AS has_zone,
         EXISTS (SELECT FROM api_keys WHERE name = $3 AND revoked_at IS NULL) AS has_key,
-        NOT EXISTS (SELECT FROM bricks WHERE name = $4 AND NOT mounted) AS has_brick
+        NOT EXISTS (SELECT FROM bricks WHERE name = $4 AND NOT mounted) AS has_brick,
+        EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active) AS has_mounts
 """
 
 
@@ -95,8 +96,10 @@ class Caller:
         return self.is_admin or self.own_zone == zone_id
 
 
-async def judge_again(tx: asyncpg.Connection[Any], caller: Caller, brick: str | None = None) -> None:
+async def judge_again(tx: asyncpg.Connection[Any], caller: Caller, brick: str | None = None) -> bool:
     """Within the transaction of what is done: a body may take long, and a turn, and the calls before.
+
+    Returns whether the zone has active mounts.
 
     Raises:
         Problem: the key is revoked by now, or the zone is being deleted or another one of its id, or the brick away.
@@ -109,6 +112,7 @@ async def judge_again(tx: asyncpg.Connection[Any], caller: Caller, brick: str | 
         raise Problem(ZONE_TERMINATING)
     if not good["has_brick"]:
         raise Problem(BRICK_UNMOUNTED)
+    return bool(good["has_mounts"])
 
 
 def _presented(request: Request) -> str | None:

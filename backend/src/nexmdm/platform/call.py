@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import asyncpg
@@ -14,13 +14,17 @@ from nexmdm.platform.state import Platform
 from nexmdm.platform.zone_row import SNAPSHOT, Change, commit_change
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
-    """One call of a method. `brick`: the part of the platform that it belongs to."""
+    """One call of a method. `brick`: the part of the platform that it belongs to.
+
+    has_mounts: whether the zone has active mounts, as its last transaction has found it.
+    """
 
     caller: Caller
     platform: Platform
     brick: str | None = None
+    has_mounts: bool = field(default=False, init=False)
 
     @property
     def zone_id(self) -> str:
@@ -30,21 +34,21 @@ class Call:
     async def within(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """A transaction that reads the caller's zone alone, in one snapshot. Problem: the caller is no longer good."""
         async with self.platform.within(self.zone_id, SNAPSHOT) as tx:
-            await judge_again(tx, self.caller, self.brick)
+            self.has_mounts = await judge_again(tx, self.caller, self.brick)
             yield tx
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """One that ends with a change of the zone's row. Problem: as of `within`."""
         async with self.platform.changing(self.zone_id) as tx:
-            await judge_again(tx, self.caller, self.brick)
+            self.has_mounts = await judge_again(tx, self.caller, self.brick)
             yield tx
 
     @asynccontextmanager
     async def touching(self) -> AsyncIterator[asyncpg.Connection[Any]]:
         """One that writes, but changes nothing that an event would tell. Problem: as of `within`."""
         async with self.platform.within(self.zone_id) as tx:
-            await judge_again(tx, self.caller, self.brick)
+            self.has_mounts = await judge_again(tx, self.caller, self.brick)
             yield tx
 
     async def commit(self, tx: asyncpg.Connection[Any], change: Change) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -12,9 +12,10 @@ import asyncpg
 from pydantic import Field
 
 from nexmdm.http.types import Maybe, Shape, Whole
-from nexmdm.platform import contents, paths
+from nexmdm.platform import contents, mounted, paths
 from nexmdm.platform.call import Call
 from nexmdm.platform.contents import Content
+from nexmdm.platform.paths import Path
 from nexmdm.platform.rpc import Method, aside
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
@@ -46,9 +47,11 @@ _REPLACE: Final = """
 """
 _DELETE: Final = "DELETE FROM files WHERE zone_id = $1 AND path = $2 AND kind = 'file' RETURNING size"
 _READ: Final = "SELECT file_id, kind, size, etag, content FROM files WHERE zone_id = $1 AND path = $2"
-IS_BELOW: Final = "SELECT EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $2 AND path < $3)"
+IS_BELOW: Final = """
+    SELECT EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $2 AND path < $3)
+        OR EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point > $2 AND mount_point < $3)
+"""
 
-Path = Annotated[str, Field(max_length=2**16)]  # which of them is one `paths` says
 Text = Annotated[str, Field(max_length=2**24)]  # the body may be no larger
 Etag = Annotated[str, Field(min_length=1, max_length=128)]
 Offset = Annotated[int, Whole(0, 2**63 - 1)]
@@ -105,10 +108,12 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     given_content = await aside(len(text), lambda: _decoded(given.content))
     if len(given_content) > INLINE_BYTES:
         async with call.within() as tx:
+            await mounted.refuse_change(call, tx, path)
             await _refuse_early(tx, zone_id, path, given, len(given_content))
     content = await platform.contents.keep(zone_id, call.caller.zone_uid, given_content)
     try:
         async with call.changing() as tx:
+            await mounted.refuse_change(call, tx, path)
             row, growth, is_new = await store(tx, zone_id, path, content, partial(_check_conditions, given))
             change = Change(
                 type="write",
@@ -140,8 +145,9 @@ async def _refuse_early(tx: asyncpg.Connection[Any], zone_id: str, path: str, gi
 
 
 def around(path: str, *, is_new: bool) -> dict[str, Any]:
-    """What must not be around a new file."""
-    return {"no_file_at": paths.ancestors(path), "nothing_below": paths.below(path)} if is_new else {}
+    """What must not be around a file that is written."""
+    no_mount = {"no_mount_at": [*paths.ancestors(path), path]}
+    return {"no_file_at": paths.ancestors(path), "nothing_below": paths.below(path)} | no_mount if is_new else no_mount
 
 
 async def store(
@@ -179,25 +185,34 @@ def _check_conditions(given: Write, old: asyncpg.Record | None) -> None:
 
 async def read(call: Call, given: Read) -> dict[str, Any]:
     """Read a file whole, or a range of it with its offset, size and etag."""
-    path = paths.canonical(given.path)
+    path, whole = paths.canonical(given.path), given.offset is None and given.length is None
     for _ in range(_READ_AGAIN):
-        async with call.within() as tx:
-            row = await _existing(tx, call.zone_id, path)
-            parts = () if row["content"] is not None else await contents.parts_of(tx, call.zone_id, row["file_id"])
-        whole = given.offset is None and given.length is None
-        offset = min(given.offset or 0, row["size"])
-        length = row["size"] - offset if given.length is None else min(given.length, row["size"] - offset)
+        size, etag, take = await _opened(call, path)
+        offset = min(given.offset or 0, size)
+        length = size - offset if given.length is None else min(given.length, size - offset)
         if length > PART_BYTES:
             raise RpcError(TOO_LARGE, limit=PART_BYTES)
         try:
-            content = await _range(call, row["content"], parts, offset, length)
+            content = await take(offset, length)
         except FileNotFoundError:
             continue
         envelope = await aside(length, lambda: _envelope(content))  # noqa: B023 - awaited in this very turn
         if whole:
             return envelope
-        return {"content": envelope, "offset": offset, "size": row["size"], "etag": row["etag"]}
+        return {"content": envelope, "offset": offset, "size": size, "etag": etag}
     raise RpcError(BACKEND_UNAVAILABLE)
+
+
+async def _opened(call: Call, path: str) -> tuple[int, str, Callable[[int, int], Awaitable[bytes]]]:
+    """The size and the etag of a file, and what reads some of it. RpcError: there is none; BackendAwayError."""
+    async with call.within() as tx:
+        spot = await mounted.look(call, tx, path)
+        if spot is None or spot.change == "write":
+            row = await _existing(tx, call.zone_id, path if spot is None else spot.private)
+            parts = () if row["content"] is not None else await contents.parts_of(tx, call.zone_id, row["file_id"])
+            return row["size"], row["etag"], partial(_range, call, row["content"], parts)
+    remote = await spot.stat()
+    return remote.size, mounted.etag_of(remote), partial(spot.read, remote)
 
 
 async def _existing(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> asyncpg.Record:
@@ -220,11 +235,14 @@ async def delete(call: Call, given: Named) -> dict[str, Any]:
     """Delete a file."""
     path = paths.of_entry(given.path)
     async with call.changing() as tx:
+        await mounted.refuse_change(call, tx, path)
         size = await tx.fetchval(_DELETE, call.zone_id, path)
         if size is None:
             await _existing(tx, call.zone_id, path)  # says why; or it was written since
             raise RpcError(NOT_FOUND)
-        change = Change(type="delete", path=path, used_bytes=-size, files=-1)
+        change = Change(
+            type="delete", path=path, used_bytes=-size, files=-1, no_mount_at=[*paths.ancestors(path), path]
+        )
         await call.commit(tx, change)
     return {"deleted": True}
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 from pydantic import Field
 
 from nexmdm.http.types import FREE_TEXT, Maybe, Shape, Whole
-from nexmdm.platform.files import Path
+from nexmdm.platform.paths import Path
 
 Text = Annotated[str, Field(pattern=FREE_TEXT, max_length=1024)]
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
+
+from pydantic import Field
 
 from nexmdm.platform.rpc_errors import PATH_INVALID, RpcError
 
+Path = Annotated[str, Field(max_length=2**16)]  # which of them is one `canonical` says
 ROOT: Final = "/"
 MOST_BYTES: Final = 1024
 _MOST_OF_SEGMENT: Final = 255

@@ -25,6 +25,7 @@ from nexmdm.kernel.problems import Problem
 from nexmdm.platform import metrics
 from nexmdm.platform.auth import Caller
 from nexmdm.platform.call import Call
+from nexmdm.platform.connector import BackendAwayError
 from nexmdm.platform.events import RPC
 from nexmdm.platform.object_store import StoreAwayError
 from nexmdm.platform.rpc_errors import (
@@ -34,6 +35,7 @@ from nexmdm.platform.rpc_errors import (
     INVALID_REQUEST,
     IS_A_DIRECTORY,
     METHOD_NOT_FOUND,
+    MOUNT_CHANGED,
     NOT_A_DIRECTORY,
     PARSE_ERROR,
     QUOTA_EXCEEDED,
@@ -58,7 +60,7 @@ SAFE_NUMBER: Final = 2**53  # the ids that every client can tell apart
 _MOST_MEMBERS: Final = 64  # of an object within the params
 _MOST_OF_BATCH: Final = 2 * PART_BYTES  # of contents in the answer to a batch
 T = TypeVar("T")
-_BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY}
+_BLOCKED: Final = {"not_a_directory": NOT_A_DIRECTORY, "is_a_directory": IS_A_DIRECTORY, "mounted": MOUNT_CHANGED}
 
 
 class Method:
@@ -188,7 +190,7 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
         raise RpcError(QUOTA_EXCEEDED, limit=refused.limit) from None
     except BlockedPathError as refused:
         raise RpcError(_BLOCKED[refused.reason]) from None
-    except StoreAwayError:
+    except (StoreAwayError, BackendAwayError):
         raise RpcError(BACKEND_UNAVAILABLE) from None
     except Exception as error:
         if is_unavailable(error):

@@ -29,6 +29,8 @@ ZONE_FORBIDDEN: Final = RpcErrorType(-32003, "zone_forbidden", "The key is not g
 AGENT_FORBIDDEN: Final = RpcErrorType(-32003, "agent_forbidden", "The key speaks for another agent")
 ROLE_FORBIDDEN: Final = RpcErrorType(-32003, "role_forbidden", "The key's role may not do this")
 MOUNT_NOT_READONLY: Final = RpcErrorType(-32004, "mount_not_readonly", "A mount can only be read, so far")
+MOUNT_READONLY: Final = RpcErrorType(-32004, "mount_readonly", "The mount can only be read")
+MOUNT_UNSUPPORTED: Final = RpcErrorType(-32004, "mount_unsupported", "A mount cannot do this")
 BACKEND_UNKNOWN: Final = RpcErrorType(-32005, "backend_unknown", "No mount can have this backend")
 ROOT_PATH_FORBIDDEN: Final = RpcErrorType(-32005, "root_path_forbidden", "No mount can have this directory")
 ENDPOINT_FORBIDDEN: Final = RpcErrorType(-32005, "endpoint_forbidden", "No mount can have this server")
@@ -44,6 +46,7 @@ IS_A_DIRECTORY: Final = RpcErrorType(-32006, "is_a_directory", "The path is that
 NOT_A_DIRECTORY: Final = RpcErrorType(-32006, "not_a_directory", "A file lies where a directory is needed")
 DIRECTORY_NOT_EMPTY: Final = RpcErrorType(-32006, "directory_not_empty", "The directory is not empty")
 TREE_CHANGED: Final = RpcErrorType(-32006, "tree_changed", "The directory has changed in between")
+MOUNT_CHANGED: Final = RpcErrorType(-32006, "mount_changed", "What is mounted there has changed in between")
 MOUNT_HAS_CHANGES: Final = RpcErrorType(
     -32006, "mount_has_changes", "The backend of the mount has not got every change"
 )

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
 from nexmdm.kernel.problems import answers
-from nexmdm.platform import agent_methods, files, mounts, trees
+from nexmdm.platform import agent_methods, files, lists, mounts, trees
 from nexmdm.platform.auth import DESCRIBED, OF_A_KEY, ZONE_HEADERS, Caller, InZone
 from nexmdm.platform.problems import BRICK_UNMOUNTED, ZONE_TERMINATING
 from nexmdm.platform.rpc import MOST_CALLS, MOST_OF_ID, SAFE_NUMBER, Method, Methods
 
 router = APIRouter(tags=["rpc"], dependencies=[DESCRIBED])
 
-METHODS: Final = Methods((*files.METHODS, *trees.METHODS, *agent_methods.METHODS, *mounts.METHODS))
+METHODS: Final = Methods((*files.METHODS, *lists.METHODS, *trees.METHODS, *agent_methods.METHODS, *mounts.METHODS))
 in_zone: Final = InZone()  # which method a call has, and of which brick, stands in the body
 _REFUSALS: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE)
 _ANSWER: Final[dict[int | str, dict[str, Any]]] = {

@@ -1,21 +1,19 @@
-"""Directories and trees: listed, made, moved and removed. A directory is there while something lies below it, too."""
+"""Directories and trees: made, moved and removed. A directory is there while something lies below it, too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 import asyncpg
-from pydantic import Field
 
-from nexmdm.http import cursors
-from nexmdm.http.types import Maybe, Shape, Whole
-from nexmdm.platform import paths
+from nexmdm.http.types import Shape
+from nexmdm.platform import mounted, paths
 from nexmdm.platform.call import Call
-from nexmdm.platform.files import BRICK, IS_BELOW, Named, Path
+from nexmdm.platform.files import BRICK, IS_BELOW
+from nexmdm.platform.paths import Path
 from nexmdm.platform.rpc import Method
 from nexmdm.platform.rpc_errors import (
-    CURSOR_INVALID,
     DIRECTORY_NOT_EMPTY,
     EXISTS,
     NOT_A_DIRECTORY,
@@ -28,36 +26,6 @@ from nexmdm.platform.rpc_errors import (
 from nexmdm.platform.zone_row import Change
 
 _KIND: Final = "SELECT kind FROM files WHERE zone_id = $1 AND path = $2"
-_ALL: Final = """
-    SELECT path, kind AS type, size, etag, modified_at FROM files
-    WHERE zone_id = $1 AND path > $2 AND path < $3 ORDER BY path LIMIT $4
-"""
-# From one entry to the next: what lies in a directory is skipped at once. A directory that was made has a row of its
-# own, which comes first. `after`: the least path that the next entry can have; no path holds a control character.
-_CHILDREN: Final = """
-    WITH RECURSIVE step (path, end_of_name, after, kind, size, etag, modified_at) AS (
-        SELECT NULL::text COLLATE "C", 0, $2::text COLLATE "C", NULL::text, 0::bigint, NULL::text, NULL::timestamptz
-        UNION ALL
-        SELECT f.path, strpos(substr(f.path, $5), '/'),
-            CASE strpos(substr(f.path, $5), '/')
-                WHEN 0 THEN f.path || E'\\x01'
-                ELSE left(f.path, $5 - 2 + strpos(substr(f.path, $5), '/')) || '0'
-            END COLLATE "C",
-            f.kind, f.size, f.etag, f.modified_at
-        FROM step CROSS JOIN LATERAL (
-            SELECT * FROM files WHERE zone_id = $1 AND path >= step.after AND path < $3 ORDER BY path LIMIT 1
-        ) AS f
-    )
-    SELECT CASE end_of_name WHEN 0 THEN path ELSE left(path, $5 - 2 + end_of_name) END AS path, after,
-        CASE end_of_name WHEN 0 THEN kind ELSE 'directory' END AS type,
-        CASE end_of_name WHEN 0 THEN size ELSE 0 END AS size,
-        CASE end_of_name WHEN 0 THEN etag END AS etag,
-        CASE end_of_name WHEN 0 THEN modified_at END AS modified_at
-    FROM step
-    WHERE path IS NOT NULL AND (end_of_name = 0 OR NOT EXISTS (
-        SELECT FROM files AS made WHERE made.zone_id = $1 AND made.path = left(step.path, $5 - 2 + end_of_name)))
-    LIMIT $4
-"""
 _MAKE: Final = """
     INSERT INTO files (zone_id, path, kind) VALUES ($1, $2, 'directory') ON CONFLICT (zone_id, path) DO NOTHING
     RETURNING path
@@ -74,15 +42,6 @@ _MOVE: Final = """
 _REMOVE: Final = """
     DELETE FROM files WHERE zone_id = $1 AND (path = $2 OR path > $3 AND path < $4) RETURNING size, kind
 """
-
-
-class List(Shape):
-    """The root by default."""
-
-    path: Path = paths.ROOT
-    recursive: bool = False
-    limit: Annotated[int, Whole(1, 1000)] = 1000
-    cursor: Maybe[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,1400}$")]] = None
 
 
 class Rename(Shape):
@@ -106,7 +65,7 @@ class Remove(Shape):
     recursive: bool = False
 
 
-async def _is_directory(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> bool:
+async def is_directory(tx: asyncpg.Connection[Any], zone_id: str, path: str) -> bool:
     """RpcError: a file lies there."""
     if path == paths.ROOT:
         return True
@@ -116,64 +75,24 @@ async def _is_directory(tx: asyncpg.Connection[Any], zone_id: str, path: str) ->
     return kind is not None or bool(await tx.fetchval(IS_BELOW, zone_id, *paths.below(path)))
 
 
-async def exists(call: Call, given: Named) -> bool:
-    """Whether there is a file or a directory."""
-    path = paths.canonical(given.path)
-    async with call.within() as tx:
-        try:
-            return await _is_directory(tx, call.zone_id, path)
-        except RpcError:
-            return True
-
-
-async def listing(call: Call, given: List) -> dict[str, Any]:
-    """What lies in a directory, or anywhere below it, in the order of the bytes of the paths."""
-    path = paths.canonical(given.path)
-    first, last = paths.below(path)
-    after = first if given.cursor is None else _decoded(given.cursor, first, last)
-    async with call.within() as tx:
-        if not await _is_directory(tx, call.zone_id, path):
-            raise RpcError(NOT_FOUND)
-        arguments = (call.zone_id, after, last, given.limit + 1)
-        if given.recursive:
-            rows = await tx.fetch(_ALL, *arguments)
-        else:
-            rows = await tx.fetch(_CHILDREN, *arguments, len("/" if path == paths.ROOT else first) + 1)
-    shown = rows[: given.limit]
-    cursor = None
-    if len(rows) > given.limit:
-        cursor = cursors.encode(shown[-1]["path" if given.recursive else "after"])
-    fields = ("path", "type", "size", "etag", "modified_at")
-    return {"entries": [{name: row[name] for name in fields} for row in shown], "next_cursor": cursor}
-
-
-def _decoded(cursor: str, first: str, last: str) -> str:
-    """The path after which the next page begins. RpcError: it is not of this list."""
-    try:
-        after = cursors.decode(cursor)
-    except ValueError:
-        after = ""
-    if not first.encode() < after.encode() < last.encode() or "\0" in after:
-        raise RpcError(CURSOR_INVALID)
-    return after
-
-
 async def mkdir(call: Call, given: Make) -> dict[str, Any]:
     """Make a directory that is there without files, too."""
     path = paths.of_entry(given.path)
     async with call.changing() as tx:
+        await mounted.refuse_change(call, tx, path)
         if not given.parents:
             parent = paths.ancestors(path)[-1:] or [paths.ROOT]
-            if not await _is_directory(tx, call.zone_id, parent[0]):
+            if not await is_directory(tx, call.zone_id, parent[0]):
                 raise RpcError(NOT_FOUND)
             if await tx.fetchval(IS_BELOW, call.zone_id, *paths.below(path)):
                 raise RpcError(EXISTS)
         if await tx.fetchval(_MAKE, call.zone_id, path) is None:
             if not given.parents:
                 raise RpcError(EXISTS)
-            await _is_directory(tx, call.zone_id, path)
+            await is_directory(tx, call.zone_id, path)
             return {"created": False}
-        change = Change(type="mkdir", path=path, files=1, no_file_at=paths.ancestors(path))
+        above = paths.ancestors(path)
+        change = Change(type="mkdir", path=path, files=1, no_file_at=above, no_mount_at=[*above, path])
         await call.commit(tx, change)
     return {"created": True}
 
@@ -201,6 +120,7 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
         raise RpcError(PATH_INVALID, reason="leads into itself")
     zone_id, tree = call.zone_id, (old, *paths.below(old))
     async with call.changing() as tx:
+        await mounted.refuse_change(call, tx, old, new, trees=True)
         rows = await _lock_tree(call, tx, old)
         longest = max(len(row["path"].encode()) for row in rows) + len(new.encode()) - len(old.encode())
         if longest > paths.MOST_BYTES:
@@ -210,7 +130,11 @@ async def rename(call: Call, given: Rename) -> dict[str, Any]:
         except asyncpg.UniqueViolationError:
             raise RpcError(EXISTS) from None
         _check_same(rows, moved)
-        change = Change(type="rename", path=old, new_path=new, no_file_at=paths.ancestors(new))
+        above = paths.ancestors(new)
+        ways = [*paths.ancestors(old), old, *above, new]
+        change = Change(
+            type="rename", path=old, new_path=new, no_file_at=above, no_mount_at=ways, no_mount_below=[old, new]
+        )
         await call.commit(tx, change)
         # Both trees are read again, now that the lock on the zone's row keeps everybody else from changing them.
         if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
@@ -225,6 +149,7 @@ async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
     path = paths.of_entry(given.path)
     zone_id, tree = call.zone_id, (path, *paths.below(path))
     async with call.changing() as tx:
+        await mounted.refuse_change(call, tx, path, trees=True)
         rows = await _lock_tree(call, tx, path)
         if rows[0]["path"] == path and rows[0]["kind"] == "file":
             raise RpcError(NOT_A_DIRECTORY)
@@ -233,7 +158,10 @@ async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
         removed = await tx.fetch(_REMOVE, zone_id, *tree)
         _check_same(rows, removed)  # a statement sees what came since the one before
         size = sum(row["size"] for row in removed)
-        change = Change(type="rmdir", path=path, used_bytes=-size, files=-len(rows))
+        way = [*paths.ancestors(path), path]
+        change = Change(
+            type="rmdir", path=path, used_bytes=-size, files=-len(rows), no_mount_at=way, no_mount_below=[path]
+        )
         await call.commit(tx, change)
         if await tx.fetchval(_COUNT_TREE, zone_id, *tree):
             raise RpcError(TREE_CHANGED)
@@ -242,8 +170,6 @@ async def rmdir(call: Call, given: Remove) -> dict[str, Any]:
 
 METHODS: Final = (
     Method("rename", "renamePath", Rename, rename, brick=BRICK),
-    Method("list", "listDirectory", List, listing, brick=BRICK),
-    Method("exists", "pathExists", Named, exists, brick=BRICK),
     Method("mkdir", "makeDirectory", Make, mkdir, brick=BRICK),
     Method("rmdir", "removeDirectory", Remove, rmdir, brick=BRICK),
 )

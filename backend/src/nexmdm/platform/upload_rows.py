@@ -11,7 +11,6 @@ import uuid_utils.compat as uuid_utils
 
 from nexmdm.platform.contents import Content, etag_of
 from nexmdm.platform.files import around, store
-from nexmdm.platform.paths import ancestors, below
 from nexmdm.platform.zone_row import BlockedPathError, Change, check_change, commit_change
 
 RESERVED_AT_A_TIME: Final = 64 * 2**20  # bytes of an upload whose length is not known yet
@@ -79,7 +78,7 @@ async def create(
 
 
 async def _check_target(tx: Tx, zone_id: str, path: str) -> None:
-    await check_change(tx, zone_id, Change(type=None, no_file_at=[*ancestors(path)], nothing_below=below(path)))
+    await check_change(tx, zone_id, Change(type=None, **around(path, is_new=True)))
     if await tx.fetchval("SELECT kind FROM files WHERE zone_id = $1 AND path = $2", zone_id, path) == "directory":
         raise BlockedPathError("is_a_directory")
 

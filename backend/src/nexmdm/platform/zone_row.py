@@ -45,13 +45,17 @@ _BLOCKED: Final = """
         WHEN EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $3 AND path < $4) THEN 'is_a_directory'
         WHEN EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point > $3 AND mount_point < $4)
             THEN 'is_a_directory'
+        WHEN EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point = ANY ($5::text[])) THEN 'mounted'
+        WHEN EXISTS (
+            SELECT FROM mounts, unnest($6::text[]) AS tree (path)
+            WHERE zone_id = $1 AND active AND starts_with(mount_point, tree.path || '/')) THEN 'mounted'
     END AS reason
 """
 # A statement of its own: the one that waited for the row still sees the world before the wait.
 _APPEND: Final = f"""
     WITH blocked AS ({_BLOCKED}), appended AS (
         INSERT INTO events (zone_id, sequence_number, occurred_at, type, path, new_path, agent_id)
-        SELECT $1, $5, $6, $7, $8, $9, $10 FROM blocked WHERE reason IS NULL
+        SELECT $1, $7, $8, $9, $10, $11, $12 FROM blocked WHERE reason IS NULL
     )
     SELECT reason FROM blocked
 """  # noqa: S608 - composed of the constant above
@@ -88,7 +92,10 @@ class QuotaExceededError(Exception):
 
 
 class BlockedPathError(Exception):
-    """`reason`: not_a_directory, where a file lies above the path; is_a_directory, where something lies below it."""
+    """`reason`: not_a_directory, where a file lies above the path; is_a_directory, where something lies below it.
+
+    mounted: it is the path of a mount, which has come since the transaction has looked.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -101,6 +108,7 @@ class Change:
 
     zone_uid: of the zone that is meant, and not of a later one of its id. no_file_at: paths of directories that a file
     was put into. nothing_below: the range below a new file, its ends excluded. tasks_requeued: no limit refuses them.
+    no_mount_at: paths of files and what they lie in. no_mount_below: paths of trees.
     """
 
     type: EventType | None
@@ -117,12 +125,19 @@ class Change:
     tasks_requeued: int = 0
     no_file_at: Sequence[str] = ()
     nothing_below: tuple[str, str] = ("", "")
+    no_mount_at: Sequence[str] = ()
+    no_mount_below: Sequence[str] = ()
 
     @property
     def cost(self) -> tuple[int, int, int, int, UUID | None, int, int]:
         """As the statements want it."""
         bytes_ = self.used_bytes, self.reserved_bytes
         return *bytes_, self.files, self.uploads_open, self.zone_uid, self.agents, self.tasks_queued
+
+    @property
+    def free(self) -> tuple[list[str], str, str, list[str], list[str]]:
+        """What must not be there, as the statements want it."""
+        return list(self.no_file_at), *self.nothing_below, list(self.no_mount_at), list(self.no_mount_below)
 
 
 def within(
@@ -146,7 +161,7 @@ async def commit_change(tx: asyncpg.Connection[Any], zone_id: str, change: Chang
     if change.type is None:
         return number
     event = (number, charged["event_at"], change.type, change.path, change.new_path, change.agent_id)
-    reason = await tx.fetchval(_APPEND, zone_id, list(change.no_file_at), *change.nothing_below, *event)
+    reason = await tx.fetchval(_APPEND, zone_id, *change.free, *event)
     if reason is not None:
         raise BlockedPathError(reason)
     return number
@@ -172,7 +187,7 @@ async def check_change(tx: asyncpg.Connection[Any], zone_id: str, change: Change
     """Raise what `commit_change` would, as things are now; it changes and locks nothing."""
     if await tx.fetchval(_WOULD_FIT, zone_id, *change.cost) is None:
         await _refuse(tx, zone_id, change)
-    if reason := await tx.fetchval(_BLOCKED, zone_id, list(change.no_file_at), *change.nothing_below):
+    if reason := await tx.fetchval(_BLOCKED, zone_id, *change.free):
         raise BlockedPathError(reason)
 
 
