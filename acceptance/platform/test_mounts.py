@@ -110,7 +110,6 @@ def test_saved_and_active_are_two_facts(zone: Zone, system: System, tmp_path: Pa
     "addMount backend_unknown",
     "addMount secrets_not_kept",
     "addMount endpoint_forbidden",
-    "addMount mount_not_readonly",
     "addMount not_a_directory",
     "addMount invalid_params",
 )
@@ -140,7 +139,6 @@ def test_what_cannot_be_mounted(zone: Zone, platform: Platform, tmp_path: Path) 
         (-32005, "backend_unknown", {"backend_type": "native", "backend_config": {}}),
         (-32005, "endpoint_forbidden", {"backend_type": "s3", "backend_config": S3}),
         (-32005, "secrets_not_kept", {"backend_type": "s3", "backend_config": of_amazon}),
-        (-32004, "mount_not_readonly", {"readonly": False}),
         (-32006, "not_a_directory", {"mount_point": "/file/data"}),
         (-32602, "invalid_params", {"backend_config": {}}),
         (-32602, "invalid_params", {"backend_config": {"root_path": "here"}}),

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
 import asyncpg
-from pydantic import Field
 
-from nexmdm.http.types import Maybe, Shape, Whole
-from nexmdm.platform import contents, mounted, paths
+from nexmdm.platform import contents, mount_writes, mounted, paths
+from nexmdm.platform.agent_rows import Tx
 from nexmdm.platform.call import Call
 from nexmdm.platform.contents import Content
-from nexmdm.platform.paths import Path
+from nexmdm.platform.file_shapes import Bytes, Named, Read, Write
+from nexmdm.platform.mount_writes import AskAgainError, Asked
+from nexmdm.platform.mounted import Spot
 from nexmdm.platform.rpc import Method, aside
 from nexmdm.platform.rpc_errors import (
     BACKEND_UNAVAILABLE,
@@ -23,6 +24,7 @@ from nexmdm.platform.rpc_errors import (
     ETAG_MISMATCH,
     EXISTS,
     IS_A_DIRECTORY,
+    NOT_A_DIRECTORY,
     NOT_FOUND,
     TOO_LARGE,
     RpcError,
@@ -52,40 +54,6 @@ IS_BELOW: Final = """
         OR EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point > $2 AND mount_point < $3)
 """
 
-Text = Annotated[str, Field(max_length=2**24)]  # the body may be no larger
-Etag = Annotated[str, Field(min_length=1, max_length=128)]
-Offset = Annotated[int, Whole(0, 2**63 - 1)]
-
-
-class Bytes(Shape):
-    """Bytes in JSON."""
-
-    type: Literal["bytes"] = Field(alias="__type__")
-    data: Text
-
-
-class Write(Shape):
-    """`if_none_match`: `*`, or an etag."""
-
-    path: Path
-    content: Text | Bytes
-    if_match: Maybe[Etag] = None
-    if_none_match: Maybe[Etag] = None
-
-
-class Read(Shape):
-    """With an offset or a length a part of the file."""
-
-    path: Path
-    offset: Maybe[Offset] = None
-    length: Maybe[Offset] = None
-
-
-class Named(Shape):
-    """One path."""
-
-    path: Path
-
 
 def _decoded(content: str | Bytes) -> bytes:
     if isinstance(content, str):
@@ -107,22 +75,12 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     text = given.content if isinstance(given.content, str) else given.content.data
     given_content = await aside(len(text), lambda: _decoded(given.content))
     if len(given_content) > INLINE_BYTES:
-        async with call.within() as tx:
-            await mounted.refuse_change(call, tx, path)
-            await _refuse_early(tx, zone_id, path, given, len(given_content))
+        await _refuse_early(call, path, given, len(given_content))
     content = await platform.contents.keep(zone_id, call.caller.zone_uid, given_content)
     try:
-        async with call.changing() as tx:
-            await mounted.refuse_change(call, tx, path)
-            row, growth, is_new = await store(tx, zone_id, path, content, partial(_check_conditions, given))
-            change = Change(
-                type="write",
-                path=path,
-                used_bytes=growth,
-                files=int(is_new),
-                **around(path, is_new=is_new),
-            )
-            await call.commit(tx, change)
+        row = await mount_writes.change(
+            call, path, partial(_write, call, path, given, content), partial(_write_below, call, given, content)
+        )
     except BaseException:
         await platform.contents.let_go(zone_id, content)
         raise
@@ -135,13 +93,57 @@ async def write(call: Call, given: Write) -> dict[str, Any]:
     }
 
 
-async def _refuse_early(tx: asyncpg.Connection[Any], zone_id: str, path: str, given: Write, size: int) -> None:
+async def _write(call: Call, path: str, given: Write, content: Content, tx: Tx) -> asyncpg.Record:
+    """A file of the zone's own."""
+    row, growth, is_new = await store(tx, call.zone_id, path, content, partial(_check_conditions, given))
+    change = Change(type="write", path=path, used_bytes=growth, files=int(is_new), **around(path, is_new=is_new))
+    await call.commit(tx, change)
+    return row
+
+
+async def _write_below(
+    call: Call, given: Write, content: Content, tx: Tx, spot: Spot, asked: Asked | None
+) -> asyncpg.Record:
+    """A file below a mount: it lies in the zone until the backend has got it."""
+    theirs = None if spot.change is not None or asked is None else _known(given, asked)
+
+    def check(old: asyncpg.Record | None) -> None:
+        if old is None and spot.change == "write":
+            raise AskAgainError(spot)
+        _check_conditions(given, old or theirs)
+
+    row, growth, is_new = await store(tx, call.zone_id, spot.private, content, check)
+    await mount_writes.record(tx, call.zone_id, spot, "write")
+    free = mount_writes.around(spot, is_new=is_new)
+    await call.commit(tx, Change(type="write", path=spot.path, used_bytes=growth, files=int(is_new), **free))
+    return row
+
+
+def _known(given: Write, asked: Asked) -> dict[str, str] | None:
+    """The backend's file, as a row. RpcError: no file can be there; the conditions cannot be judged."""
+    if asked.away and (given.if_match is not None or given.if_none_match is not None):
+        raise RpcError(BACKEND_UNAVAILABLE)
+    if asked.kind == "directory":
+        raise RpcError(IS_A_DIRECTORY)
+    if asked.below_a_file:
+        raise RpcError(NOT_A_DIRECTORY)
+    return None if asked.remote is None else {"kind": "file", "etag": mounted.etag_of(asked.remote)}
+
+
+async def _refuse_early(call: Call, path: str, given: Write, size: int) -> None:
     """Refuse what could not be committed now, before a large content is stored. What is committed decides again."""
-    old = await tx.fetchrow(_LOOK, zone_id, path)
-    _check_conditions(given, old)
-    growth, is_new = size - (old["size"] if old else 0), old is None
-    change = Change(type="write", used_bytes=growth, files=int(is_new), **around(path, is_new=is_new))
-    await check_change(tx, zone_id, change)
+    async with call.within() as tx:
+        spot = await mounted.look(call, tx, path)
+        if spot is not None:
+            mount_writes.require_changeable(spot)
+        old = await tx.fetchrow(_LOOK, call.zone_id, path if spot is None else spot.private)
+        if spot is None or spot.change is not None:
+            _check_conditions(given, old)
+        growth, is_new = size - (old["size"] if old else 0), old is None
+        free = around(path, is_new=is_new) if spot is None else mount_writes.around(spot, is_new=is_new)
+        await check_change(tx, call.zone_id, Change(type="write", used_bytes=growth, files=int(is_new), **free))
+    if spot is not None and spot.change is None:
+        _check_conditions(given, _known(given, await mount_writes.ask(spot)))
 
 
 def around(path: str, *, is_new: bool) -> dict[str, Any]:
@@ -172,7 +174,7 @@ async def store(
     return row, content.size - (old["size"] if old else 0), old is None
 
 
-def _check_conditions(given: Write, old: asyncpg.Record | None) -> None:
+def _check_conditions(given: Write, old: Mapping[str, Any] | None) -> None:
     if old is not None and old["kind"] == "directory":
         raise RpcError(IS_A_DIRECTORY)
     if given.if_match is not None and (old is None or old["etag"] != given.if_match):
@@ -234,17 +236,33 @@ async def _range(call: Call, inline: bytes | None, parts: Sequence[asyncpg.Recor
 async def delete(call: Call, given: Named) -> dict[str, Any]:
     """Delete a file."""
     path = paths.of_entry(given.path)
-    async with call.changing() as tx:
-        await mounted.refuse_change(call, tx, path)
-        size = await tx.fetchval(_DELETE, call.zone_id, path)
-        if size is None:
-            await _existing(tx, call.zone_id, path)  # says why; or it was written since
-            raise RpcError(NOT_FOUND)
-        change = Change(
-            type="delete", path=path, used_bytes=-size, files=-1, no_mount_at=[*paths.ancestors(path), path]
-        )
-        await call.commit(tx, change)
+    await mount_writes.change(call, path, partial(_delete, call, path), partial(_delete_below, call))
     return {"deleted": True}
+
+
+async def _delete(call: Call, path: str, tx: Tx) -> None:
+    size = await tx.fetchval(_DELETE, call.zone_id, path)
+    if size is None:
+        await _existing(tx, call.zone_id, path)  # says why; or it was written since
+        raise RpcError(NOT_FOUND)
+    way = [*paths.ancestors(path), path]
+    await call.commit(tx, Change(type="delete", path=path, used_bytes=-size, files=-1, no_mount_at=way))
+
+
+async def _delete_below(call: Call, tx: Tx, spot: Spot, asked: Asked | None) -> None:
+    """A file below a mount. Of one that both sides have agreed on it is known that it is there."""
+    if spot.change is None and asked is not None:
+        if asked.away and spot.base is None:
+            raise RpcError(BACKEND_UNAVAILABLE)
+        if not asked.away and asked.remote is None:
+            raise RpcError(NOT_FOUND if asked.kind is None else IS_A_DIRECTORY)
+    size = await tx.fetchval(_DELETE, call.zone_id, spot.private)
+    if size is None and spot.change is not None:
+        raise RpcError(NOT_FOUND) if spot.change == "delete" else AskAgainError(spot)
+    await mount_writes.record(tx, call.zone_id, spot, "delete")
+    spared = {} if size is None else {"used_bytes": -size, "files": -1}
+    free = mount_writes.around(spot, is_new=False)
+    await call.commit(tx, Change(type="delete", path=spot.path, **spared, **free))
 
 
 BRICK: Final = "files"

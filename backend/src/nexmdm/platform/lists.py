@@ -14,7 +14,8 @@ from nexmdm.platform import mounted, paths
 from nexmdm.platform.agent_rows import Tx
 from nexmdm.platform.call import Call
 from nexmdm.platform.file_lists import CHILDREN, FILES
-from nexmdm.platform.files import BRICK, Named
+from nexmdm.platform.file_shapes import Named
+from nexmdm.platform.files import BRICK
 from nexmdm.platform.mount_lists import Below, first_directories, segments, shown
 from nexmdm.platform.mounted import Mounted
 from nexmdm.platform.paths import Path

@@ -5,7 +5,7 @@ The longest mount point that begins a path is its mount's. A change that the bac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 from uuid import UUID
@@ -31,11 +31,13 @@ _OF_PATH: Final = f"""
     SELECT {_FIELDS} FROM mounts WHERE zone_id = $1 AND active AND mount_point = ANY ($2::text[])
     ORDER BY length(mount_point) DESC LIMIT 1
 """  # noqa: S608 - composed of the constant above
+_HOLD: Final = f"{_OF_PATH} FOR KEY SHARE OF mounts"
 _STATE: Final = """
     SELECT (SELECT kind FROM mount_changes WHERE zone_id = $1 AND mount_id = $2 AND path = $3) AS change,
         EXISTS (SELECT FROM files WHERE zone_id = $1 AND path > $4 AND path < $5)
             OR EXISTS (SELECT FROM mounts WHERE zone_id = $1 AND active AND mount_point > $6 AND mount_point < $7)
-            AS is_above
+            AS is_above,
+        (SELECT remote_etag FROM mount_bases WHERE zone_id = $1 AND mount_id = $2 AND path = $3) AS base
 """
 _BELOW: Final = f"""
     SELECT {_FIELDS} FROM mounts WHERE zone_id = $1 AND active AND mount_point > $2 AND mount_point < $3
@@ -50,8 +52,8 @@ class Mounted:
     mount_id: UUID
     point: str
     readonly: bool
-    _row: asyncpg.Record
-    _platform: Platform
+    _row: asyncpg.Record = field(compare=False)
+    _platform: Platform = field(compare=False)
 
     @property
     def connector(self) -> Connector:
@@ -75,13 +77,16 @@ class Mounted:
 class Spot:
     """A path below a mount, or its point. change: what the backend has not got; is_above: the zone has something below.
 
-    Each asks the backend, outside of any transaction. BackendAwayError.
+    base: the etag of the backend's file when both sides last agreed on it.
+
+    Each method asks the backend, outside of any transaction. BackendAwayError.
     """
 
     mount: Mounted
     path: str
     change: ChangeKind | None
     is_above: bool
+    base: str | None
 
     @property
     def private(self) -> str:
@@ -118,11 +123,15 @@ class Spot:
         return content
 
 
-async def find(call: Call, tx: Tx, path: str) -> Mounted | None:
-    """The mount that a path is of, its point included; None of the zone's own files. Problem: the part is unmounted."""
+async def find(call: Call, tx: Tx, path: str, *, lock: bool = False) -> Mounted | None:
+    """The mount that a path is of, its point included; None of the zone's own files. lock: it stays until the end.
+
+    Raises:
+        Problem: the part is unmounted.
+    """
     if not call.has_mounts:
         return None
-    row = await tx.fetchrow(_OF_PATH, call.zone_id, [*paths.ancestors(path), path])
+    row = await tx.fetchrow(_HOLD if lock else _OF_PATH, call.zone_id, [*paths.ancestors(path), path])
     if row is not None and not row["serves"]:
         raise Problem(BRICK_UNMOUNTED)
     return None if row is None else _mounted(call, row)
@@ -149,15 +158,15 @@ async def refuse_change(call: Call, tx: Tx, *changed: str, trees: bool = False) 
             raise RpcError(MOUNT_UNSUPPORTED)
 
 
-async def look(call: Call, tx: Tx, path: str) -> Spot | None:
+async def look(call: Call, tx: Tx, path: str, *, lock: bool = False) -> Spot | None:
     """As `find`, with what the zone itself knows of the path."""
-    mount = await find(call, tx, path)
+    mount = await find(call, tx, path, lock=lock)
     if mount is None:
         return None
     around = *paths.below(mount.private(path)), *paths.below(path)
     row = await tx.fetchrow(_STATE, call.zone_id, mount.mount_id, mount.below(path), *around)
     assert row is not None
-    return Spot(mount, path, row["change"], row["is_above"])
+    return Spot(mount, path, row["change"], row["is_above"], row["base"])
 
 
 def etag_of(remote: Remote) -> str:

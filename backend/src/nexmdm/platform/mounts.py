@@ -23,7 +23,6 @@ from nexmdm.platform.rpc import Method
 from nexmdm.platform.rpc_errors import (
     MOUNT_HAS_CHANGES,
     MOUNT_NOT_FOUND,
-    MOUNT_NOT_READONLY,
     ROLE_FORBIDDEN,
     RpcError,
 )
@@ -79,8 +78,6 @@ def _require_member(call: Call) -> None:
 async def add(call: Call, given: NewMount) -> str:
     """Mount a backend at a path, in place of what is mounted there; the id of the mount."""
     point = _point(call, given.mount_point)
-    if not given.readonly:
-        raise RpcError(MOUNT_NOT_READONLY)
     own = call.platform
     config, secret = await mount_config.judged(given.backend_type, given.backend_config, own.settings, own.connectors)
     shown = (given.readonly, given.priority, given.description)

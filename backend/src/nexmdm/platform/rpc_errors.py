@@ -28,7 +28,6 @@ PATH_INVALID: Final = RpcErrorType(-32002, "path_invalid", "The path is not vali
 ZONE_FORBIDDEN: Final = RpcErrorType(-32003, "zone_forbidden", "The key is not good for this zone")
 AGENT_FORBIDDEN: Final = RpcErrorType(-32003, "agent_forbidden", "The key speaks for another agent")
 ROLE_FORBIDDEN: Final = RpcErrorType(-32003, "role_forbidden", "The key's role may not do this")
-MOUNT_NOT_READONLY: Final = RpcErrorType(-32004, "mount_not_readonly", "A mount can only be read, so far")
 MOUNT_READONLY: Final = RpcErrorType(-32004, "mount_readonly", "The mount can only be read")
 MOUNT_UNSUPPORTED: Final = RpcErrorType(-32004, "mount_unsupported", "A mount cannot do this")
 BACKEND_UNKNOWN: Final = RpcErrorType(-32005, "backend_unknown", "No mount can have this backend")
