@@ -29,6 +29,11 @@ BASE = """
     insert into mount_bases (zone_id, mount_id, path, remote_etag, size, mtime)
     values (%(zone)s, %(mount)s, %(path)s, 'known', 1, now())
 """
+DELIVERED = (
+    "delete from files where zone_id = %s",
+    "delete from mount_changes where zone_id = %s",
+    "update zones set files = 0, used_bytes = 0 where zone_id = %s",
+)
 RACERS = 8
 
 
@@ -272,3 +277,28 @@ def test_what_no_mount_can_do(zone: Zone, platform: Platform, tmp_path: Path) ->
             denied(zone, -32004, "mount_unsupported", "rename", old_path="/own", new_path=path)
             denied(zone, -32004, "mount_unsupported", "rename", old_path=path, new_path="/new")
             refused(uploads.create(zone, uploads.metadata(path), uploads.length(4)), 409, "upload_target_blocked")
+
+
+@case("mount-writes/011", "writeFile exists", "deleteFile result")
+def test_a_change_that_is_delivered_while_another_waits(zone: Zone, platform: Platform, tmp_path: Path) -> None:
+    """What waits for a change that is delivered meanwhile is judged by what the backend has then (004)."""
+    add(zone, "/m", filled(tmp_path / "one", "c"), readonly=False)
+    calls = [
+        partial(zone.call, "write", path="/m/c", content="x", if_none_match="*"),
+        partial(zone.call, "delete", path="/m/c"),
+    ]
+    answers = []
+    with psycopg.connect(platform.system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
+        for call in calls:
+            zone.write("/m/c", "ours")
+            owner.execute("select from files where zone_id = %s for update", [zone.zone_id])
+            waiting = pool.submit(call)
+            eventually(partial(blocked, platform.system, 1), within_s=4.0)
+            for statement in DELIVERED:
+                owner.execute(statement, [zone.zone_id])
+            owner.commit()
+            answers.append(waiting.result())
+    assert refusal(answers[0]) == (-32001, "exists")
+    assert answered(answers[1]) == {"deleted": True}
+    assert changes(platform, zone) == {"c": "delete"}
+    platform.adds_up(zone.zone_id)
