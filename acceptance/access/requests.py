@@ -85,6 +85,7 @@ def _rpc(method: str, **params: Any) -> Call:
 
 
 _TASKS = "/api/v2/scheduler"
+_SYNC = "/api/v2/sync"
 # So are the platform's. What an admin does without naming a zone is done in root.
 _PLATFORM = {
     "createZone": Call("zone", "POST", "/api/zones", {"name": "of every operation"}),
@@ -149,6 +150,12 @@ _PLATFORM = {
     "failTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/fail", {"lease_token": UNKNOWN, "error": "none"}),
     "cancelTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/cancel"),
     "getSchedulerMetrics": Call("zone", "GET", f"{_TASKS}/metrics"),
+    "pushRoot": Call("zone", "POST", f"{_SYNC}/mounts//push"),
+    "pushMount": Call("zone", "POST", f"{_SYNC}/mounts/nothing/push"),
+    "listSyncRuns": Call("zone", "GET", f"{_SYNC}/runs"),
+    "listConflicts": Call("zone", "GET", f"{_SYNC}/conflicts"),
+    "getConflict": Call("zone", "GET", f"{_SYNC}/conflicts/{UNKNOWN}"),
+    "resolveConflict": Call("zone", "POST", f"{_SYNC}/conflicts/{UNKNOWN}/resolve", {"strategy": "keep_both"}),
     # Of a part that there is not: a caller that is let in is told so.
     "getBricksHealth": Call("zone", "GET", "/api/v2/bricks/health"),
     "getBrick": Call("zone", "GET", "/api/v2/bricks/nothing"),
@@ -190,15 +197,18 @@ OF_UPLOADS = {"createUpload", "getUpload", "appendToUpload", "terminateUpload"}
 OF_AN_AGENT = {"getAgentSpec", "setAgentSpec", "getAgentStatus", "warmUpAgent"}
 OF_A_TASK = {"getTask", "heartbeatTask", "completeTask", "failTask"}
 OF_A_BRICK = {"getBrick", "mountBrick", "unmountBrick", "remountBrick"}
+OF_A_CONFLICT = {"getConflict", "resolveConflict"}
 OF_THE_PROVIDER = {"syncSandboxes", "cleanUpSandboxes"}
-# What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent, task or part; see
-# streamEvents.
+# What tells that a caller was let in: no provider, an empty list of it, its open breaker; no agent, task, part, mount
+# or conflict; see streamEvents.
 _LET_IN = {
     **dict.fromkeys(OF_THE_PROVIDER, ("provider_not_configured", "sync_implausible", "circuit_open")),
     "streamEvents": ("validation_error",),
     **dict.fromkeys(OF_AN_AGENT, ("agent_not_found", "agent_spec_not_found")),
     **dict.fromkeys(OF_A_TASK, ("task_not_found",)),
     **dict.fromkeys(OF_A_BRICK, ("brick_not_found",)),
+    **dict.fromkeys(OF_A_CONFLICT, ("conflict_not_found",)),
+    "pushMount": ("mount_not_found",),
     **dict.fromkeys(OF_UPLOADS, ("tus_version_unsupported", 412)),
 }
 WITHOUT_DATABASE = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getPlatformHealth", "describeUploads"}

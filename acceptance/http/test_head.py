@@ -6,7 +6,17 @@ Does not judge what a GET answers: each noun's own file does.
 import pytest
 
 from acceptance.access.matrix import Scene
-from acceptance.access.requests import CALLS, OF_A_BRICK, OF_A_TASK, OF_AN_AGENT, Headers, is_let_in, nobody, own
+from acceptance.access.requests import (
+    CALLS,
+    OF_A_BRICK,
+    OF_A_CONFLICT,
+    OF_A_TASK,
+    OF_AN_AGENT,
+    Headers,
+    is_let_in,
+    nobody,
+    own,
+)
 from acceptance.suite.case import case
 from acceptance.suite.environments import Stacks
 from acceptance.system.api import Api
@@ -20,7 +30,7 @@ from harness.http.raw_http import Sockets, answers, drain, request
 
 # A stream has no end to wait for: stream/007 asks for its head.
 GETS = [name for name, one in CALLS.items() if one.method == "GET" and name != "streamEvents"]
-NOT_THERE = OF_AN_AGENT | OF_A_TASK | OF_A_BRICK
+NOT_THERE = OF_AN_AGENT | OF_A_TASK | OF_A_BRICK | OF_A_CONFLICT
 GROWING = {"getMetrics", "getSchedulerMetrics"}  # between two looks, as waits do
 ITS_OWN = {"date", "connection", "x-request-id", "x-ratelimit-remaining"}  # of one answer alone
 

@@ -34,9 +34,11 @@ def zone(platform: Platform) -> Zone:
 
 @pytest.fixture(scope="session")
 def sweeping(stacks: Stacks) -> Platform:
-    """The platform of a system whose loops look every 200 ms, which serves two streams and keeps secrets."""
-    every = {f"NEXMDM_PLATFORM_{loop}_EVERY_S": "0.2" for loop in ("SWEEP", "TASKS")}
-    return Platform(stacks.fresh(env={**every, "NEXMDM_PLATFORM_STREAMS": "2", **MOUNTS}))
+    """The platform of a system whose loops look every 200 ms, with two streams, secrets, and short waits of pushes."""
+    every = {f"NEXMDM_PLATFORM_{loop}_EVERY_S": "0.2" for loop in ("SWEEP", "SYNC", "TASKS")}
+    return Platform(
+        stacks.fresh(env={**every, "NEXMDM_PLATFORM_STREAMS": "2", "NEXMDM_PLATFORM_PUSH_WAIT_S": "0.5", **MOUNTS})
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """The loops of parts: one of an unmounted part stops and goes on, one that fails is told; a restart keeps both."""
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -54,7 +55,19 @@ DUE = {
         f" values (%(id)s, gen_random_uuid(), 1, repeat('a', 64), {_AGO})",
         "select count(*) from objects where zone_id = %s",
     ),
-}
+    "sync": Due(
+        lambda zone: str(
+            zone.rpc(
+                "add_mount", mount_point="/m", backend_type="local", readonly=True,
+                backend_config={"root_path": f"{tempfile.gettempdir()}/nexmdm-of-loops"},
+            )
+        ),
+        "with one as (update mounts set readonly = false where mount_id::text = %(id)s returning *)"
+        " insert into mount_changes (zone_id, mount_id, path, kind) select zone_id, mount_id, 'a', 'delete' from one"
+        " on conflict do nothing",
+        "select count(*) from mount_changes where mount_id::text = %s",
+    ),
+}  # fmt: skip
 
 
 @case("bricks/007")

@@ -9,6 +9,7 @@ import pytest
 from acceptance.access.requests import UNKNOWN
 from acceptance.platform.agents import AGENTS
 from acceptance.platform.bricks import BRICKS, NAMES, NEEDED_BY, NEEDS, act, looked_at, unmounted
+from acceptance.platform.mounts import SYNC
 from acceptance.platform.streams import following
 from acceptance.platform.test_claims import waiting
 from acceptance.platform.test_rpc import METHODS
@@ -38,6 +39,10 @@ CALLS = {
         *(("POST", f"{SCHEDULER}/{name}") for name in ("submit", "classify", "claim")),
         *(("POST", f"{SCHEDULER}/task/{UNKNOWN}/{name}") for name in ("heartbeat", "complete", "fail", "cancel")),
         *(("GET", f"{SCHEDULER}/{name}") for name in (f"task/{UNKNOWN}", "metrics")),
+    ],
+    "sync": [
+        *(("POST", f"{SYNC}/{name}") for name in ("mounts//push", "mounts/m/push", f"conflicts/{UNKNOWN}/resolve")),
+        *(("GET", f"{SYNC}/{name}") for name in ("runs", "conflicts", f"conflicts/{UNKNOWN}")),
     ],
     "uploads": [("POST", UPLOADS), *((method, f"{UPLOADS}/{UNKNOWN}") for method in ("HEAD", "PATCH", "DELETE"))],
 }

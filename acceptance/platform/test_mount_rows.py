@@ -46,6 +46,7 @@ REFUSED = {
     "ck_mount_changes_path": f"update mount_changes set path = '' {OF}",
     "ck_mount_changes_kind": f"update mount_changes set kind = 'rename' {OF}",
     "ck_mount_changes_attempts": f"update mount_changes set attempts = -1 {OF}",
+    "ck_mount_changes_sent": f"update mount_changes set sent = 'a' {OF}",
     "pk_mount_bases": f"insert into mount_bases select * from mount_bases {OF}",
     "fk_mount_bases_mount_id": f"update mount_bases set mount_id = gen_random_uuid() {OF}",
     "ck_mount_bases_path": f"update mount_bases set path = '' {OF}",

@@ -9,7 +9,7 @@ import pytest
 
 from acceptance.access.judging import naming
 from acceptance.access.matrix import ACCEPTED
-from acceptance.access.requests import OF_A_BRICK, is_let_in, is_refused
+from acceptance.access.requests import OF_A_BRICK, OF_A_CONFLICT, is_let_in, is_refused
 from acceptance.platform.test_zone_requests import OF_THE_PLATFORM
 from acceptance.platform.zones import UNKNOWN_KEY, Platform
 from acceptance.suite.case import case
@@ -35,6 +35,10 @@ nobody's key               | 401 token_invalid   | 401 token_invalid  | 401 toke
 HEAD, *ROWS = ([cell.strip() for cell in line.split("|")] for line in _TABLE.strip().splitlines())
 TABLE = {row[0]: dict(zip(HEAD[1:], row[1:], strict=True)) for row in ROWS}
 ADMINS = {"createZone", "updateZone", "createKey", "listKeys", "revokeKey", "getBricksHealth", *OF_A_BRICK}
+
+# As in the zone, but for those who are no admins, and for agents.
+PUSHES = {"pushRoot", "pushMount"}
+OF_SYNC = {"listSyncRuns", "listConflicts", *OF_A_CONFLICT, *PUSHES}
 
 
 def revoked(platform: Platform, zone_id: str) -> str:
@@ -66,6 +70,10 @@ KEYS: dict[str, Callable[[Platform, str, str], str]] = {
 
 
 def cell(caller: str, operation: str) -> str:
+    if operation in PUSHES and caller in ("a member", "an owner"):
+        return "403 admin_required"
+    if operation in OF_SYNC and caller == "an agent":
+        return "403 role_forbidden"
     row = TABLE[caller]
     return row["admin's" if operation in ADMINS else operation if operation in row else "in the zone"]
 

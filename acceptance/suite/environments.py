@@ -41,7 +41,8 @@ def capabilities() -> frozenset[str]:
 
 # At the start: what a case leaves overdue (a sandbox, an agent that is silent) changes no row amid a later one.
 JOBS_ONCE = {
-    f"NEXMDM_{job}_EVERY_S": "86400" for job in ("SYNC", "DRY_SYNC", "CLEANUP", "EXPIRY", "STALE", "PLATFORM_SWEEP")
+    f"NEXMDM_{job}_EVERY_S": "86400"
+    for job in ("SYNC", "DRY_SYNC", "CLEANUP", "EXPIRY", "STALE", "PLATFORM_SWEEP", "PLATFORM_SYNC")
 }
 
 

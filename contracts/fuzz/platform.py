@@ -27,7 +27,12 @@ _OF_MEMBERS: Final = {
     "replayEvents": "/api/v2/events/replay",
     "queryAgents": "/api/v2/agents",
 }
-_LISTS: Final = {"listKeys": "/api/keys", "listZones": "/api/zones"}
+_LISTS: Final = {
+    "listKeys": "/api/keys",
+    "listZones": "/api/zones",
+    "listSyncRuns": "/api/v2/sync/runs",
+    "listConflicts": "/api/v2/sync/conflicts",
+}
 
 
 class PlatformSupplies:
@@ -56,6 +61,9 @@ class PlatformSupplies:
             "getTask": lambda case: self._task_of_path(case, once("task to look at", self._zones.task)),
             "cancelTask": lambda case: self._task_of_path(case, self._zones.task()),
             **dict.fromkeys(("heartbeatTask", "completeTask", "failTask"), self._lease),
+            "pushMount": self._mount_of_path,
+            "getConflict": lambda case: self._conflict_of_path(case, once("conflict", self._zones.conflict)),
+            "resolveConflict": lambda case: self._conflict_of_path(case, self._zones.conflict()),
             **{name: self._list(path, as_admin=True) for name, path in _LISTS.items()},
             **{name: self._list(path, as_admin=False) for name, path in _OF_MEMBERS.items()},
             **Calls(self._zones).supply,
@@ -160,6 +168,22 @@ class PlatformSupplies:
     def _lease(self, case: Sent) -> None:
         if not kept(case, case.path_parameters["task_id"]):
             case.path_parameters["task_id"], members(case)["lease_token"] = self._zones.lease()
+
+    def _mount_of_path(self, case: Sent) -> None:
+        if not kept(case, case.path_parameters["mount_point"]):
+            case.path_parameters["mount_point"] = self._zones.mount.removeprefix("/")
+        self._in_our_zone(case)
+
+    def _conflict_of_path(self, case: Sent, conflict_id: str) -> None:
+        if not kept(case, case.path_parameters["conflict_id"]):
+            case.path_parameters["conflict_id"] = conflict_id
+        self._in_our_zone(case)
+
+    def _in_our_zone(self, case: Sent) -> None:
+        """The key is an admin's, who is in root unless it names a zone."""
+        given = case.headers.get(ZONE_HEADER)
+        if given is None or (_ZONE_ID.fullmatch(given) and not kept(case, given)):
+            case.headers[ZONE_HEADER] = self._zones.id
 
     def choose_zone(self, case: Sent) -> None:
         """Name our zone in place of another, so that not the zone alone is judged; what is no id of one stays."""

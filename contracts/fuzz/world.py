@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import secrets
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,15 @@ _FREE: Final = """
     insert into sandboxes (sandbox_id, external_id, name, status, made_available_at)
     select *, 'available', now() from unnest(%s::text[], %s::text[], %s::text[])
     on conflict do nothing
+"""
+# Found by no delivery: these are made in mounts that can only be read.
+_CONFLICT: Final = """
+    with mount as (
+        select zone_id, mount_id, mount_point, %s as path from mounts where zone_id = %s and mount_point = %s
+    ), change as (
+        insert into mount_changes (zone_id, mount_id, path, kind) select zone_id, mount_id, path, 'delete' from mount)
+    insert into mount_conflicts (zone_id, mount_id, mount_point, path, conflict_id)
+    select zone_id, mount_id, mount_point, path, %s::uuid from mount
 """
 _NOTHING_S: Final = "contract"
 _BRICK: Final = "insert into bricks (name) values (%s) on conflict do nothing"
@@ -134,6 +144,12 @@ class World:
         sandbox_id = f"{POOL_PREFIX}{self.tag}-undeletable-{next(self._count)}"
         self._write(_UNDELETABLE, sandbox_id, sandbox_id)
         return sandbox_id
+
+    def conflict(self, zone_id: str, mount_point: str, path: str) -> str:
+        """The id of a new conflict of a mount."""
+        conflict_id = str(uuid.uuid4())
+        self._write(_CONFLICT, path, zone_id, mount_point, conflict_id)
+        return conflict_id
 
     def brick(self) -> str:
         """The name of a part of the platform that no operation belongs to: it may be unmounted at any time."""

@@ -120,6 +120,10 @@ class Zones:
         self._result("save_mount", mount_point=path)
         return path
 
+    def conflict(self) -> str:
+        """The id of a new conflict: here the file is to be deleted, there is none."""
+        return self._world.conflict(self.id, self.mount, self.name())
+
     def new_upload(self, *, deferred: bool = False) -> dict[str, str]:
         """The headers of a creation."""
         path = base64.b64encode(f"/{self.name()}".encode()).decode()

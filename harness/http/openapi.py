@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from operator import add
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,8 +50,11 @@ class Operation:
 
     @functools.cached_property
     def pattern(self) -> re.Pattern[str]:
-        """What a concrete path has to match, whole."""
-        return re.compile("[^/]+".join(map(re.escape, _VARIABLE.split(self.path))))
+        """What a concrete path has to match, whole. A parameter with `x-slashes` may hold slashes."""
+        wide = {f"{{{one['name']}}}" for one in self.parameters if one.get("x-slashes")}
+        texts, variables = _VARIABLE.split(self.path), _VARIABLE.findall(self.path)
+        parts = (".+" if variable in wide else "[^/]+" for variable in variables)
+        return re.compile(re.escape(texts[0]) + "".join(map(add, parts, map(re.escape, texts[1:]))))
 
 
 class Document:

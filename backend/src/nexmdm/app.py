@@ -168,7 +168,7 @@ def _template(app: FastAPI, scope: Scope) -> str | None:
     """The path template of the route that would take the request."""
     for route in _routes(app):
         if route.matches(scope)[0] is Match.FULL:
-            return route.path
+            return route.path_format
     return None
 
 
@@ -177,7 +177,7 @@ def _path_of(service: Service, scope: Scope) -> str | None:
     for router in service.routers:
         for route in router.routes:
             if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
-                return route.path
+                return route.path_format
     return None
 
 

@@ -53,6 +53,16 @@ def test_a_path_matches_its_template_whole(path: str, whole: bool) -> None:
     assert bool(DOCUMENT.operation("getThing").pattern.fullmatch(path)) is whole
 
 
+def test_a_parameter_may_hold_slashes() -> None:
+    parameter = {"name": "where", "in": "path", "x-slashes": True}
+    item = {"/{who}/at/{where}/go": {"post": {"parameters": [parameter], "responses": {}}}}
+    [operation] = Document({"paths": item}).operations()
+    found = [
+        bool(operation.pattern.fullmatch(path)) for path in ("/a/at/b/c/go", "/a/at/b/go", "/a/b/at/c/go", "/a/at/go")
+    ]
+    assert found == [True, True, False, False]
+
+
 def test_an_operation_without_an_id_is_called_by_method_and_path() -> None:
     assert [one.id for one in DOCUMENT.operations()] == ["getThing", "GET /v1/things/special"]
 

@@ -71,7 +71,7 @@ class Origin:
         """The path template of a request, `unmatched` for an unknown path, or the name of a job."""
         if self.scope is None:
             return self.name
-        template = self.scope.get("nexmdm.route") or getattr(self.scope.get("route"), "path", None)
+        template = self.scope.get("nexmdm.route") or getattr(self.scope.get("route"), "path_format", None)
         return template or "unmatched"
 
 

@@ -28,3 +28,19 @@ oldest_terminating = Gauge(
 tasks = Counter("nexmdm_platform_tasks", "Tasks that have come to a state, by the event that tells it.", ["event"])
 leases_expired = Counter("nexmdm_platform_task_leases_expired", "Leases of tasks that ended before their attempt did.")
 claims_waiting = Gauge("nexmdm_platform_claims_waiting", "Claims that wait for a task.", multiprocess_mode="livesum")
+sync_changes = Counter(
+    "nexmdm_platform_sync_changes", "Changes below mounts, by what became of their delivery.", ["outcome"]
+)
+sync_resolved = Counter("nexmdm_platform_sync_resolved", "Conflicts below mounts that were resolved.", ["resolution"])
+# Of the background process, as above.
+sync_backlog = Gauge(
+    "nexmdm_platform_sync_backlog",
+    "Changes below mounts that their backends have not got, without those in conflict.",
+    multiprocess_mode="livemax",
+)
+sync_oldest_change = Gauge(
+    "nexmdm_platform_sync_oldest_change_seconds", "Age of the oldest of them.", multiprocess_mode="livemax"
+)
+sync_conflicts_open = Gauge(
+    "nexmdm_platform_sync_conflicts_open", "Conflicts below mounts that are open.", multiprocess_mode="livemax"
+)

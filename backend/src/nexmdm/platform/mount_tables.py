@@ -104,7 +104,8 @@ class Mount(SQLModel, table=True):
 class MountChange(SQLModel, table=True):
     """What is still to be brought to the backend: the newest change of a path. No mount goes before its changes.
 
-    version: another one with each change of the path (`SET version = DEFAULT`).
+    version: another one with each change of the path (`SET version = DEFAULT`). sent: the digest of what a delivery was
+    about to bring, `deleted` for nothing; none that ended well leaves it.
     """
 
     __tablename__ = "mount_changes"
@@ -114,6 +115,7 @@ class MountChange(SQLModel, table=True):
         CheckConstraint(_IS_BELOW, name="path"),
         one_of("kind", CHANGE_KINDS),
         CheckConstraint("attempts >= 0", name="attempts"),
+        CheckConstraint("sent ~ '^([0-9a-f]{64}|deleted)$'", name="sent"),
         Index("ix_mount_changes_next_at", "next_at"),
     )
     zone_id: str = free_text()
@@ -126,6 +128,7 @@ class MountChange(SQLModel, table=True):
     next_at: datetime = timestamptz(default="clock_timestamp()")
     error: str | None = nullable_text()
     lease_until: datetime | None = nullable_timestamptz()
+    sent: str | None = nullable_text()
 
 
 class MountBase(SQLModel, table=True):

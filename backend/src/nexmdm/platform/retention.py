@@ -1,4 +1,7 @@
-"""What the platform forgets: tasks that are over, and events, the oldest of a zone first: what stays has no gap."""
+"""What the platform forgets: tasks, runs and conflicts that are over, and events.
+
+Of a zone's events the oldest go first: what stays has no gap.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,20 @@ _OLD_TASKS: Final = text(
 )
 
 
+_OLD_RUNS: Final = text(
+    """
+    DELETE FROM mount_runs WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM mount_runs WHERE finished_at < :cutoff ORDER BY finished_at LIMIT :batch))
+    """
+)
+_OLD_CONFLICTS: Final = text(
+    """
+    DELETE FROM mount_conflicts WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM mount_conflicts WHERE resolved_at < :cutoff ORDER BY resolved_at LIMIT :batch))
+    """
+)
+
+
 async def remove_events(engine: AsyncEngine, cutoff: datetime, _now: datetime) -> tuple[int, bool]:
     """Events older than the cutoff, in short transactions."""
     return await _remove(engine, _OLD_EVENTS, cutoff)
@@ -40,6 +57,13 @@ async def remove_events(engine: AsyncEngine, cutoff: datetime, _now: datetime) -
 async def remove_tasks(engine: AsyncEngine, cutoff: datetime, _now: datetime) -> tuple[int, bool]:
     """Tasks that were over before the cutoff, with their attempts and their idempotency keys."""
     return await _remove(engine, _OLD_TASKS, cutoff)
+
+
+async def remove_sync(engine: AsyncEngine, cutoff: datetime, _now: datetime) -> tuple[int, bool]:
+    """Runs and resolved conflicts that were over before the cutoff."""
+    runs, _ = await _remove(engine, _OLD_RUNS, cutoff)
+    conflicts, _ = await _remove(engine, _OLD_CONFLICTS, cutoff)
+    return runs + conflicts, True
 
 
 async def _remove(engine: AsyncEngine, statement: TextClause, cutoff: datetime) -> tuple[int, bool]:
@@ -62,5 +86,10 @@ POLICIES: Final = (
         "tasks",
         lambda settings, now: now - timedelta(days=narrow(settings, PlatformSettings).retention_tasks_days),
         remove_tasks,
+    ),
+    RetentionPolicy(
+        "sync",
+        lambda settings, now: now - timedelta(days=narrow(settings, PlatformSettings).retention_sync_days),
+        remove_sync,
     ),
 )

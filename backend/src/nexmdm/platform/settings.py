@@ -51,7 +51,10 @@ class PlatformSettings(Settings):
     platform_mount_roots: Annotated[Names, AfterValidator(_absolute)] = ()  # none: no directory can be mounted
     platform_mount_endpoints: Origins = ()  # none: no bucket can be mounted but Amazon's
     platform_mount_timeout_s: Seconds = 10  # of one call of a mount's backend
+    platform_sync_every_s: Seconds = 1  # changes below mounts are looked for
+    platform_push_wait_s: Annotated[float, Field(ge=0, le=60)] = 30  # for a run that is at the mount already
     platform_cors_origins: Origins = ()  # none: no other origin's pages may upload
     platform_limit_key: Rate | None = None  # none: a valid key may ask as often as it likes
     retention_events_days: Days = 30
     retention_tasks_days: Days = 30  # after their end
+    retention_sync_days: Days = 30  # runs and resolved conflicts, after their end
