@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -14,48 +12,21 @@ from typing import Any, Final
 import gevent
 import psycopg
 
-from harness.http.client import Answer, Client, TransportError
+from harness.http.client import Answer, TransportError
 from harness.platform import zone_rows
 from harness.platform.rpc import unwrapped
 from harness.platform.tasks import SCHEDULER
 from harness.platform.uploads import Upload, create, length, metadata
 from harness.platform.zone import ZONES
-from harness.settings import Target
 from load.platform.caller import Caller, Refused
+from load.platform.mount_chapter import mounts
 from load.platform.planner import WELCOME
-from load.platform.run import PlatformRun, ZoneStory
-from load.workloads.platform import PlatformShow
+from load.platform.run import ZoneStory
+from load.platform.stage import Chapter, Stage
 
 _RANGE: Final = 2**20
 _LOOKS: Final = 10
 _GONE_WITHIN_S: Final = 20.0
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a chapter is given. admin_key: of the platform's admin."""
-
-    run: PlatformRun
-    target: Target
-    client: Client
-    admin_key: str
-
-    @property
-    def zones(self) -> list[ZoneStory]:
-        return list(self.run.zones.values())
-
-    def member(self, story: ZoneStory) -> Caller:
-        """A member of the zone."""
-        return Caller(self.run, story, self.client, story.key)
-
-
-@dataclass(frozen=True)
-class Chapter:
-    """at: the share of the duration at which it begins."""
-
-    name: str
-    at: Callable[[PlatformShow], float]
-    play: Callable[[Stage], None]
 
 
 # --- an upload whose link is cut -------------------------------------------------------------------------------------
@@ -192,9 +163,9 @@ def _objects(folder: Path | None) -> int | None:
     return None if folder is None else folder.exists() + sum(1 for _ in folder.rglob("*"))
 
 
-# Files through mounts, and a conflict that is resolved, are chapters like these.
 CHAPTERS: Final = (
     Chapter("upload", lambda show: show.upload_at, upload),
+    Chapter("mounts", lambda show: show.mounts_at, mounts),
     Chapter("isolation", lambda show: show.isolation_at, isolation),
     Chapter("deletion", lambda show: show.deletion_at, deletion),
 )

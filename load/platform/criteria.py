@@ -140,6 +140,34 @@ def _isolation(run: PlatformRun, _: Observations) -> Finding:
     return Finding(run.trespasses, f"{run.looks} looks of {len(run.zones)} zones at each other")
 
 
+def _mounted(run: PlatformRun, _: Observations) -> Finding:
+    told = run.mounting
+    if not told.sent:
+        raise Undecided("nothing was mounted; needs NEXMDM_OBJECTS_DIR: directories of this machine")
+    faults = [
+        f"{name} is not in the directory as it was written"
+        for name in told.sent
+        if told.found.get(name) != told.sent[name]
+    ]
+    faults += [] if told.foreign_read == told.foreign else ["a file of the directory is not read as it is"]
+    faults += [f"{path} is listed, and nothing is mounted there" for path in told.left]
+    return Finding(faults, f"{len(told.sent)} files were in the directory within {told.took_s:.1f} s")
+
+
+def _conflict(run: PlatformRun, _: Observations) -> Finding:
+    told = run.mounting
+    if not told.foreign_read:
+        raise Undecided("no file was changed on both sides")
+    if told.while_open is None:
+        return Finding(["both sides have changed a file, and no conflict tells of it"], "")
+    faults = [] if told.while_open == (told.ours, told.theirs) else ["a side was touched before it was resolved"]
+    faults += (
+        [] if told.kept and set(told.kept) == {told.ours, told.theirs} else [f"of both contents is read: {told.kept}"]
+    )
+    faults += [f"{told.open_after} conflicts are open still"] if told.open_after else []
+    return Finding(faults, "both sides of a conflict were kept")
+
+
 def _deleted(run: PlatformRun, _: Observations) -> Finding:
     gone = run.deletion
     if not gone.before or not gone.running:
@@ -206,6 +234,8 @@ CHECKS: tuple[RunCheck[PlatformRun, Observations], ...] = (
     RunCheck("tail", "a reader that follows the log gets each event once, in order", _tail),
     RunCheck("files", "the files are those that were stored, moved and not removed", _files),
     RunCheck("upload", "an upload that was cut went on, and is read as it was sent", _upload),
+    RunCheck("mounted", "what is written through a mount lies in its directory, and the other way round", _mounted),
+    RunCheck("conflict", "of a file that both sides change nothing is lost", _conflict),
     RunCheck("isolation", "no zone sees anything of another", _isolation),
     RunCheck("deleted", "of the deleted zone nothing is left: no row, no object, no key", _deleted),
     log_errors(lambda seen: seen.log),

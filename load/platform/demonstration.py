@@ -20,11 +20,12 @@ from load.engine import NotReady
 from load.measurements.run import in_short
 from load.platform.agent import Agent
 from load.platform.caller import Refused, ZoneOver
-from load.platform.chapters import CHAPTERS, Chapter, Stage, gone
+from load.platform.chapters import CHAPTERS, gone
 from load.platform.criteria import CRITERIA
 from load.platform.observer import Observations, Observer
 from load.platform.planner import Planner, follow
 from load.platform.run import PlatformRun, ZoneStory
+from load.platform.stage import Chapter, Stage
 from load.progress import Now
 from load.workloads.platform import PlatformShow
 

@@ -132,6 +132,31 @@ class Sent:
 
 
 @dataclass
+class Mounting:
+    """The mounted directory. sent: what was written through it, found: what lay in it then, both by name; took_s: until
+    it was all there. foreign: what somebody else put there, and what was read of it. ours, theirs: of the file that
+    both changed; while_open: what the zone and the directory had of it meanwhile; kept: what is read of both in the
+    end. left: paths below it that are listed when it is removed.
+    """
+
+    sent: dict[str, str] = field(default_factory=dict)
+    found: dict[str, str] = field(default_factory=dict)
+    took_s: float = 0.0
+    foreign: str = "put there by somebody else"
+    foreign_read: str = ""
+    ours: str = "as a member wants it"
+    theirs: str = "as somebody else wants it"
+    while_open: tuple[str, str] | None = None
+    kept: tuple[str, str] | None = None
+    open_after: int = 0
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.found == self.sent
+
+
+@dataclass
 class PlatformRun(TimedRun):
     """zones: by name. looks: how often a zone was asked for what is another's; trespasses: when it was told."""
 
@@ -143,6 +168,7 @@ class PlatformRun(TimedRun):
     looks: int = 0
     trespasses: list[str] = field(default_factory=list)
     deletion: Deletion = field(default_factory=Deletion)
+    mounting: Mounting = field(default_factory=Mounting)
 
     def tasks_of(self, zone: str) -> list[Task]:
         return [task for task in self.tasks.values() if task.zone == zone]

@@ -27,6 +27,7 @@ class PlatformShow(Shown):
     works_s: tuple[float, float] = (0.1, 0.8)
     silent_at: float = 0.2
     upload_at: float = 0.25
+    mounts_at: float = 0.35
     isolation_at: float = 0.45
     deletion_at: float = 0.7
     submissions_end: float = 0.75

@@ -16,10 +16,11 @@ from load.platform import lanes
 from load.platform.caller import Caller, Refused, ZoneOver
 from load.platform.criteria import CHECKS, CRITERIA, story
 from load.platform.observer import AgentRow, Charged, EventRow, Observations, TaskRow, ZoneRows
-from load.platform.run import Claim, Deletion, FileCall, PlatformRun, Sent, Task, Worker, ZoneStory
+from load.platform.run import Claim, Deletion, FileCall, Mounting, PlatformRun, Sent, Task, Worker, ZoneStory
 from load.verdict.check import run_checks
 from load.workloads.platform import PLATFORM, PlatformShow
 
+OURS, THEIRS = Mounting.ours, Mounting.theirs
 EVENTS = (
     ("task.submitted", "id-1"),
     ("task.submitted", "id-2"),
@@ -63,6 +64,9 @@ def finished() -> PlatformRun:
         "two": Worker("two", "alpha", 10.0, 1, 11.0, heartbeats=3, last_at=21.0),
     }
     run.upload = Sent("/film", 90, "digest", "digest", cut_at=45, resumed_at=40)
+    run.mounting = Mounting(
+        {"a": "1"}, {"a": "1"}, 0.2, "f", "f", "ours", "theirs", ("ours", "theirs"), ("theirs", "ours")
+    )
     run.looks = 7
     run.deletion = Deletion(1, {"tasks": 3}, {}, 2, 0, 0.5, 401)
     return run
@@ -152,6 +156,13 @@ def write_before_the_last(run: PlatformRun) -> None:
         ("tail", lambda run: run.zones["alpha"].events[3].update(zone_id="show-omega")),
         ("upload", lambda run: setattr(run.upload, "read", "another")),
         ("upload", lambda run: setattr(run.upload, "resumed_at", 10)),
+        ("mounted", lambda run: run.mounting.found.update(a="2")),
+        ("mounted", lambda run: setattr(run.mounting, "foreign_read", "")),
+        ("mounted", lambda run: run.mounting.left.append("/depot/a")),
+        ("conflict", lambda run: setattr(run.mounting, "while_open", (THEIRS, THEIRS))),
+        ("conflict", lambda run: setattr(run.mounting, "while_open", None)),
+        ("conflict", lambda run: setattr(run.mounting, "kept", (OURS, OURS))),
+        ("conflict", lambda run: setattr(run.mounting, "open_after", 1)),
         ("isolation", lambda run: run.trespasses.append("alpha lists beta")),
         ("deleted", lambda run: setattr(run.deletion, "after", {"events": 1})),
         ("deleted", lambda run: setattr(run.deletion, "after", None)),
@@ -173,6 +184,8 @@ def test_answers_that_cannot_be_right_are_found(check: str, spoil: Callable[[Pla
         ("taken-over", lambda run: run.workers.clear()),
         ("tail", lambda run: run.zones["alpha"].events.clear()),
         ("upload", lambda run: setattr(run, "upload", Sent())),
+        ("mounted", lambda run: setattr(run, "mounting", Mounting())),
+        ("conflict", lambda run: setattr(run, "mounting", Mounting())),
         ("isolation", lambda run: setattr(run, "looks", 0)),
         ("deleted", lambda run: setattr(run, "deletion", Deletion())),
         ("deleted", lambda run: setattr(run.deletion, "objects_before", None)),
