@@ -114,7 +114,7 @@ def test_a_loop_that_fails_is_told(fresh_backend: FreshBackend) -> None:
         platform.write(DUE["agents"].falls_due, id=agent_id)
         eventually(lambda: looked_at(platform, "agents")["state"] == "failed", within_s=5.0)
         health = accepted(platform.admin("GET", f"{BRICKS}/health"))
-        assert (health["total"], health["active"], health["failed"]) == (5, 4, 1)
+        assert (health["total"], health["active"], health["failed"]) == (7, 6, 1)
         assert looked_at(platform, "agents")["error"] == "CheckViolationError"
         platform.system.logs.wait("job.fail", job="agents", level="ERROR", error="CheckViolationError")
         eventually(lambda: told.total('nexmdm_platform_bricks{brick="agents",state="failed"}') == 1, within_s=5.0)
@@ -127,7 +127,7 @@ def test_a_loop_that_fails_is_told(fresh_backend: FreshBackend) -> None:
         assert accepted(act(platform, "agents", "mount"))["state"] == "active"
         eventually(lambda: looked_at(platform, "agents")["state"] == "failed", within_s=10.0)
     eventually(lambda: looked_at(platform, "agents")["state"] == "active", within_s=10.0)
-    eventually(lambda: told.total('nexmdm_platform_bricks{state="active"}') == 5, within_s=5.0)
+    eventually(lambda: told.total('nexmdm_platform_bricks{state="active"}') == 7, within_s=5.0)
 
 
 @case("bricks/009", "unmountBrick 200", "getBrick 200", slow="restarts its backend")

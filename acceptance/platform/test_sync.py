@@ -29,7 +29,7 @@ RUNNING = """
 """
 
 
-@case("delivery/001", "pushMount 200", "listSyncRuns 200")
+@case("sync/001", "pushMount 200", "listSyncRuns 200")
 def test_what_has_changed_is_pushed(two_workers: System, platform_of_two: Platform, tmp_path: Path) -> None:
     """As many are pushed as have changed, at every worker; the backend has the bytes; again none (004: sync/001)."""
     platform = platform_of_two

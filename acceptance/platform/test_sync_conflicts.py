@@ -32,7 +32,7 @@ def look(zone: Zone, conflict: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@case("conflicts/001", "listConflicts 200", "getConflict 200", "pushMount 200")
+@case("sync/002", "listConflicts 200", "getConflict 200", "pushMount 200")
 def test_both_sides_have_changed(two_workers: System, platform_of_two: Platform, tmp_path: Path) -> None:
     """A path that both sides changed is listed with base, ours and theirs; neither is overwritten (004: sync/002)."""
     platform = platform_of_two
@@ -109,7 +109,7 @@ ENDS: dict[str, tuple[str, Bytes, Bytes]] = {
 }
 
 
-@case("conflicts/003", "resolveConflict 200", "resolveConflict 409")
+@case("sync/003", "resolveConflict 200", "resolveConflict 409")
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_each_strategy(strategy: str, zone: Zone, platform: Platform, system: System, tmp_path: Path) -> None:
     """Each strategy leaves the bytes that it says, the base, its event and a clean push; twice is 409 (004)."""

@@ -34,7 +34,7 @@ def synced(pool: Pool, **params: Any) -> dict[str, Any]:
     return body
 
 
-@case("sync/001", "syncSandboxes 200")
+@case("pool-sync/001", "syncSandboxes 200")
 def test_a_listed_sandbox_is_given_out(pool: Pool, provider: ProviderControl, logs: Logs, metrics: Metrics) -> None:
     """An active sandbox that the provider lists becomes available, with its id, name and external id (003: sync)."""
     first, second = provider.add(2)
@@ -56,7 +56,7 @@ def test_a_listed_sandbox_is_given_out(pool: Pool, provider: ProviderControl, lo
     assert [call["authorized"] for call in provider.calls("list")] == [True]
 
 
-@case("sync/002", "syncSandboxes 200")
+@case("pool-sync/002", "syncSandboxes 200")
 def test_other_accounts_are_passed_over(pool: Pool, provider: ProviderControl, metrics: Metrics) -> None:
     """Accounts of another type, whatever they lack, and sandboxes that are not active are neither kept nor skipped."""
     [good] = provider.add()
@@ -85,7 +85,7 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 
 
-@case("sync/003", "syncSandboxes 200")
+@case("pool-sync/003", "syncSandboxes 200")
 @pytest.mark.parametrize("fields", SHAPES.values(), ids=SHAPES.keys())
 def test_an_entry_that_cannot_be_used_is_skipped(
     fields: dict[str, Any], pool: Pool, provider: ProviderControl, metrics: Metrics
@@ -100,7 +100,7 @@ def test_an_entry_that_cannot_be_used_is_skipped(
     assert pool.statuses() == {str(good["csp_id"]): "available", missing: "available"}
 
 
-@case("sync/004", "syncSandboxes 200")
+@case("pool-sync/004", "syncSandboxes 200")
 @pytest.mark.parametrize("twice", ["the whole entry", "its csp_id", "its id", "the id of a row"])
 def test_a_collision_is_skipped(twice: str, pool: Pool, provider: ProviderControl, metrics: Metrics) -> None:
     """Of entries with one csp_id or one id the first counts, the others are skipped; a row keeps its id (003: sync)."""
@@ -120,7 +120,7 @@ def test_a_collision_is_skipped(twice: str, pool: Pool, provider: ProviderContro
     assert set(pool.statuses().values()) == {"available"}
 
 
-@case("sync/005", "syncSandboxes 200")
+@case("pool-sync/005", "syncSandboxes 200")
 def test_what_is_no_longer_listed_is_stale_until_it_is_listed_again(
     pool: Pool, provider: ProviderControl, metrics: Metrics
 ) -> None:
@@ -139,7 +139,7 @@ def test_what_is_no_longer_listed_is_stale_until_it_is_listed_again(
     assert pool.student().has()["sandbox_id"] == str(lost["csp_id"])
 
 
-@case("sync/006", "syncSandboxes 200")
+@case("pool-sync/006", "syncSandboxes 200")
 def test_what_is_renamed_at_the_provider_is_renamed_here(
     pool: Pool, provider: ProviderControl, metrics: Metrics
 ) -> None:
@@ -158,7 +158,7 @@ def test_what_is_renamed_at_the_provider_is_renamed_here(
         synced(pool)
 
 
-@case("sync/007", "syncSandboxes 200")
+@case("pool-sync/007", "syncSandboxes 200")
 def test_what_was_given_out_never_comes_back(pool: Pool, provider: ProviderControl, db: Database) -> None:
     """A sandbox that was allocated once is never available again, in whatever state the list finds it (003: once)."""
     accounts = provider.add(6)
@@ -176,7 +176,7 @@ def test_what_was_given_out_never_comes_back(pool: Pool, provider: ProviderContr
     assert pool.student().allocate().status == 409
 
 
-@case("sync/008", "syncSandboxes 200")
+@case("pool-sync/008", "syncSandboxes 200")
 def test_what_came_after_the_list_was_asked_for_is_not_stale(pool: Pool, provider: ProviderControl) -> None:
     """A sandbox that became available while the list was on its way is not missing from it (sandboxes.md)."""
     provider.add()
@@ -190,7 +190,7 @@ def test_what_came_after_the_list_was_asked_for_is_not_stale(pool: Pool, provide
     assert synced(pool) == {"synced": 1, "marked_stale": 1}
 
 
-@case("sync/009", "syncSandboxes 200", "allocateSandbox 201")
+@case("pool-sync/009", "syncSandboxes 200", "allocateSandbox 201")
 def test_a_sync_locks_no_row_that_it_does_not_change(pool: Pool, provider: ProviderControl, system: System) -> None:
     """While a sync waits for one row, every other sandbox that it has listed can be given out (sandboxes.md)."""
     accounts = provider.add(20)
@@ -209,7 +209,7 @@ def test_a_sync_locks_no_row_that_it_does_not_change(pool: Pool, provider: Provi
     assert pool.status(str(new["csp_id"])) == "available"
 
 
-@case("sync/010", "syncSandboxes 200")
+@case("pool-sync/010", "syncSandboxes 200")
 def test_a_large_list_is_applied_in_batches(pool: Pool, provider: ProviderControl) -> None:
     """A list of 1,000 sandboxes is applied whole, and again without a change (003: sync)."""
     provider.add(1000)
@@ -220,7 +220,7 @@ def test_a_large_list_is_applied_in_batches(pool: Pool, provider: ProviderContro
     assert pool.system.db.value("select max(xmin::text::bigint) from sandboxes") == since, "no row is written again"
 
 
-@case("sync/011", "syncSandboxes 409")
+@case("pool-sync/011", "syncSandboxes 409")
 def test_one_sync_at_a_time(pool: Pool, provider: ProviderControl, system: System) -> None:
     """While a sync runs another is refused with 409 sync_running, in whatever process; afterwards it is not."""
     provider.add()
@@ -236,7 +236,7 @@ def test_one_sync_at_a_time(pool: Pool, provider: ProviderControl, system: Syste
     assert system.db.value("select count(*) from sync_runs") == 2
 
 
-@case("sync/012", "syncSandboxes 409")
+@case("pool-sync/012", "syncSandboxes 409")
 def test_an_older_list_changes_nothing(pool: Pool, provider: ProviderControl, system: System, logs: Logs) -> None:
     """Of two syncs the one that began later counts: an older list that comes last ends superseded (sandboxes.md)."""
     [first] = provider.add()
@@ -256,7 +256,7 @@ def test_an_older_list_changes_nothing(pool: Pool, provider: ProviderControl, sy
     assert system.db.value("select count(*) from sync_runs where outcome = 'superseded'") == 1
 
 
-@case("sync/021", "syncSandboxes 200", "allocateSandbox 201")
+@case("pool-sync/021", "syncSandboxes 200", "allocateSandbox 201")
 @pytest.mark.parametrize("listed", ["no longer", "renamed", "for the first time"])
 def test_a_sync_takes_nothing_from_a_student(
     listed: str, pool: Pool, provider: ProviderControl, system: System

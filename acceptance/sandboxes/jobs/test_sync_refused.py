@@ -29,7 +29,7 @@ NO_LISTS: dict[str, dict[str, Any]] = {
 }
 
 
-@case("sync/013", "syncSandboxes 502")
+@case("pool-sync/013", "syncSandboxes 502")
 @pytest.mark.parametrize("answer", NO_LISTS.values(), ids=NO_LISTS.keys())
 def test_what_is_no_list_is_refused(
     answer: dict[str, Any], pool: Pool, provider: ProviderControl, system: System, metrics: Metrics, logs: Logs
@@ -47,7 +47,7 @@ def test_what_is_no_list_is_refused(
     assert pool.sync(force=True).status == (200 if b'results": []' in answer["body"] else 502)
 
 
-@case("sync/014", "syncSandboxes 502", "syncSandboxes 200")
+@case("pool-sync/014", "syncSandboxes 502", "syncSandboxes 200")
 @pytest.mark.parametrize("size,lost,plausible", [(20, 5, True), (20, 6, False), (40, 8, True), (40, 9, False)])
 def test_a_list_that_lacks_too_much_is_refused(
     size: int, lost: int, plausible: bool, pool: Pool, provider: ProviderControl
@@ -66,7 +66,7 @@ def test_a_list_that_lacks_too_much_is_refused(
     assert list(pool.statuses().values()).count("stale") == lost
 
 
-@case("sync/015", "syncSandboxes 502")
+@case("pool-sync/015", "syncSandboxes 502")
 def test_a_list_that_shrinks_bit_by_bit_is_refused(pool: Pool, provider: ProviderControl) -> None:
     """What earlier syncs have marked counts too, so that a list cannot empty the pool in small steps (sandboxes.md)."""
     accounts = provider.add(20)
@@ -80,7 +80,7 @@ def test_a_list_that_shrinks_bit_by_bit_is_refused(pool: Pool, provider: Provide
     assert accepted(pool.sync())["marked_stale"] == 2, "four have come back"
 
 
-@case("sync/016", "syncSandboxes 200")
+@case("pool-sync/016", "syncSandboxes 200")
 def test_an_empty_list_of_an_empty_pool_is_plausible(pool: Pool, provider: ProviderControl) -> None:
     """Where nothing is available an empty list is no loss (sandboxes.md)."""
     [held] = pool.seed()
@@ -110,7 +110,7 @@ REFUSALS: dict[str, dict[str, Any]] = {
 }
 
 
-@case("sync/017", "syncSandboxes 502")
+@case("pool-sync/017", "syncSandboxes 502")
 @pytest.mark.parametrize(
     "answer,outcome",
     [
@@ -135,7 +135,7 @@ def test_a_provider_that_refuses_or_fails_changes_nothing(
     assert len(provider.calls("list")) == 1, "it is asked once, wherever it points"
 
 
-@case("sync/018", "syncSandboxes 502")
+@case("pool-sync/018", "syncSandboxes 502")
 def test_a_provider_that_is_down_changes_nothing(pool: Pool, provider: ProviderControl) -> None:
     """A refused connection is 502 provider_refused and counts for the breaker; the next sync is as usual (003: CSP)."""
     [account] = provider.add()
@@ -150,7 +150,7 @@ def test_a_provider_that_is_down_changes_nothing(pool: Pool, provider: ProviderC
     assert pool.system.db.value("select failures from breaker") == 0
 
 
-@case("sync/019", "syncSandboxes 502")
+@case("pool-sync/019", "syncSandboxes 502")
 def test_the_token_follows_no_redirect(pool: Pool, provider: ProviderControl, system: System) -> None:
     """A redirect is refused and not followed: the token of the provider would travel along (sandboxes.md)."""
     account = provider.add()[0]
@@ -165,7 +165,7 @@ def test_the_token_follows_no_redirect(pool: Pool, provider: ProviderControl, sy
     assert pool.status(given) == "pending_deletion"
 
 
-@case("sync/020", "syncSandboxes 422")
+@case("pool-sync/020", "syncSandboxes 422")
 @pytest.mark.parametrize("force", ["yes", "1", "", "TRUE"])
 def test_force_is_true_or_false(force: str, pool: Pool, provider: ProviderControl) -> None:
     """`force` is true or false; anything else is 422 and the provider is not asked (api.md: validation)."""
