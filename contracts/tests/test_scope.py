@@ -15,10 +15,12 @@ WITH = Target(
     "postgresql://owner@127.0.0.1/x",
     provider_control_url="http://127.0.0.1:2",
 )
+ASKED_ELSEWHERE = {"pushRoot"}  # the fuzzer's client sends one slash for two
 
 
 def test_a_target_with_both_is_asked_for_everything() -> None:
-    assert list(scope.document(WITH).operations()) == list(Document.read().operations())
+    every = list(Document.read().operations())
+    assert list(scope.document(WITH).operations()) == [one for one in every if one.id not in ASKED_ELSEWHERE]
     assert runner.parts_for(WITH) == runner.PARTS
 
 
@@ -37,7 +39,7 @@ def test_without_one_what_needs_it_is_left_out(target: Target, without: tuple[st
     left_out = {one.id for one in Document.read().operations() if one.definition["tags"][0] in without}
     asked = {one.id for one in scope.document(target).operations()}
     assert "allocateSandbox" in left_out
-    assert asked == {one.id for one in Document.read().operations()} - left_out
+    assert asked == {one.id for one in Document.read().operations()} - left_out - ASKED_ELSEWHERE
     parts = runner.parts_for(target)
     assert parts.keys() == runner.PARTS.keys() - missing
     for name, options in parts.items():
