@@ -125,9 +125,9 @@ def test_a_backend_that_is_away(zone: Zone, platform: Platform, tmp_path: Path) 
 @case(
     "mount-files/004",
     "renamePath mount_unsupported",
-    "makeDirectory mount_unsupported",
+    "makeDirectory exists",
     "removeDirectory mount_unsupported",
-    "readFile is_a_directory",
+    "deleteFile is_a_directory",
 )
 def test_no_tree_with_a_mount_is_moved(zone: Zone, platform: Platform, tmp_path: Path) -> None:
     """A tree that a mount lies in is neither moved nor removed, nor does one come to lie over a mount (004)."""

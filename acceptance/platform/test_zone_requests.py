@@ -11,6 +11,7 @@ from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
 from acceptance.platform.bricks import BRICKS
 from acceptance.platform.mounting import add
+from acceptance.platform.mounts import SYNC
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -191,6 +192,8 @@ def test_a_parameter_stands_once(name: str, platform: Platform) -> None:
     others += [("GET", task), ("POST", f"{task}/cancel"), ("GET", f"{SCHEDULER}/metrics")]
     others += [("GET", f"{BRICKS}/health"), ("GET", f"{BRICKS}/nothing")]
     others += [("POST", f"{BRICKS}/nothing/{action}") for action in ("mount", "unmount", "remount")]
+    others += [("POST", f"{SYNC}/mounts/{point}/push") for point in ("", "nothing")]
+    others += [("GET", f"{SYNC}/conflicts/{UNKNOWN}")]
     with platform.unchanged():
         for method, path in (*lists, *others):
             answer = platform.admin(method, path, params=[(name, "1"), (name, "2")])
