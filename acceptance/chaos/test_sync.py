@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from acceptance.platform.mounts import SYNC, Mount
+from acceptance.platform.sync import SYNC, Mount
 from acceptance.platform.tailing import killed
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case

@@ -9,8 +9,8 @@ import pytest
 from acceptance.access.requests import UNKNOWN
 from acceptance.platform.agents import AGENTS
 from acceptance.platform.bricks import BRICKS, NAMES, NEEDED_BY, NEEDS, act, looked_at, unmounted
-from acceptance.platform.mounts import SYNC
 from acceptance.platform.streams import following
+from acceptance.platform.sync import SYNC
 from acceptance.platform.test_claims import waiting
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import Platform

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from acceptance.platform.bricks import unmounted
-from acceptance.platform.mounting import add, filled, tree_hash
+from acceptance.platform.mounts import add, filled, tree_hash
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.match import refused

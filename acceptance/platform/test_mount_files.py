@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from acceptance.platform.mounting import add, filled
+from acceptance.platform.mounts import add, filled
 from acceptance.platform.test_zone_requests import blocked, refusal
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case

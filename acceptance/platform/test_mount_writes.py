@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from acceptance.platform.bricks import unmounted
-from acceptance.platform.mounting import add, filled, tree_hash
+from acceptance.platform.mounts import add, filled, tree_hash
 from acceptance.platform.test_mount_files import MOUNTED
 from acceptance.platform.test_zone_requests import blocked, refusal
 from acceptance.platform.zones import Platform, denied

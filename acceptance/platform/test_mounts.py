@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from acceptance.platform.mounting import add, told
+from acceptance.platform.mounts import add, told
 from acceptance.platform.zones import Platform, denied
 from acceptance.suite.case import case
 from acceptance.system.system import System

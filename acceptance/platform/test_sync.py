@@ -7,8 +7,8 @@ import pytest
 
 from acceptance.access.requests import UNKNOWN
 from acceptance.platform.agents import new_id
-from acceptance.platform.mounting import add
-from acceptance.platform.mounts import SYNC, Mount
+from acceptance.platform.mounts import add
+from acceptance.platform.sync import SYNC, Mount
 from acceptance.platform.zones import MIB, UNKNOWN_KEY, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused

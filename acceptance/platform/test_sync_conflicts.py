@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from acceptance.access.requests import UNKNOWN
-from acceptance.platform.mounts import STRATEGIES, SYNC, Mount
+from acceptance.platform.sync import STRATEGIES, SYNC, Mount
 from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused

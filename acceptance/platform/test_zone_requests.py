@@ -10,8 +10,8 @@ import pytest
 from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
 from acceptance.platform.bricks import BRICKS
-from acceptance.platform.mounting import add
-from acceptance.platform.mounts import SYNC
+from acceptance.platform.mounts import add
+from acceptance.platform.sync import SYNC
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
