@@ -5,6 +5,7 @@ It holds no table, and no column that only one table has.
 
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, ForeignKey, Identity, Text, text
 from sqlmodel import Field, SQLModel
@@ -54,6 +55,26 @@ def refers_to(target: str, *, nullable: bool = False, on_delete: str | None = No
     key = ForeignKey(target, ondelete=on_delete)
     column: Column[Any] = Column(key, nullable=nullable, primary_key=primary)
     return Field(default=None, sa_column=column) if nullable else Field(sa_column=column)
+
+
+def amount() -> int:
+    """A bigint that begins at 0."""
+    column: Column[int] = Column(BigInteger, nullable=False, server_default=text("0"))
+    number: int = Field(default=0, sa_column=column)
+    return number
+
+
+def bytewise(*, nullable: bool = False) -> str:
+    """Text whose order is that of its bytes, so that what lies below a path is one range."""
+    column: Column[str] = Column(Text(collation="C"), nullable=nullable)
+    path: str = Field(default=None, sa_column=column) if nullable else Field(sa_column=column)
+    return path
+
+
+def made_uuid(by: str = "gen_random_uuid()") -> UUID:
+    """A UUID that the database makes, by this expression."""
+    made: UUID = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(by)})
+    return made
 
 
 def count(default: int = 0) -> Any:

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
-    BigInteger,
     CheckConstraint,
     Column,
     ForeignKeyConstraint,
@@ -19,7 +18,9 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from nexmdm.kernel.columns import (
+    amount,
     free_text,
+    made_uuid,
     nullable_text,
     nullable_timestamptz,
     one_of,
@@ -27,12 +28,6 @@ from nexmdm.kernel.columns import (
     timestamptz,
 )
 from nexmdm.platform.types import AGENT_ID, AGENT_STATES, QOS_CLASSES
-
-
-def _amount() -> int:
-    column: Column[int] = Column(BigInteger, nullable=False, server_default=text("0"))
-    amount: int = Field(default=0, sa_column=column)
-    return amount
 
 
 def _members() -> dict[str, Any]:
@@ -67,7 +62,7 @@ class Agent(SQLModel, table=True):
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
     agent_id: str = free_text()
-    uid: UUID = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text("gen_random_uuid()")})
+    uid: UUID = made_uuid()
     user_id: str = free_text()
     name: str = free_text()
     description: str | None = nullable_text()
@@ -78,19 +73,19 @@ class Agent(SQLModel, table=True):
     created_at: datetime = timestamptz(default="statement_timestamp()")
     updated_at: datetime = timestamptz(default="statement_timestamp()")
     state: str = free_text("UNKNOWN")
-    generation: int = _amount()
+    generation: int = amount()
     connected_at: datetime | None = nullable_timestamptz()
     last_heartbeat: datetime | None = nullable_timestamptz()
     ready_since: datetime = timestamptz(default="statement_timestamp()")
-    spec_generation: int = _amount()
-    observed_generation: int = _amount()
+    spec_generation: int = amount()
+    observed_generation: int = amount()
     agent_type: str | None = nullable_text()
     resource_requests: dict[str, Any] = _members()
     resource_limits: dict[str, Any] = _members()
     qos_class: str | None = nullable_text()
     zone_affinity: str | None = nullable_text()
-    tokens_used: int = _amount()
-    storage_used_mb: int = _amount()
+    tokens_used: int = amount()
+    storage_used_mb: int = amount()
     context_usage_pct: float = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     warmup: UUID | None = Field(default=None)
     warmup_until: datetime | None = nullable_timestamptz()

@@ -15,10 +15,8 @@ from sqlalchemy import (
     Column,
     Computed,
     ForeignKeyConstraint,
-    Identity,
     Index,
     PrimaryKeyConstraint,
-    Text,
     UniqueConstraint,
     Uuid,
     text,
@@ -27,8 +25,11 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
 from nexmdm.kernel.columns import (
+    bytewise,
     count,
     free_text,
+    identity,
+    made_uuid,
     nullable_text,
     nullable_timestamptz,
     one_of,
@@ -37,16 +38,6 @@ from nexmdm.kernel.columns import (
     timestamptz,
 )
 from nexmdm.platform.types import CHANGE_KINDS, CONFLICT_STATUSES, RUN_TRIGGERS, STORED_BACKENDS, STRATEGIES
-
-
-def _bytewise() -> str:
-    path: str = Field(sa_column=Column(Text(collation="C"), nullable=False))
-    return path
-
-
-def _uuid() -> UUID:
-    made: UUID = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text("gen_random_uuid()")})
-    return made
 
 
 def _flag(default: str) -> bool:
@@ -87,8 +78,8 @@ class Mount(SQLModel, table=True):
         CheckConstraint("active OR saved", name="is_something"),
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
-    mount_id: UUID = _uuid()
-    mount_point: str = _bytewise()
+    mount_id: UUID = made_uuid()
+    mount_point: str = bytewise()
     owner: str = free_text()
     backend_type: str = free_text()
     config: dict[str, Any] = Field(sa_column=Column(JSONB, nullable=False))
@@ -120,9 +111,9 @@ class MountChange(SQLModel, table=True):
     )
     zone_id: str = free_text()
     mount_id: UUID = Field(nullable=False)
-    path: str = _bytewise()
+    path: str = bytewise()
     kind: str = free_text()
-    version: int = Field(default=None, sa_column=Column(BigInteger, Identity(always=False), nullable=False))
+    version: int = identity()
     changed_at: datetime = timestamptz(default="clock_timestamp()")
     attempts: int = count()
     next_at: datetime = timestamptz(default="clock_timestamp()")
@@ -144,7 +135,7 @@ class MountBase(SQLModel, table=True):
     )
     zone_id: str = free_text()
     mount_id: UUID = Field(nullable=False)
-    path: str = _bytewise()
+    path: str = bytewise()
     remote_etag: str = free_text()
     size: int = _size()
     sha256: str | None = nullable_text()
@@ -179,10 +170,10 @@ class MountConflict(SQLModel, table=True):
         ),
     )
     zone_id: str = free_text()
-    conflict_id: UUID = _uuid()
+    conflict_id: UUID = made_uuid()
     mount_id: UUID = Field(nullable=False)
-    mount_point: str = _bytewise()
-    path: str = _bytewise()
+    mount_point: str = bytewise()
+    path: str = bytewise()
     base_etag: str | None = nullable_text()
     base_size: int | None = _size(nullable=True)
     base_mtime: datetime | None = nullable_timestamptz()
@@ -217,9 +208,9 @@ class MountRun(SQLModel, table=True):
         Index("ix_mount_runs_started_at", "zone_id", "started_at", "run_id"),
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
-    run_id: UUID = _uuid()
+    run_id: UUID = made_uuid()
     mount_id: UUID = Field(nullable=False)
-    mount_point: str = _bytewise()
+    mount_point: str = bytewise()
     trigger: str = free_text()
     started_at: datetime = timestamptz(default="clock_timestamp()")
     finished_at: datetime | None = nullable_timestamptz()

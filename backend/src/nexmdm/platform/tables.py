@@ -17,13 +17,15 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Text,
     UniqueConstraint,
-    text,
 )
 from sqlmodel import Field, SQLModel
 
 from nexmdm.kernel.columns import (
+    amount,
+    bytewise,
     count,
     free_text,
+    made_uuid,
     nullable_text,
     nullable_timestamptz,
     one_of,
@@ -32,24 +34,6 @@ from nexmdm.kernel.columns import (
     timestamptz,
 )
 from nexmdm.platform.types import EVENT_TYPES, INLINE_BYTES, LIMITS, PHASES, ZONE_ID
-
-
-def _amount() -> int:
-    column: Column[int] = Column(BigInteger, nullable=False, server_default=text("0"))
-    amount: int = Field(default=0, sa_column=column)
-    return amount
-
-
-def _bytewise(*, nullable: bool = False) -> str:
-    """Text whose order is that of its bytes, so that what lies below a path is one range."""
-    column: Column[str] = Column(Text(collation="C"), nullable=nullable)
-    path: str = Field(default=None, sa_column=column) if nullable else Field(sa_column=column)
-    return path
-
-
-def _uuid(name: str = "gen_random_uuid()") -> UUID:
-    made: UUID = Field(default=None, nullable=False, sa_column_kwargs={"server_default": text(name)})
-    return made
 
 
 def _limit() -> int | None:
@@ -82,7 +66,7 @@ class Zone(SQLModel, table=True):
         Index("ix_zones_created_at", "created_at", "zone_id"),
     )
     zone_id: str = Field(primary_key=True, sa_type=Text)
-    uid: UUID = _uuid()
+    uid: UUID = made_uuid()
     name: str = free_text()
     domain: str | None = nullable_text()
     description: str | None = nullable_text()
@@ -94,13 +78,13 @@ class Zone(SQLModel, table=True):
     max_agents: int | None = _limit()
     max_tasks_queued: int | None = _limit()
     max_uploads_open: int | None = _limit()
-    used_bytes: int = _amount()
-    reserved_bytes: int = _amount()
-    files: int = _amount()
-    agents: int = _amount()
-    tasks_queued: int = _amount()
-    uploads_open: int = _amount()
-    event_seq: int = _amount()
+    used_bytes: int = amount()
+    reserved_bytes: int = amount()
+    files: int = amount()
+    agents: int = amount()
+    tasks_queued: int = amount()
+    uploads_open: int = amount()
+    event_seq: int = amount()
     event_at: datetime = timestamptz(default="clock_timestamp()")
     created_at: datetime = timestamptz(default="clock_timestamp()")
     updated_at: datetime = timestamptz(default="clock_timestamp()")
@@ -117,7 +101,7 @@ class ZoneFinalizer(SQLModel, table=True):
     zone_id: str = refers_to("zones.zone_id", on_delete="CASCADE")
     position: int
     name: str = free_text()
-    removed: int = _amount()
+    removed: int = amount()
     finished_at: datetime | None = nullable_timestamptz()
 
 
@@ -137,10 +121,10 @@ class File(SQLModel, table=True):
         CheckConstraint(f"octet_length(content) <= {INLINE_BYTES}", name="content_is_small"),
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
-    path: str = _bytewise()
-    file_id: UUID = _uuid()
+    path: str = bytewise()
+    file_id: UUID = made_uuid()
     kind: str = free_text()
-    size: int = _amount()
+    size: int = amount()
     etag: str | None = nullable_text()
     version: int = count(1)
     content: bytes | None = Field(default=None, sa_type=LargeBinary)
@@ -210,9 +194,9 @@ class Upload(SQLModel, table=True):
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
     upload_id: UUID = Field(nullable=False)
-    path: str = _bytewise()
+    path: str = bytewise()
     length: int | None = _limit()
-    upload_offset: int = _amount()
+    upload_offset: int = amount()
     reserved: int = Field(sa_column=Column(BigInteger, nullable=False))
     metadata_: str = Field(sa_column=Column("metadata", Text, nullable=False))
     holder: UUID | None = Field(default=None)
@@ -265,9 +249,9 @@ class ZoneEvent(SQLModel, table=True):
     )
     zone_id: str = refers_to("zones.zone_id", on_delete="RESTRICT")
     sequence_number: int = Field(sa_column=Column(BigInteger, nullable=False))
-    event_id: UUID = _uuid()
+    event_id: UUID = made_uuid()
     type: str = free_text()
-    path: str = _bytewise()
-    new_path: str | None = _bytewise(nullable=True)
+    path: str = bytewise()
+    new_path: str | None = bytewise(nullable=True)
     agent_id: str | None = nullable_text()
     occurred_at: datetime = timestamptz()
