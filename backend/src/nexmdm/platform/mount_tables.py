@@ -118,7 +118,6 @@ class MountChange(SQLModel, table=True):
     attempts: int = count()
     next_at: datetime = timestamptz(default="clock_timestamp()")
     error: str | None = nullable_text()
-    lease_until: datetime | None = nullable_timestamptz()
     sent: str | None = nullable_text()
 
 

@@ -61,7 +61,6 @@ UPGRADE = (
         attempts integer NOT NULL DEFAULT 0 CONSTRAINT ck_mount_changes_attempts CHECK (attempts >= 0),
         next_at timestamptz NOT NULL DEFAULT clock_timestamp(),
         error text,
-        lease_until timestamptz,
         sent text CONSTRAINT ck_mount_changes_sent CHECK (sent ~ '^([0-9a-f]{64}|deleted)$'),
         CONSTRAINT pk_mount_changes PRIMARY KEY (zone_id, mount_id, path),
         CONSTRAINT fk_mount_changes_mount_id FOREIGN KEY (zone_id, mount_id) REFERENCES mounts (zone_id, mount_id)
