@@ -24,6 +24,11 @@ from nexmdm.platform.zone_row import SNAPSHOT, Change, commit_change, within
 
 Outcome = Literal["pushed", "conflict", "gone"]
 BRICK: Final = "sync"
+# Of a change `c`: nobody delivers to its path until the conflict has ended.
+IN_CONFLICT: Final = """
+    EXISTS (SELECT FROM mount_conflicts AS o
+        WHERE o.zone_id = c.zone_id AND o.mount_id = c.mount_id AND o.path = c.path AND o.status = 'open')
+"""
 
 _FIND: Final = f"""
     SELECT c.kind, c.version, c.sent, b.remote_etag, b.size AS base_size, b.mtime AS base_mtime,
@@ -33,10 +38,8 @@ _FIND: Final = f"""
         LEFT JOIN files AS f ON f.zone_id = c.zone_id AND f.path = $4
     WHERE c.zone_id = $1 AND c.mount_id = $2 AND c.path = $3 AND m.active
         AND EXISTS (SELECT FROM bricks WHERE name = '{BRICK}' AND mounted)
-        AND $5 = EXISTS (
-            SELECT FROM mount_conflicts AS o
-            WHERE o.zone_id = c.zone_id AND o.mount_id = c.mount_id AND o.path = c.path AND o.status = 'open')
-"""  # noqa: S608 - composed of the constant above
+        AND $5 = {IN_CONFLICT}
+"""  # noqa: S608 - composed of the constants above
 _ANNOUNCE: Final = """
     UPDATE mount_changes SET sent = $5 WHERE zone_id = $1 AND mount_id = $2 AND path = $3 AND version = $4
     RETURNING path

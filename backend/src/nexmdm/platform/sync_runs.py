@@ -18,7 +18,7 @@ from nexmdm.platform import metrics, mount_config
 from nexmdm.platform.connector import BackendAwayError
 from nexmdm.platform.connectors import Connectors
 from nexmdm.platform.contents import Contents
-from nexmdm.platform.delivery import Delivery, Mounted, MovedError
+from nexmdm.platform.delivery import IN_CONFLICT, Delivery, Mounted, MovedError
 from nexmdm.platform.events import SYNC_RUN
 from nexmdm.platform.object_store import StoreAwayError
 from nexmdm.platform.settings import PlatformSettings
@@ -48,13 +48,11 @@ _RENEW: Final = """
     UPDATE mount_runs SET lease_until = clock_timestamp() + make_interval(secs => $3)
     WHERE zone_id = $1 AND run_id = $2 AND finished_at IS NULL RETURNING run_id
 """
-_DUE: Final = """
+_DUE: Final = f"""
     SELECT path FROM mount_changes AS c
-    WHERE zone_id = $1 AND mount_id = $2 AND ($3 OR next_at <= clock_timestamp()) AND NOT EXISTS (
-        SELECT FROM mount_conflicts AS o
-        WHERE o.zone_id = c.zone_id AND o.mount_id = c.mount_id AND o.path = c.path AND o.status = 'open')
+    WHERE zone_id = $1 AND mount_id = $2 AND ($3 OR next_at <= clock_timestamp()) AND NOT {IN_CONFLICT}
     ORDER BY version LIMIT $4
-"""
+"""  # noqa: S608 - composed of the constant above
 _FAILED: Final = """
     UPDATE mount_changes SET attempts = attempts + 1, error = $4,
         next_at = clock_timestamp()
