@@ -21,9 +21,9 @@ class Remote(NamedTuple):
     modified_at: datetime
 
 
-def same(one: Remote | None, other: Remote) -> bool:
-    """Whether it is the same file, unchanged."""
-    return one is not None and one.etag == other.etag
+def same(one: Remote | None, other: Remote | None) -> bool:
+    """Whether it is the same file, unchanged; or there is none, as before."""
+    return one is other if one is None or other is None else one.etag == other.etag
 
 
 class Entry(NamedTuple):

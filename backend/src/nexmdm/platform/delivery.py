@@ -139,7 +139,7 @@ class Delivery:
         if ours.sent in (None, digest):
             return ours.base
         theirs = await self.connector.stat(path)
-        if is_as(theirs, ours.base) or not await self.holds(path, theirs, ours.sent):
+        if same(theirs, ours.base) or not await self.holds(path, theirs, ours.sent):
             return ours.base
         async with within(self._statements, self.of.zone_id) as tx:
             await self._agree(tx, path, theirs, ours.sent)
@@ -156,7 +156,7 @@ class Delivery:
         theirs = await self.connector.stat(path)
         if theirs is None and ours.kind == "delete":
             return None
-        if not is_as(theirs, base):
+        if not same(theirs, base):
             raise ConflictError(theirs)
         return await self.bring(path, ours, theirs)
 
@@ -240,8 +240,3 @@ class Delivery:
             await commit_change(tx, of.zone_id, Change(type="sync.conflict", path=of.path(path), zone_uid=of.zone_uid))
         emit(SYNC_CONFLICT, "warning", zone_id=of.zone_id, conflict_id=str(conflict_id), mount_point=of.mount_point)
         return "conflict"
-
-
-def is_as(theirs: Remote | None, known: Remote | None) -> bool:
-    """Whether the backend's side is still what was known of it, absence included."""
-    return theirs is None if known is None else same(theirs, known)

@@ -14,7 +14,7 @@ from nexmdm.platform.rpc_errors import PATH_INVALID, RpcError
 Path = Annotated[str, Field(max_length=2**16)]  # which of them is one `canonical` says
 ROOT: Final = "/"
 MOST_BYTES: Final = 1024
-_MOST_OF_SEGMENT: Final = 255
+MOST_OF_SEGMENT: Final = 255
 
 
 def canonical(path: str) -> str:
@@ -47,8 +47,8 @@ def _fault(path: str) -> str | None:
     segments = path[1:].split("/")
     if any(segment in {"", ".", ".."} for segment in segments):
         return "has an empty segment, `.` or `..`"
-    if any(len(segment.encode()) > _MOST_OF_SEGMENT for segment in segments):
-        return f"a segment is longer than {_MOST_OF_SEGMENT} bytes"
+    if any(len(segment.encode()) > MOST_OF_SEGMENT for segment in segments):
+        return f"a segment is longer than {MOST_OF_SEGMENT} bytes"
     if any(unicodedata.category(letter) == "Cc" for letter in path):
         return "has a control character"
     if not unicodedata.is_normalized("NFC", path):

@@ -12,14 +12,13 @@ from typing import Final, Literal
 
 import asyncpg
 
+from nexmdm.platform import paths
 from nexmdm.platform.connector import ConflictError, Remote
 from nexmdm.platform.delivery import Closing, Delivery
 from nexmdm.platform.sync_sides import Ours
 from nexmdm.platform.types import Strategy
 
 Kept = Literal["keep_local", "keep_remote", "keep_both"]
-_MOST_OF_NAME: Final = 255  # bytes of a segment
-_MOST_OF_PATH: Final = 1024
 
 _CLOSE: Final = """
     UPDATE mount_conflicts SET status = 'resolved', strategy = $4, resolution = $5, copy_path = $6,
@@ -101,6 +100,6 @@ def copy_of(path: str, moment: datetime, mount_id: str) -> str:
     """The path of the copy of ours: that of the conflict, shortened where no file could have the name."""
     parent, slash, name = path.rpartition("/")
     tail = f".sync-conflict-{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{mount_id[:8]}"
-    room = min(_MOST_OF_NAME, _MOST_OF_PATH - len(f"{parent}{slash}".encode())) - len(tail)
+    room = min(paths.MOST_OF_SEGMENT, paths.MOST_BYTES - len(f"{parent}{slash}".encode())) - len(tail)
     short = name.encode()[: max(0, room)].decode(errors="ignore")
     return f"{parent}{slash}{short}{tail}"
