@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from nexmdm.platform import paths
 from nexmdm.platform.rpc_errors import RpcError
 
+PAST: Final = "\U0010ffff"  # behind every letter that a path can have
 Content = bytes | AsyncIterator[bytes]
 Kind = Literal["file", "directory"]
 

@@ -14,7 +14,17 @@ from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import S3Store
 
 from nexmdm.kernel.settings import foreign
-from nexmdm.platform.connector import BackendAwayError, ConflictError, Content, Entry, Kind, Remote, can_be_named, same
+from nexmdm.platform.connector import (
+    PAST,
+    BackendAwayError,
+    ConflictError,
+    Content,
+    Entry,
+    Kind,
+    Remote,
+    can_be_named,
+    same,
+)
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -24,7 +34,6 @@ MOST_BYTES: Final = 64 * 2**20  # of a file that is written: only what is put in
 _PAGE: Final = 1000
 _ENCRYPTION: Final = "AWS_SERVER_SIDE_ENCRYPTION"  # of the operator's bucket, with keys perhaps; it cannot be left out
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
-_BEHIND: Final = "\U0010ffff"  # with it begins no name below a directory: what is asked for next lies behind them all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +201,7 @@ def _entry(found: ObjectMeta, prefix: str, *, recursive: bool) -> Entry:
 
 def _behind(key: str) -> str | None:
     """From where on to ask for what follows a key."""
-    return f"{key}{_BEHIND}" if key.endswith("/") else key or None
+    return f"{key}{PAST}" if key.endswith("/") else key or None
 
 
 async def _whole(content: Content) -> bytes:

@@ -147,7 +147,7 @@ async def _refuse_early(call: Call, path: str, given: Write, size: int) -> None:
 
 
 def around(path: str, *, is_new: bool) -> dict[str, Any]:
-    """What must not be around a file that is written."""
+    """What must not be around a file that changes; is_new: that comes."""
     no_mount = {"no_mount_at": [*paths.ancestors(path), path]}
     return {"no_file_at": paths.ancestors(path), "nothing_below": paths.below(path)} | no_mount if is_new else no_mount
 
@@ -245,8 +245,7 @@ async def _delete(call: Call, path: str, tx: Tx) -> None:
     if size is None:
         await _existing(tx, call.zone_id, path)  # says why; or it was written since
         raise RpcError(NOT_FOUND)
-    way = [*paths.ancestors(path), path]
-    await call.commit(tx, Change(type="delete", path=path, used_bytes=-size, files=-1, no_mount_at=way))
+    await call.commit(tx, Change(type="delete", path=path, used_bytes=-size, files=-1, **around(path, is_new=False)))
 
 
 async def _delete_below(call: Call, tx: Tx, spot: Spot, asked: Asked | None) -> None:

@@ -11,11 +11,10 @@ from typing import Any, Final, NamedTuple
 
 from nexmdm.platform.agent_rows import Tx
 from nexmdm.platform.call import Call
-from nexmdm.platform.connector import Entry, Remote
+from nexmdm.platform.connector import PAST, Entry, Remote
 from nexmdm.platform.file_lists import CHILDREN, FILES
 from nexmdm.platform.mounted import Mounted, etag_of
 
-PAST: Final = "\U0010ffff"  # behind every letter of a path
 _GONE: Final = """
     SELECT path FROM mount_changes
     WHERE zone_id = $1 AND mount_id = $2 AND kind = 'delete' AND path > $3 AND path < $4
