@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
+from fastapi import Path
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -81,6 +82,14 @@ Maybe = Annotated[T | None, _NotNull()]
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
 
 Id = Annotated[UUID, BeforeValidator(_canonical), Field(json_schema_extra={"pattern": _ID})]
+IdInPath = Annotated[str, Path(json_schema_extra={"pattern": _ID})]  # any text, and `as_id` says what it names
+
+
+def as_id(text: str) -> UUID | None:
+    """The id that a path names; None: it is none, and so nothing has it."""
+    return UUID(text) if re.fullmatch(_ID, text) else None
+
+
 Moment = Annotated[
     str,
     StringConstraints(pattern=times.PATTERN),

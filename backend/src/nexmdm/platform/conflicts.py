@@ -5,18 +5,18 @@ A conflict is held under a lease while bytes move. A side that is no longer as i
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import asyncpg
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import Page, Paging
 from nexmdm.http.problems import OF_A_BODY
+from nexmdm.http.types import IdInPath, as_id
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import Problem, answers
 from nexmdm.platform import metrics, sync_views
@@ -43,8 +43,6 @@ from nexmdm.platform.zone_row import ZoneEndsError
 router = APIRouter(tags=[BRICK], dependencies=IN_ZONE)
 
 _LEASE_S: Final = 60.0
-_ID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-OF_PATH: Final = Path(json_schema_extra={"pattern": f"^{_ID}$"})  # another one names no conflict
 
 _PAGE: Final = """
     SELECT * FROM mount_conflicts WHERE zone_id = $1 AND ($2::text IS NULL OR status = $2)
@@ -77,9 +75,10 @@ Status = Annotated[ConflictStatus | None, Query()]
 
 
 def _id_of(text: str) -> UUID:
-    if re.fullmatch(_ID, text) is None:
+    conflict_id = as_id(text)
+    if conflict_id is None:
         raise Problem(CONFLICT_NOT_FOUND)
-    return UUID(text)
+    return conflict_id
 
 
 @router.get(f"{PATH}/conflicts", responses=answers(*OF_SYNC), **described("listConflicts"))
@@ -102,7 +101,7 @@ async def list_conflicts(
 @router.get(
     f"{PATH}/conflicts/{{conflict_id}}", responses=answers(*OF_SYNC, CONFLICT_NOT_FOUND), **described("getConflict")
 )
-async def get_conflict(request: Request, caller: InTheZone, conflict_id: Annotated[str, OF_PATH]) -> ConflictView:
+async def get_conflict(request: Request, caller: InTheZone, conflict_id: IdInPath) -> ConflictView:
     """Look at a conflict."""
     wanted = _id_of(conflict_id)
     return sync_views.conflict(await _shown(Call(caller, platform(request), BRICK), wanted))
@@ -126,7 +125,7 @@ async def _shown(call: Call, conflict_id: UUID) -> asyncpg.Record:
 async def resolve(
     request: Request,
     caller: InTheZone,
-    conflict_id: Annotated[str, OF_PATH],
+    conflict_id: IdInPath,
     given: Annotated[Resolution, Depends(_resolution)],
 ) -> ConflictView:
     """End a conflict, both sides of which have to be as they were last shown."""

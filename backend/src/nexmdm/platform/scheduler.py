@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, Final
@@ -15,6 +14,7 @@ from fastapi import APIRouter, Depends, Path, Request, Response
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.pagination import refuse_repeated_parameters
 from nexmdm.http.problems import OF_A_BODY
+from nexmdm.http.types import IdInPath, as_id
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import VALIDATION_ERROR, Problem, answers
 from nexmdm.platform import metrics, task_states
@@ -43,8 +43,6 @@ IN_ZONE: Final = [DESCRIBED, Depends(in_zone), Depends(refuse_repeated_parameter
 router = APIRouter(tags=[BRICK], dependencies=IN_ZONE)
 InTheZone = Annotated[Caller, Depends(in_zone)]
 
-_ID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-OF_PATH: Final = Path(json_schema_extra={"pattern": f"^{_ID}$"})  # another one names no task
 _TASK: Final = "SELECT * FROM tasks WHERE zone_id = $1 AND task_id = $2 AND owner = coalesce($3, owner)"
 _ATTEMPTS: Final = """
     SELECT number, started_at, ended_at, outcome, error FROM task_attempts WHERE zone_id = $1 AND task_id = $2
@@ -63,9 +61,10 @@ def described(operation_id: str, body: JsonBody[Any] | None = None) -> dict[str,
 
 def task_id_of(text: str) -> UUID:
     """The id of a path. Problem: it can be no task's."""
-    if re.fullmatch(_ID, text) is None:
+    task_id = as_id(text)
+    if task_id is None:
         raise Problem(TASK_NOT_FOUND)
-    return UUID(text)
+    return task_id
 
 
 def by(caller: Caller) -> By:
@@ -135,7 +134,7 @@ async def classify_task(_caller: InTheZone, given: Annotated[ToClassify, Depends
     response_model=TaskView,
     **described("getTask"),
 )
-async def get_task(request: Request, caller: InTheZone, task_id: Annotated[str, OF_PATH]) -> Response:
+async def get_task(request: Request, caller: InTheZone, task_id: IdInPath) -> Response:
     """Look at a task with its attempts."""
     wanted = task_id_of(task_id)
     async with Call(caller, platform(request), BRICK).within() as tx:
@@ -152,7 +151,7 @@ async def cancel_task(
     request: Request, caller: InTheZone, task_id: Annotated[str, Path(min_length=1, max_length=128)]
 ) -> Cancelled:
     """End a task that is queued; ask the executor of one that runs to stop. May be repeated."""
-    wanted = UUID(task_id) if re.fullmatch(_ID, task_id) else None
+    wanted = as_id(task_id)
     row = changed = None
     if wanted is not None:
         async with changing(request, caller) as tx:

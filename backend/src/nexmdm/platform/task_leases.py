@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from nexmdm.http.admission import leave_admission
 from nexmdm.http.json_body import JsonBody
 from nexmdm.http.problems import OF_A_BODY
+from nexmdm.http.types import IdInPath
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import OVERLOADED, Problem, answers, invalid
 from nexmdm.platform import metrics, task_states
@@ -22,7 +23,6 @@ from nexmdm.platform.problems import AGENT_FORBIDDEN, LEASE_LOST, STALE_GENERATI
 from nexmdm.platform.scheduler import (
     BRICK,
     IN_ZONE,
-    OF_PATH,
     OF_TASKS,
     PATH,
     InTheZone,
@@ -104,7 +104,7 @@ def _lease(caller: Caller, task_id: str, held: Held) -> Lease:
 
 @router.post(f"{PATH}/task/{{task_id}}/heartbeat", responses=answers(*_OF_A_LEASE), **described("heartbeatTask", _held))
 async def heartbeat(
-    request: Request, caller: InTheZone, task_id: Annotated[str, OF_PATH], held: Annotated[Held, Depends(_held)]
+    request: Request, caller: InTheZone, task_id: IdInPath, held: Annotated[Held, Depends(_held)]
 ) -> LeaseView:
     """Keep a lease, and learn whether the task is to be cancelled: then the lease ends when it would have."""
     lease = _lease(caller, task_id, held)
@@ -119,7 +119,7 @@ async def heartbeat(
 async def complete(
     request: Request,
     caller: InTheZone,
-    task_id: Annotated[str, OF_PATH],
+    task_id: IdInPath,
     done: Annotated[Completion, Depends(_completion)],
 ) -> Ended:
     """End a task that was done."""
@@ -134,7 +134,7 @@ async def complete(
 async def fail(
     request: Request,
     caller: InTheZone,
-    task_id: Annotated[str, OF_PATH],
+    task_id: IdInPath,
     failure: Annotated[Failure, Depends(_failure)],
 ) -> Ended:
     """End an attempt that has failed; the task is tried again where it may be, after a pause."""

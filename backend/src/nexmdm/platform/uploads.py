@@ -6,14 +6,14 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Final
-from uuid import UUID
 
 import asyncpg
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from nexmdm.http.access_log import ANSWER_HEADERS
 from nexmdm.http.pagination import check_parameters
 from nexmdm.http.problems import PAYLOAD_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE
+from nexmdm.http.types import IdInPath, as_id
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.problems import DEPENDENCY_UNAVAILABLE, OVERLOADED, VALIDATION_ERROR, Problem, answers, invalid
 from nexmdm.platform import upload_headers, upload_rows
@@ -56,8 +56,6 @@ PATH: Final = "/api/v2/uploads"
 router = APIRouter(tags=["uploads"], dependencies=[DESCRIBED], route_class=Overridable)
 in_zone: Final = InZone(brick=BRICK)
 
-_ID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
-_OF_PATH: Final = Path(json_schema_extra={"pattern": f"^{_ID}$"})  # another one is 404
 _OF_ANY: Final = (*OF_A_KEY, ZONE_TERMINATING, BRICK_UNMOUNTED, TUS_VERSION_UNSUPPORTED, VALIDATION_ERROR)
 _OF_ONE: Final = (*_OF_ANY, UPLOAD_NOT_FOUND)
 _OF_A_BODY: Final = (
@@ -190,10 +188,10 @@ def _shown(row: asyncpg.Record) -> dict[str, str]:
 
 
 async def _found(request: Request, caller: Caller, upload_id: str) -> asyncpg.Record:
-    row = None
-    if re.fullmatch(_ID, upload_id):
+    row, wanted = None, as_id(upload_id)
+    if wanted is not None:
         async with platform(request).within(caller.zone_id) as tx:
-            row = await upload_rows.find(tx, caller.zone_id, UUID(upload_id))
+            row = await upload_rows.find(tx, caller.zone_id, wanted)
     if row is None:
         raise Problem(UPLOAD_NOT_FOUND)
     return row
@@ -206,7 +204,7 @@ async def _found(request: Request, caller: Caller, upload_id: str) -> asyncpg.Re
     responses=answers(*_OF_ONE),
     openapi_extra={"parameters": _TUS},
 )
-async def look(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
+async def look(request: Request, caller: Uploader, upload_id: IdInPath) -> Response:
     """How far an upload is."""
     row = await _found(request, caller, upload_id)
     length = {"Upload-Defer-Length": "1"} if row["length"] is None else {"Upload-Length": str(row["length"])}
@@ -227,7 +225,7 @@ async def look(request: Request, caller: Uploader, upload_id: Annotated[str, _OF
         "requestBody": {"required": True, **_BODY},
     },
 )  # fmt: skip
-async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
+async def append(request: Request, caller: Uploader, upload_id: IdInPath) -> Response:
     """Go on with an upload at its offset. The newest request has it; one before finds out and ends with 409."""
     row = await _found(request, caller, upload_id)
     if not _is_chunk(request):
@@ -261,7 +259,7 @@ async def append(request: Request, caller: Uploader, upload_id: Annotated[str, _
     responses=answers(*_OF_ONE),
     openapi_extra={"parameters": _TUS},
 )
-async def terminate(request: Request, caller: Uploader, upload_id: Annotated[str, _OF_PATH]) -> Response:
+async def terminate(request: Request, caller: Uploader, upload_id: IdInPath) -> Response:
     """Forget an upload. A file that it has become stays."""
     found = await _found(request, caller, upload_id)
     async with _told(), Call(caller, platform(request)).changing() as tx:
