@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any, Final, Generic, TypeVar, get_origin
 
 from fastapi import Query, Request
@@ -22,6 +23,7 @@ from nexmdm.kernel import times
 from nexmdm.kernel.problems import VALIDATION_ERROR, FieldError, Problem, invalid
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 _KEY: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -61,9 +63,15 @@ class Paging:
         """The moment and key that the page begins behind; None for the first. Problem: not a cursor of this list."""
         return None if self.cursor is None else _decode(self._list, self.cursor, parse_key)
 
-    def cursor_of(self, at: datetime, key: object) -> str:
-        """The cursor of a page that ends there."""
-        return _encode(self._list, at, key)
+    def cut(
+        self, rows: Sequence[Row], place: Callable[[Row], tuple[datetime, object]]
+    ) -> tuple[Sequence[Row], str | None]:
+        """Of one row more than the limit, or fewer at the end: those of the page, and the cursor of the next one.
+
+        place: the moment and key of a row.
+        """
+        shown = rows[: self.limit]
+        return shown, _encode(self._list, *place(shown[-1])) if len(rows) > self.limit else None
 
     async def read(
         self,
@@ -82,9 +90,7 @@ class Paging:
         rows: Sequence[Any] = (
             await session.execute(query.order_by(moment.desc(), key.desc()).limit(self.limit + 1))
         ).all()
-        shown = rows[: self.limit]
-        more = len(rows) > self.limit
-        cursor = self.cursor_of(shown[-1].page_moment, shown[-1].page_key) if more else None
+        shown, cursor = self.cut(rows, attrgetter("page_moment", "page_key"))
         return Page(items=[view(row) for row in shown], next_cursor=cursor)
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -122,6 +123,5 @@ async def query_agents(
     statement = f"{agent_rows.SHOWN}{conditions} ORDER BY created_at DESC, uid DESC LIMIT {paging.limit + 1}"
     async with Call(caller, platform(request), BRICK).within() as tx:
         rows = await tx.fetch(statement, caller.zone_id, *values)
-    shown = rows[: paging.limit]
-    cursor = paging.cursor_of(shown[-1]["created_at"], shown[-1]["uid"]) if len(rows) > paging.limit else None
+    shown, cursor = paging.cut(rows, itemgetter("created_at", "uid"))
     return Page(items=[AgentView.model_validate(agent_rows.view(row)) for row in shown], next_cursor=cursor)

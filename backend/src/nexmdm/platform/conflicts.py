@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -93,8 +94,7 @@ async def list_conflicts(
     at, key = paging.after(UUID) or (None, None)
     async with Call(caller, platform(request), BRICK).within() as tx:
         rows = await tx.fetch(_PAGE, caller.zone_id, status, mount_point, at, key, paging.limit + 1)
-    shown = rows[: paging.limit]
-    cursor = paging.cursor_of(shown[-1]["created_at"], shown[-1]["conflict_id"]) if len(rows) > paging.limit else None
+    shown, cursor = paging.cut(rows, itemgetter("created_at", "conflict_id"))
     return Page(items=[sync_views.conflict(row) for row in shown], next_cursor=cursor)
 
 

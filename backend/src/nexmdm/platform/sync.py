@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from operator import itemgetter
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -159,6 +160,5 @@ async def list_runs(
     at, key = paging.after(UUID) or (None, None)
     async with Call(caller, platform(request), BRICK).within() as tx:
         rows = await tx.fetch(_RUNS, caller.zone_id, mount_point, at, key, paging.limit + 1)
-    shown = rows[: paging.limit]
-    cursor = paging.cursor_of(shown[-1]["started_at"], shown[-1]["run_id"]) if len(rows) > paging.limit else None
+    shown, cursor = paging.cut(rows, itemgetter("started_at", "run_id"))
     return Page(items=[sync_views.run(row) for row in shown], next_cursor=cursor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from operator import itemgetter
 from typing import Annotated, Any, Final
 
 import asyncpg
@@ -147,10 +148,8 @@ async def list_zones(
     async with platform(request).within(caller.zone_id) as tx:
         rows = await tx.fetch(_PAGE, own, *after, paging.limit + 1, offset)
         total = await tx.fetchval(_TOTAL, own)
-    shown = rows[: paging.limit]
-    more = len(rows) > paging.limit
-    last = paging.cursor_of(shown[-1]["created_at"], shown[-1]["zone_id"]) if more else None
-    return Zones(zones=[view(row) for row in shown], total=total, next_cursor=last)
+    shown, cursor = paging.cut(rows, itemgetter("created_at", "zone_id"))
+    return Zones(zones=[view(row) for row in shown], total=total, next_cursor=cursor)
 
 
 @router.get("/api/zones/{zone_id}", operation_id="getZone", responses=answers(*_OF_A_MEMBER))
