@@ -16,6 +16,7 @@ from acceptance.system.system import System
 from harness.devices.apk import MEDIA_TYPE, apk
 from harness.http.client import Answer, encode
 from harness.platform import rpc
+from harness.platform.zone import SYNC
 from harness.settings import SECRETS
 
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
@@ -85,7 +86,6 @@ def _rpc(method: str, **params: Any) -> Call:
 
 
 _TASKS = "/api/v2/scheduler"
-_SYNC = "/api/v2/sync"
 # So are the platform's. What an admin does without naming a zone is done in root.
 _PLATFORM = {
     "createZone": Call("zone", "POST", "/api/zones", {"name": "of every operation"}),
@@ -150,12 +150,12 @@ _PLATFORM = {
     "failTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/fail", {"lease_token": UNKNOWN, "error": "none"}),
     "cancelTask": Call("zone", "POST", f"{_TASKS}/task/{UNKNOWN}/cancel"),
     "getSchedulerMetrics": Call("zone", "GET", f"{_TASKS}/metrics"),
-    "pushRoot": Call("zone", "POST", f"{_SYNC}/mounts//push"),
-    "pushMount": Call("zone", "POST", f"{_SYNC}/mounts/nothing/push"),
-    "listSyncRuns": Call("zone", "GET", f"{_SYNC}/runs"),
-    "listConflicts": Call("zone", "GET", f"{_SYNC}/conflicts"),
-    "getConflict": Call("zone", "GET", f"{_SYNC}/conflicts/{UNKNOWN}"),
-    "resolveConflict": Call("zone", "POST", f"{_SYNC}/conflicts/{UNKNOWN}/resolve", {"strategy": "keep_both"}),
+    "pushRoot": Call("zone", "POST", f"{SYNC}/mounts//push"),
+    "pushMount": Call("zone", "POST", f"{SYNC}/mounts/nothing/push"),
+    "listSyncRuns": Call("zone", "GET", f"{SYNC}/runs"),
+    "listConflicts": Call("zone", "GET", f"{SYNC}/conflicts"),
+    "getConflict": Call("zone", "GET", f"{SYNC}/conflicts/{UNKNOWN}"),
+    "resolveConflict": Call("zone", "POST", f"{SYNC}/conflicts/{UNKNOWN}/resolve", {"strategy": "keep_both"}),
     # Of a part that there is not: a caller that is let in is told so.
     "getBricksHealth": Call("zone", "GET", "/api/v2/bricks/health"),
     "getBrick": Call("zone", "GET", "/api/v2/bricks/nothing"),

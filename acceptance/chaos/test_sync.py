@@ -3,13 +3,14 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from acceptance.platform.sync import SYNC, Mount
+from acceptance.platform.sync import Mount
 from acceptance.platform.tailing import killed
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
 from acceptance.system.locks import unfinished
 from acceptance.system.match import accepted
 from acceptance.system.system import FreshBackend, System
+from harness.platform.zone import SYNC
 from harness.waiting import eventually
 
 HELD = "select from files where zone_id = %s and path like '%%/5' for update"

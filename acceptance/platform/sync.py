@@ -7,9 +7,8 @@ from acceptance.platform.mounts import add
 from acceptance.platform.zones import Platform
 from acceptance.system.match import accepted
 from harness.http.client import Answer
-from harness.platform.zone import Zone
+from harness.platform.zone import SYNC, Zone
 
-SYNC = "/api/v2/sync"
 STRATEGIES = ("keep_local", "keep_remote", "keep_newer", "keep_larger", "keep_both", "abort")
 _LEFT = {
     "mount_changes": "select count(*) from mount_changes where mount_id::text = %s",

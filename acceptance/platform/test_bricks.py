@@ -10,7 +10,6 @@ from acceptance.access.requests import UNKNOWN
 from acceptance.platform.agents import AGENTS
 from acceptance.platform.bricks import BRICKS, NAMES, NEEDED_BY, NEEDS, act, looked_at, unmounted
 from acceptance.platform.streams import following
-from acceptance.platform.sync import SYNC
 from acceptance.platform.test_claims import waiting
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import Platform
@@ -22,7 +21,7 @@ from harness.http.client import Answer
 from harness.platform.rpc import request
 from harness.platform.tasks import SCHEDULER, Tasks
 from harness.platform.uploads import UPLOADS
-from harness.platform.zone import EVENTS, RPC, ZONES
+from harness.platform.zone import EVENTS, RPC, SYNC, ZONES
 
 CALLS = {
     "files": [("POST", RPC), *(("POST", f"{RPC}/{method}") for method in METHODS[:8])],

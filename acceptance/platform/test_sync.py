@@ -8,13 +8,13 @@ import pytest
 from acceptance.access.requests import UNKNOWN
 from acceptance.platform.agents import new_id
 from acceptance.platform.mounts import add
-from acceptance.platform.sync import SYNC, Mount
+from acceptance.platform.sync import Mount
 from acceptance.platform.zones import MIB, UNKNOWN_KEY, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import System
 from acceptance.system.web_workers import both, race
-from harness.platform.zone import Zone
+from harness.platform.zone import SYNC, Zone
 from harness.waiting import eventually
 
 pytestmark = [pytest.mark.auto, pytest.mark.sync]

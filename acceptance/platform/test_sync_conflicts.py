@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from acceptance.access.requests import UNKNOWN
-from acceptance.platform.sync import STRATEGIES, SYNC, Mount
+from acceptance.platform.sync import STRATEGIES, Mount
 from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import case
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import System
 from acceptance.system.web_workers import both, race
-from harness.platform.zone import Zone
+from harness.platform.zone import SYNC, Zone
 
 pytestmark = [pytest.mark.auto, pytest.mark.sync]
 

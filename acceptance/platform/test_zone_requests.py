@@ -11,7 +11,6 @@ from acceptance.access.requests import CALLS, UNKNOWN, Call, is_refused
 from acceptance.platform.agents import registered
 from acceptance.platform.bricks import BRICKS
 from acceptance.platform.mounts import add
-from acceptance.platform.sync import SYNC
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import MIB, Platform, denied
 from acceptance.suite.case import case
@@ -23,7 +22,7 @@ from acceptance.system.web_workers import background_process, frozen
 from harness.http.client import Answer
 from harness.platform.rpc import notification
 from harness.platform.tasks import SCHEDULER
-from harness.platform.zone import RPC, ZONES, Zone
+from harness.platform.zone import RPC, SYNC, ZONES, Zone
 from harness.waiting import eventually
 
 OF_THE_PLATFORM = {name: one for name, one in CALLS.items() if one.caller == "zone"}

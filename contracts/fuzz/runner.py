@@ -26,7 +26,7 @@ from harness.verdict.artifacts import ROOT
 
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
 # The phases that take one operation at a time, parted by tag so that no operation falls between; the stateful one.
-_NOT: Final = ("--exclude-path", "/api/v2/sync/mounts//push")  # see scope.document
+_NOT: Final = ("--exclude-path", scope.ASKED_ELSEWHERE)
 _EACH: Final = (*_NOT, "--phases", "examples,coverage,fuzzing")
 
 

@@ -12,6 +12,7 @@ SANDBOXES: Final = ("allocations", "sandbox-pool")
 ZONES: Final = ("keys", "zones", "files", "events")
 AGENTS: Final = ("agents", "scheduler", "uploads", "mounts", "sync", "bricks")
 PLATFORM: Final = (*ZONES, *AGENTS)
+ASKED_ELSEWHERE: Final = "/api/v2/sync/mounts//push"  # the fuzzer's client sends one slash for two
 
 
 def left_out(target: Target) -> tuple[str, ...]:
@@ -27,6 +28,6 @@ def document(target: Target) -> Document:
     paths = {
         path: {key: part for key, part in item.items() if key == "parameters" or tags.isdisjoint(part.get("tags", ()))}
         for path, item in whole.content["paths"].items()
-        if "//" not in path  # it sends one slash for two
+        if path != ASKED_ELSEWHERE
     }
     return Document({**whole.content, "paths": paths})

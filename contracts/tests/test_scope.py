@@ -15,7 +15,7 @@ WITH = Target(
     "postgresql://owner@127.0.0.1/x",
     provider_control_url="http://127.0.0.1:2",
 )
-ASKED_ELSEWHERE = {"pushRoot"}  # the fuzzer's client sends one slash for two
+ASKED_ELSEWHERE = {"pushRoot"}
 
 
 def test_a_target_with_both_is_asked_for_everything() -> None:

@@ -11,6 +11,7 @@ from harness.platform import rpc
 RPC = "/api/nfs"
 EVENTS = "/api/v2/events"
 ZONES = "/api/zones"
+SYNC = "/api/v2/sync"
 Pairs = Sequence[tuple[str, str]]
 
 

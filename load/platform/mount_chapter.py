@@ -9,12 +9,12 @@ from typing import Any, Final
 import gevent
 
 from harness.platform.rpc import unwrapped
+from harness.platform.zone import SYNC
 from load.platform.caller import Caller, Refused
 from load.platform.run import Mounting
 from load.platform.stage import Stage
 
 POINT: Final = "/depot"
-_SYNC: Final = "/api/v2/sync"
 _FILES: Final = 6
 _DELIVERED_WITHIN_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.1
@@ -61,22 +61,20 @@ def _disagree(member: Caller, admin: Caller, told: Mounting, folder: Path) -> No
     path = f"{POINT}/{name}"
     (folder / name).write_text(told.theirs)
     member.change("write", "write", path, path=path, content=told.ours)
-    admin.rest("push", "POST", f"{_SYNC}/mounts{POINT}/push")
-    [conflict, *others] = _open_conflicts(member)
-    if others or conflict["path"] != path:
-        member.fault("conflict", f"{len(others) + 1} conflicts are open, the first of {conflict['path']}")
+    admin.rest("push", "POST", f"{SYNC}/mounts{POINT}/push")
+    conflicts = _open_conflicts(member)
+    if [conflict["path"] for conflict in conflicts] != [path]:
+        member.fault("conflict", f"both sides have changed a file, and {len(conflicts)} conflicts are open")
+        raise Refused("conflict")
     told.while_open = _read(member, path), (folder / name).read_text()
-    resolve = f"{_SYNC}/conflicts/{conflict['conflict_id']}/resolve"
+    resolve = f"{SYNC}/conflicts/{conflicts[0]['conflict_id']}/resolve"
     resolved = member.rest("resolve", "POST", resolve, json={"strategy": "keep_both"}).json()
     told.kept = _read(member, path), _read(member, resolved["copy_path"])
-    told.open_after = len(member.rest("look", "GET", f"{_SYNC}/conflicts?status=open").json()["items"])
+    told.open_after = len(_open_conflicts(member))
 
 
 def _open_conflicts(member: Caller) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = member.rest("look", "GET", f"{_SYNC}/conflicts?status=open").json()["items"]
-    if not found:
-        member.fault("conflict", "both sides have changed, and no conflict is open")
-        raise Refused("conflict")
+    found: list[dict[str, Any]] = member.rest("look", "GET", f"{SYNC}/conflicts?status=open").json()["items"]
     return found
 
 
