@@ -1,4 +1,4 @@
-"""The rows of mounts and of what is brought to their backends: what the database itself refuses, whoever asks."""
+"""The rows of mounts and of what is brought to their backends: what the database itself refuses to every role."""
 
 from acceptance.platform.test_zone_rows import NAMES, refused_by
 from acceptance.platform.zones import Platform

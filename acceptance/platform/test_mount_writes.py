@@ -48,7 +48,7 @@ def entries(zone: Zone, path: str = "/m", *, limit: int = 1000, recursive: bool 
 
 @pytest.fixture(scope="module", autouse=True)
 def _undelivered(platform_of_two: Platform, platform: Platform) -> Iterator[None]:
-    """Nothing is brought to any backend meanwhile."""
+    """Nothing is brought to any backend within the block."""
     with unmounted(platform_of_two, "sync"), unmounted(platform, "sync"):
         yield
 
@@ -281,7 +281,7 @@ def test_what_no_mount_can_do(zone: Zone, platform: Platform, tmp_path: Path) ->
 
 @case("mount-writes/011", "writeFile exists", "deleteFile result")
 def test_a_change_that_is_delivered_while_another_waits(zone: Zone, platform: Platform, tmp_path: Path) -> None:
-    """What waits for a change that is delivered meanwhile is judged by what the backend has then (004)."""
+    """What waits while a change is delivered is judged by what the backend has then (004)."""
     add(zone, "/m", filled(tmp_path / "one", "c"), readonly=False)
     calls = [
         partial(zone.call, "write", path="/m/c", content="x", if_none_match="*"),

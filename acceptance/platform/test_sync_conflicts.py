@@ -140,7 +140,7 @@ def test_each_strategy(strategy: str, zone: Zone, platform: Platform, system: Sy
         mount.change(name, b"and on")
     platform.adds_up(zone.zone_id)
     if strategy == "abort":
-        assert mount.pushed() == (0, 0, 1, 1)  # it is judged anew
+        assert mount.pushed() == (0, 0, 1, 1)  # it is judged again
         assert [one["conflict_id"] != conflict["conflict_id"] for one in mount.conflicts()] == [True]
         return
     assert system.db.row(BASE, mount.id, "a")["size"] == len(theirs or b"")
@@ -274,7 +274,7 @@ def test_of_those_who_resolve_one_does(two_workers: System, platform_of_two: Pla
 
 @case("conflicts/009", "resolveConflict 200")
 def test_a_conflict_that_is_left_open(zone: Zone, platform: Platform, tmp_path: Path) -> None:
-    """`manual` leaves it open; what is written meanwhile waits with it, and nothing is delivered (004: sync/003)."""
+    """`manual` leaves it open; what is written after that waits with it, and nothing is delivered (004: sync/003)."""
     mount = Mount(platform, zone, tmp_path / "data")
     conflict = mount.in_conflict()
     accepted(mount.resolve(conflict, "manual"))

@@ -1,4 +1,4 @@
-"""What the tables hold of a zone, whoever asks them."""
+"""What the tables hold of a zone."""
 
 from __future__ import annotations
 

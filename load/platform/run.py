@@ -135,7 +135,7 @@ class Sent:
 class Mounting:
     """The mounted directory. sent: what was written through it, found: what lay in it then, both by name; took_s: until
     it was all there. foreign: what somebody else put there, and what was read of it. ours, theirs: of the file that
-    both changed; while_open: what the zone and the directory had of it meanwhile; kept: what is read of both in the
+    both changed; while_open: what the zone and the directory had of it then; kept: what is read of both in the
     end. left: paths below it that are listed when it is removed.
     """
 

@@ -1,4 +1,4 @@
-"""Paths that both sides have changed: listed, looked at, and resolved as the caller says, who has seen both sides.
+"""Paths that both sides have changed: listed, looked at, and resolved as a caller says that has seen both sides.
 
 A conflict is held under a lease while bytes move. A side that is no longer as it was shown is never overwritten.
 """
@@ -144,7 +144,7 @@ async def resolve(
 
 @asynccontextmanager
 async def _held(call: Call, conflict_id: UUID) -> AsyncIterator[asyncpg.Record]:
-    """The row of an open conflict, which nobody else resolves meanwhile. Problem: there is none, or somebody does."""
+    """The row of an open conflict, which nobody else resolves until then. Problem: there is none, or somebody does."""
     async with call.touching() as tx:
         row = await tx.fetchrow(_HOLD, call.zone_id, conflict_id, _LEASE_S)
         if row is None:

@@ -44,7 +44,7 @@ _ANNOUNCE: Final = """
     UPDATE mount_changes SET sent = $5 WHERE zone_id = $1 AND mount_id = $2 AND path = $3 AND version = $4
     RETURNING path
 """
-# First the mount, as whoever removes it does, then the file, as whoever writes to it does.
+# First the mount, as a removal does, then the file, as a write does.
 _HOLD_MOUNT: Final = "SELECT mount_id FROM mounts WHERE zone_id = $1 AND mount_id = $2 FOR KEY SHARE"
 _HOLD_FILE: Final = "SELECT file_id FROM files WHERE zone_id = $1 AND path = $2 FOR UPDATE"
 _SENT: Final = """
@@ -66,7 +66,7 @@ _OPEN: Final = """
 
 
 class MovedError(Exception):
-    """What was to be agreed on is no longer so: our side has changed meanwhile, or the mount is gone."""
+    """What was to be agreed on is no longer so: our side has changed since, or the mount is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Delivery:
         """Bring the newest change of a path, unless a conflict of it is open ("gone").
 
         Raises:
-            BackendAwayError, StoreAwayError, ZoneEndsError; FileNotFoundError: it was written to meanwhile;
+            BackendAwayError, StoreAwayError, ZoneEndsError; FileNotFoundError: it was written to since;
             MovedError: the mount has gone.
         """
         ours = await self.ours(path)

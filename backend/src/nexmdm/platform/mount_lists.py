@@ -24,7 +24,7 @@ _GONE: Final = """
 
 
 class Item(NamedTuple):
-    """An entry. key: its place; that of a directory ends with a slash, as all that lies in it is behind that."""
+    """An entry. key: its place; that of a directory ends with a slash, as what lies in it comes behind that."""
 
     key: str
     shown: dict[str, Any]

@@ -16,7 +16,7 @@ from nexmdm.platform.mounted import Spot
 from nexmdm.platform.rpc_errors import IS_A_DIRECTORY, MOUNT_CHANGED, MOUNT_READONLY, RpcError
 from nexmdm.platform.types import ChangeKind
 
-_ASK_AGAIN: Final = 4  # times, where a change is brought to the backend meanwhile
+_ASK_AGAIN: Final = 4  # times, where a change is brought to the backend in between
 # What was sent stays: a delivery that was killed is known by it.
 _RECORD: Final = """
     INSERT INTO mount_changes (zone_id, mount_id, path, kind) VALUES ($1, $2, $3, $4)

@@ -59,7 +59,7 @@ async def resolve_as(strategy: Strategy, row: asyncpg.Record, sides: Sides, deli
     """End a conflict that is held; how. None: it stays open, for it is left to somebody (`manual`).
 
     Raises:
-        ConflictError, MovedError, FileNotFoundError: a side has moved meanwhile; BackendAwayError, StoreAwayError,
+        ConflictError, MovedError, FileNotFoundError: a side has moved since; BackendAwayError, StoreAwayError,
         ZoneEndsError.
     """
     way = chosen(strategy, sides)

@@ -125,7 +125,7 @@ class Runner:
 
     @asynccontextmanager
     async def _kept(self, of: Mounted, run_id: UUID) -> AsyncIterator[asyncio.Event]:
-        """Renew the lease meanwhile; the event is set when it has been lost."""
+        """Renew the lease within the block; the event is set when it has been lost."""
         is_lost = asyncio.Event()
 
         async def renew() -> None:

@@ -47,7 +47,7 @@ class Ours:
 
 
 async def digest_of_theirs(connector: Connector, path: str, theirs: Remote) -> str:
-    """SHA-256 in hex of the backend's file. BackendAwayError: also where it has changed meanwhile."""
+    """SHA-256 in hex of the backend's file. BackendAwayError: also where it has changed since."""
 
     async def chunks() -> AsyncIterator[bytes]:
         for offset in range(0, theirs.size, PART_BYTES):
