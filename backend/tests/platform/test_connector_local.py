@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.backends import ANOTHER, keys, leaves_the_unexpected, stat
 
 from nexmdm.platform import local_file
 from nexmdm.platform.connector import BackendAwayError, ConflictError, Entry, Remote
 from nexmdm.platform.connector_local import LocalDirectory
-
-ANOTHER = Remote("another", 1, datetime.now(UTC))
 
 
 @pytest.fixture
@@ -33,16 +31,6 @@ def directory(root: Path) -> LocalDirectory:
 def tree(root: Path) -> dict[str, bytes]:
     """Every file below a directory, hidden ones too."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
-
-
-def keys(entries: Any) -> list[str]:
-    return [entry.key for entry in entries]
-
-
-async def stat(directory: LocalDirectory, path: str) -> Remote:
-    found = await directory.stat(path)
-    assert found is not None
-    return found
 
 
 async def test_a_file_is_read_in_ranges(directory: LocalDirectory, root: Path) -> None:
@@ -98,17 +86,7 @@ async def test_what_was_not_expected_stays(directory: LocalDirectory, root: Path
     (root / "a").write_bytes(b"old")
     expected = await stat(directory, "a")
     (root / "a").write_bytes(b"theirs")
-    theirs = await stat(directory, "a")
-    for wanted in (None, expected):
-        with pytest.raises(ConflictError) as refused:
-            await directory.write("a", b"ours", wanted)
-        assert refused.value.theirs == theirs
-    with pytest.raises(ConflictError) as refused:
-        await directory.delete("a", expected)
-    assert refused.value.theirs == theirs
-    with pytest.raises(ConflictError) as refused:
-        await directory.write("gone", b"ours", expected)
-    assert refused.value.theirs is None
+    await leaves_the_unexpected(directory, expected)
     assert tree(root) == {"a": b"theirs"}
 
 

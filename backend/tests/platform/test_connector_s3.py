@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from support.backends import ANOTHER, keys, leaves_the_unexpected, stat
 
 from nexmdm.platform import connector_s3
 from nexmdm.platform.connector import BackendAwayError, ConflictError, Entry, Remote
@@ -17,7 +17,6 @@ from nexmdm.platform.connector_s3 import BucketDirectory, BucketSettings
 
 pytestmark = pytest.mark.slow  # importing moto takes 2 s
 SECRET = "of-a-mount-and-nobody-else"
-ANOTHER = Remote("another", 1, datetime.now(UTC))
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,6 @@ def directory(bucket: Bucket) -> BucketDirectory:
     return bucket.directory()
 
 
-async def stat(directory: BucketDirectory, path: str) -> Remote:
-    found = await directory.stat(path)
-    assert found is not None
-    return found
-
-
 async def test_a_file_is_read_in_ranges(bucket: Bucket, directory: BucketDirectory) -> None:
     bucket.put("a", b"0123456789")
     bucket.put("empty", b"")
@@ -114,17 +107,7 @@ async def test_a_file_is_written_replaced_and_deleted(bucket: Bucket, directory:
 async def test_what_was_not_expected_stays(bucket: Bucket, directory: BucketDirectory) -> None:
     expected = await directory.write("a", b"old", None)
     bucket.put("a", b"theirs")
-    theirs = await stat(directory, "a")
-    for wanted in (None, expected):
-        with pytest.raises(ConflictError) as refused:
-            await directory.write("a", b"ours", wanted)
-        assert refused.value.theirs == theirs
-    with pytest.raises(ConflictError) as refused:
-        await directory.delete("a", expected)
-    assert refused.value.theirs == theirs
-    with pytest.raises(ConflictError) as refused:
-        await directory.write("gone", b"ours", expected)
-    assert refused.value.theirs is None
+    await leaves_the_unexpected(directory, expected)
     assert bucket.tree() == {"a": b"theirs"}
 
 
@@ -165,8 +148,8 @@ async def test_a_list_is_in_order_and_in_pages(
             ):
                 assert len(more) <= limit
                 found += more
-            assert [entry.key for entry in found] == wanted
-    assert [entry.key for entry in await directory.list("a", recursive=False, limit=9)] == ["a/x/", "a/y"]
+            assert keys(found) == wanted
+    assert keys(await directory.list("a", recursive=False, limit=9)) == ["a/x/", "a/y"]
     assert await directory.list("nothing", recursive=True, limit=9) == []
     [entry] = [entry for entry in await directory.list("", recursive=False, limit=9) if entry.path == "b"]
     assert entry.remote == await directory.stat("b")
