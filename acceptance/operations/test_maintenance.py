@@ -67,14 +67,8 @@ def test_retention_removes_what_is_past_its_days(fresh_backend: FreshBackend) ->
     lines = [json.loads(line) for line in said.splitlines()]
     assert not list(log_schemas.judge(lines)), "the command logs like every process of the service"
     cleaned = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
-    assert cleaned == {
-        "device_heartbeats": 1,
-        "fcm_dispatches": 1,
-        "apk_download_events": 1,
-        "allocations": 0,
-        "events": 0,
-        "tasks": 0,
-    }
+    removed = {entity: rows for entity, rows in cleaned.items() if rows}
+    assert removed == {"device_heartbeats": 1, "fcm_dispatches": 1, "apk_download_events": 1}
 
 
 def let_days_pass(system: System, dispatches: dict[str, int], device_id: str) -> None:
