@@ -1,7 +1,5 @@
 """What the broker forgets of the ledger, and what it never does: that a sandbox was given."""
 
-import json
-
 import psycopg
 import pytest
 
@@ -13,8 +11,7 @@ from acceptance.system.match import accepted, refused
 @case("retention/001", "getSandbox 404", "allocateSandbox 201")
 def test_the_ledger_forgets_and_the_pool_does_not(pool: Pool) -> None:
     """Ended allocations go after 90 days with their key; their sandboxes stay and are never given again (issue 13)."""
-    # The run of the service's own schedule, when it starts, must not be the one that removes what is planted here.
-    pool.system.logs.tap.wait_for("retention.cleanup", since=0, within_s=10, entity="allocations")
+    pool.system.has_forgotten("allocations")
     pool.seed(3)
     forgotten, kept, _ = students = pool.students(3)
     old, young, held = (student.has("a key")["sandbox_id"] for student in students)
@@ -28,14 +25,7 @@ def test_the_ledger_forgets_and_the_pool_does_not(pool: Pool) -> None:
             id=sandbox_id,
             days=days,
         )
-    code, said = pool.system.running.run("retention", "run")
-    assert code == 0, said
-    [line] = [
-        line
-        for line in map(json.loads, said.splitlines())
-        if line.get("entity") == "allocations" and line["event"] == "retention.cleanup"
-    ]
-    assert (line["level"], line["deleted"]) == ("INFO", 1)
+    assert pool.system.forgets()["allocations"] == 1
     assert pool.system.db.rows("select 1 from allocations where sandbox_id = %s", old) == []
     assert pool.ledger(young)["end_reason"] == "released"
     assert pool.ledger(held)["ended_at"] is None

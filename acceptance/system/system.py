@@ -4,6 +4,7 @@ Does not start anything (suite/environments.py does) and holds no assertion abou
 """
 
 import functools
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from acceptance.system.s3 import S3Server
 from harness.devices.device import Device
 from harness.fcm.server import FcmControl
 from harness.http.client import Answer
+from harness.oracles import log_schemas
 from harness.oracles.log_tail import LogTap
 from harness.provider.server import ProviderControl
 from harness.settings import SECRETS, Target
@@ -159,6 +161,19 @@ class System:
         ending = self.db.value("select count(*) from zones where phase = 'Terminating'")
         assert ending == 0, f"{ending} zones are still being deleted"
         return True
+
+    def forgets(self) -> dict[str, int]:
+        """Let `nexmdm retention run` remove what is past its days; what has lost rows, and how many."""
+        code, said = self.running.run("retention", "run")
+        assert code == 0, said
+        lines = [json.loads(line) for line in said.splitlines()]
+        assert not list(log_schemas.judge(lines)), "the command logs like every process of the service"
+        removed = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
+        return {entity: rows for entity, rows in removed.items() if rows}
+
+    def has_forgotten(self, entity: str) -> None:
+        """Wait for the schedule's own run when the service starts: it must not be the one that removes what is aged."""
+        self.logs.tap.wait_for("retention.cleanup", since=0, within_s=10.0, entity=entity)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
