@@ -39,6 +39,7 @@ PARTS: Final[dict[str, tuple[str, ...]]] = {
     "fuzz-sandboxes": (*_EACH, *_tags("include", scope.SANDBOXES)),
     "fuzz-zones": (*_EACH, *_tags("include", scope.ZONES)),
     "fuzz-agents": (*_EACH, *_tags("include", scope.AGENTS)),
+    "fuzz-mounts": (*_EACH, *_tags("include", scope.MOUNTS)),
     "fuzz-admin": (*_EACH, *_tags("exclude", ("enrolment", "device", *scope.SANDBOXES, *scope.PLATFORM))),
     "stateful": (*_NOT, "--phases", "stateful"),
 }

@@ -10,8 +10,9 @@ from harness.settings import Target
 # Tags.
 SANDBOXES: Final = ("allocations", "sandbox-pool")
 ZONES: Final = ("keys", "zones", "files", "events")
-AGENTS: Final = ("agents", "scheduler", "uploads", "mounts", "sync", "bricks")
-PLATFORM: Final = (*ZONES, *AGENTS)
+AGENTS: Final = ("agents", "scheduler", "uploads")
+MOUNTS: Final = ("mounts", "sync", "bricks")
+PLATFORM: Final = (*ZONES, *AGENTS, *MOUNTS)
 ASKED_ELSEWHERE: Final = "/api/v2/sync/mounts//push"  # the fuzzer's client sends one slash for two
 
 

@@ -30,7 +30,7 @@ def test_a_target_with_both_is_asked_for_everything() -> None:
         (
             replace(WITH, database_url=None),
             (*scope.SANDBOXES, *scope.PLATFORM),
-            {"fuzz-sandboxes", "fuzz-zones", "fuzz-agents"},
+            {"fuzz-sandboxes", "fuzz-zones", "fuzz-agents", "fuzz-mounts"},
         ),
         (replace(WITH, provider_control_url=None), scope.SANDBOXES, {"fuzz-sandboxes"}),
     ],
