@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from acceptance.chaos.assertions import Suffer, some_in_the_sample
 from acceptance.chaos.experiment import NewScene, Scene
 from acceptance.chaos.injections import platform as faults
 from acceptance.platform.agents import registered
+from acceptance.platform.sync import Mount
 from acceptance.platform.tailing import database_killed, ended_while_it_writes, killed
 from acceptance.platform.tasks import submitted
 from acceptance.platform.test_teardown import DELETED
@@ -33,11 +35,12 @@ PIN_S = 10  # what failed to be stored keeps its row for as long: it may still a
 SWEEPS = {"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2", "NEXMDM_PLATFORM_PIN_S": str(PIN_S)}
 # A row that each step of a deletion has to wait for.
 STEPS = {
-    "uploads": "select from uploads where zone_id = %s for update",
-    "files": "select from files where zone_id = %s for update",
-    "agents": "select from agents where zone_id = %s for update",
-    "tasks": "select from tasks where zone_id = %s for update",
-    "events": "select from events where zone_id = %s for update",
+    table: f"select from {table} where zone_id = %s for update"
+    for table in (
+        *("uploads", "files", "mount_changes", "mount_conflicts", "mount_runs", "mount_bases", "mounts"),
+        *("agents", "tasks", "events"),
+    )
+} | {
     "objects": "select from objects where zone_id = %s and sha256 = repeat('a', 64) for update",
     "keys": "select from api_keys where zone = %s for update",
 }
@@ -57,7 +60,7 @@ def test_a_kill_while_files_are_written(name: str, fresh_backend: FreshBackend, 
 
 
 @case("chaos/024")
-def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend) -> None:
+def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend, tmp_path: Path) -> None:
     """kill -9 in each step of a zone's deletion: the next process takes it from there, to one end (004: all data)."""
     system: System = fresh_backend()
     platform = Platform(system)
@@ -68,6 +71,7 @@ def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend) -> None:
         begin(one, "/open", 100, content=b"x" * 20)
         registered(one, capabilities=["search"])
         submitted(Tasks(one))
+        Mount(platform, one, tmp_path / one.zone_id).in_conflict()
     platform.write(OBJECT, zone=zone.zone_id)
     folder, untouched = platform.folder(zone.zone_id), platform.rows(bystander.zone_id)
     last = system.db.value("select event_seq from zones where zone_id = 'root'")

@@ -88,7 +88,14 @@ def test_the_list_has_every_zone(platform: Platform) -> None:
         platform.write("delete from zones where zone_id like %(label)s || '-%%'", label=label)
 
 
-@case("namespace/003", "readFile result", "readFile not_found", "readFile path_invalid", "readFile 401")
+@case(
+    "namespace/003",
+    "readFile result",
+    "readFile not_found",
+    "readFile path_invalid",
+    "readFile 401",
+    "listEvents 401",
+)
 def test_the_context_switches_with_every_request(two_workers: System, platform_of_two: Platform) -> None:
     """Requests that alternate between zones stay in theirs, in every worker; no path and no dead key crosses (004)."""
     platform = platform_of_two
@@ -101,6 +108,7 @@ def test_the_context_switches_with_every_request(two_workers: System, platform_o
         for _ in range(6):
             for zone in (one, platform.as_admin(other.zone_id), ended, other):
                 assert zone.read(PATH) == zone.zone_id.encode()
+            accepted(ended.events())
         for path in (f"/zone/{one.zone_id}{PATH}", f"/%2e%2e/{one.zone_id}{PATH}", f"/{one.zone_id}{PATH}"):
             denied(other, -32000, "not_found", "read", path=path)
         for path in (f"/zone/{one.zone_id}/..{PATH}", f"/../{one.zone_id}{PATH}", f"/{PATH}", f"{PATH}\0"):
@@ -109,6 +117,7 @@ def test_the_context_switches_with_every_request(two_workers: System, platform_o
         with platform.unchanged():
             for _ in range(4):
                 refused(ended.call("read", path=PATH), 401, "token_invalid")
+                refused(ended.events(), 401, "token_invalid")
 
 
 @case("namespace/004", "writeFile result", "writeFile quota_exceeded", "updateZone 200", "deleteFile result")
