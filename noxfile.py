@@ -8,7 +8,7 @@
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
                         coverage, sim20 at 30 s; about 20 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in a minute,
-                        sandboxes and platform at 20 s, browser, slow; `-- --part 1/4` for a quarter of it
+                        sandboxes and platform at 20 s, browser, slow; `-- --part 1/5` for a fifth of it
     nox -s slow         the tests and cases marked slow: harness-slow, backend-slow, acceptance-slow (and the coverage
                         gate over all cases), acceptance-s3 (the platform's with a bucket)
     nox -s sim20        the 20-device simulation, 2 minutes; `-- --duration 30s` for a short one
@@ -300,7 +300,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def full(session: nox.Session) -> None:
-    """What `tests` leaves out, or `-- --part K/4` of it. After `tests`: the coverage gate reads what both have left."""
+    """What `tests` leaves out, or `-- --part K/5` of it. After `tests`: the coverage gate reads what both have left."""
     for name, arguments in parts.chosen(session.posargs).items():
         session.notify(name, posargs=arguments)
 
