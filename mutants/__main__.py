@@ -103,7 +103,8 @@ def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: s
         runs.prepare(server)
     console.say(f"{len(mutants)} mutants; their checks are asked about the sound backend first")
     findings: list[Finding] = []
-    for finding in Runner(runs, given.jobs, whole=given.whole, repeat=given.repeat).run(mutants):
+    runner = Runner(runs, given.jobs, whole=given.whole, repeat=given.repeat, progress=console.progress)
+    for finding in runner.run(mutants):
         findings.append(finding)
         _tell(console, finding, f"{len(findings)}/{len(mutants)}")
     drawn_by = seed if given.sample else None

@@ -11,7 +11,7 @@ import math
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,14 +44,24 @@ class Finding:
 class Runner:
     """One runner over a list of mutants."""
 
-    def __init__(self, runs: Runs, jobs: int, *, whole: bool = False, repeat: int = 1) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        jobs: int,
+        *,
+        whole: bool = False,
+        repeat: int = 1,
+        progress: Callable[[str], object] = lambda _: None,
+    ) -> None:
         """whole: ask all of its suite about a mutant that its named check has let through.
 
         repeat: how many times each is asked about, as is the control; a finding is the worst of them.
+        progress: is told how far the control is, of which there are no findings.
         """
-        self.runs, self._jobs, self._whole, self._repeat = runs, jobs, whole, repeat
+        self.runs, self._jobs, self._whole, self._repeat, self._progress = runs, jobs, whole, repeat, progress
         self._no_proof: dict[tuple[str, str], str] = {}  # by suite and check: why it proves nothing
         self._green: Counter[tuple[str, str]] = Counter()  # how many times the control was
+        self._asked = 0  # of how many
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Finding]:
         """A finding per mutant, in the order in which they end. What measures time has the machine to itself."""
@@ -66,6 +76,7 @@ class Runner:
 
     def _pool(self, mutants: Sequence[Mutant], jobs: int) -> Iterator[Finding]:
         waiting = [replace(ask, round=number) for number in range(self._repeat) for ask in _in_order(mutants)]
+        self._asked += sum(len(ask.checks) for ask in waiting if ask.mutant is None)
         running: list[Started] = []
         try:
             while waiting or running:
@@ -81,6 +92,8 @@ class Runner:
                     running.remove(run)
                     finding, more = self._end(run)
                     waiting = [*waiting, *more] if run.ask.mutant else [*more, *waiting]
+                    if run.ask.mutant is None:
+                        self._progress(f"{self._green.total()} of {self._asked} checks are green on the sound backend")
                     if finding is not None:
                         yield finding
         finally:

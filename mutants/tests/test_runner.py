@@ -125,6 +125,13 @@ def test_a_control_that_is_red_once_of_several_times_proves_nothing(hunter: Runn
     assert found(Runner(hunter.runs, 2, repeat=2), one)["caught"].verdict == VOID
 
 
+def test_the_control_says_how_far_it_is(hunter: Runner) -> None:
+    said: list[str] = []
+    one = mutant("caught", "a/001 fail 2 rows\nb/001 pass -\n")
+    found(Runner(hunter.runs, 2, repeat=2, progress=said.append), one)
+    assert [line[:6] for line in said] == ["1 of 2", "2 of 2"]
+
+
 def test_stale_faults_alone_end_too(hunter: Runner) -> None:
     stale = [mutant(f"stale {number}", "anything", old="no such text") for number in range(3)]
     assert {finding.verdict for finding in found(hunter, *stale).values()} == {VOID}
