@@ -1,6 +1,6 @@
 """An executor of tasks to begin with: it claims what is due, keeps its leases, and stops in order.
 
-    NEXUS_URL=http://localhost:8000 NEXUS_API_KEY=nxk_... python docs/executor.py NAME
+    NEXUS_URL=http://localhost:8080 NEXUS_API_KEY=nxk_... python docs/executor.py NAME
 
 NAME is the executor that the tasks were submitted for. SIGTERM and Ctrl-C let it finish what it runs and claim no more.
 It needs nothing but Python. A task may run twice: an executor that was cut off may have done the work already.

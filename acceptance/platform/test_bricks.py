@@ -14,6 +14,7 @@ from acceptance.platform.test_claims import waiting
 from acceptance.platform.test_rpc import METHODS
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
+from acceptance.system.locks import race_after
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import System
 from acceptance.system.web_workers import both, race
@@ -155,15 +156,17 @@ def test_a_part_that_another_needs(platform: Platform) -> None:
 
 @case("bricks/005", "unmountBrick 200", "mountBrick 200")
 def test_a_part_and_its_dependent_race(two_workers: System, platform_of_two: Platform) -> None:
-    """Unmounting a part against mounting what needs it, 20 at once: one side wins, each change is told once (004)."""
+    """Unmounting a part against mounting what needs it, both half done or 20 at once: one wins, and is told once (004)."""
     platform, [needs] = platform_of_two, NEEDS["uploads"]
     calls = [partial(act, platform, *one) for one in ((needs, "unmount"), ("uploads", "mount"))] * (RACERS // 2)
     root = platform.as_admin("root")
-    for _ in range(4):
+    # Both have changed their parts, and wait for their events' place in the log.
+    half_done = partial(race_after, two_workers, calls[:2], "select from zones where zone_id = 'root' for update")
+    for run in (half_done, *[partial(race, two_workers, calls)] * 3):
         accepted(act(platform, "uploads", "unmount"))
         seen = len(root.log(path_prefix="uploads")) + len(root.log(path_prefix=needs))
         try:
-            statuses = [answer.status for answer in race(two_workers, calls)]
+            statuses = [answer.status for answer in run()]
             won = ({200}, {409}) if looked_at(platform, needs)["state"] == "unmounted" else ({409}, {200})
             assert ({*statuses[::2]}, {*statuses[1::2]}) == won
             assert len(root.log(path_prefix="uploads")) + len(root.log(path_prefix=needs)) == seen + 1
