@@ -157,22 +157,22 @@ def test_a_part_that_another_needs(platform: Platform) -> None:
 @case("bricks/005", "unmountBrick 200", "mountBrick 200")
 def test_a_part_and_its_dependent_race(two_workers: System, platform_of_two: Platform) -> None:
     """Unmounting a part against mounting what needs it, both half done or 20 at once: one wins, and is told once (004)."""
-    platform, [needs] = platform_of_two, NEEDS["uploads"]
-    calls = [partial(act, platform, *one) for one in ((needs, "unmount"), ("uploads", "mount"))] * (RACERS // 2)
+    platform, [needs] = platform_of_two, NEEDS["sync"]
+    calls = [partial(act, platform, *one) for one in ((needs, "unmount"), ("sync", "mount"))] * (RACERS // 2)
     root = platform.as_admin("root")
     # Both have changed their parts, and wait for their events' place in the log.
     half_done = partial(race_after, two_workers, calls[:2], "select from zones where zone_id = 'root' for update")
     for run in (half_done, *[partial(race, two_workers, calls)] * 3):
-        accepted(act(platform, "uploads", "unmount"))
-        seen = len(root.log(path_prefix="uploads")) + len(root.log(path_prefix=needs))
+        accepted(act(platform, "sync", "unmount"))
+        seen = len(root.log(path_prefix="sync")) + len(root.log(path_prefix=needs))
         try:
             statuses = [answer.status for answer in run()]
             won = ({200}, {409}) if looked_at(platform, needs)["state"] == "unmounted" else ({409}, {200})
             assert ({*statuses[::2]}, {*statuses[1::2]}) == won
-            assert len(root.log(path_prefix="uploads")) + len(root.log(path_prefix=needs)) == seen + 1
+            assert len(root.log(path_prefix="sync")) + len(root.log(path_prefix=needs)) == seen + 1
         finally:
             accepted(act(platform, needs, "mount"))
-            accepted(act(platform, "uploads", "mount"))
+            accepted(act(platform, "sync", "mount"))
 
 
 @case("bricks/006", "claimTasks 503", "streamEvents 200")

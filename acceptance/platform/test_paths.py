@@ -92,6 +92,9 @@ def test_an_unusual_path_is_a_name_like_another(zone: Zone, platform: Platform) 
         zone.rpc("rename", old_path=f"/{number}.txt", new_path=path)
     prefix = [event["path"] for event in zone.log(path_prefix="/%_*", operation_type="write")]
     assert prefix == [UNUSUAL["wildcards"]]
+    zone.write("/_/a", "text")
+    zone.rpc("mkdir", path="/_/in")  # `_` stands for one letter in a pattern, as in that of the file `/%`
+    zone.rpc("rmdir", path="/_", recursive=True)
     for path in UNUSUAL.values():
         zone.rpc("delete", path=path)
     assert zone.paths() == []
