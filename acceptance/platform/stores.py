@@ -21,6 +21,9 @@ class Folder(Protocol):
     def add(self, name: str) -> None:
         """Put an object of one byte there, which no row knows."""
 
+    def lose(self) -> None:
+        """All of it is lost, and the rows know nothing of it."""
+
 
 class Store(Folder, Protocol):
     """All of a system's."""
@@ -67,6 +70,10 @@ class _Directory:
         self.path.mkdir(parents=True, exist_ok=True)
         (self.path / name).write_bytes(b"x")
 
+    def lose(self) -> None:
+        for name in self.names():
+            Path(name).unlink()
+
 
 class _Prefix:
     def __init__(self, server: S3Server, prefix: str) -> None:
@@ -93,3 +100,7 @@ class _Prefix:
 
     def add(self, name: str) -> None:
         self._server.client.put_object(Bucket=BUCKET, Key=f"{self._prefix}/{name}", Body=b"x")
+
+    def lose(self) -> None:
+        for name in self.names():
+            self._server.client.delete_object(Bucket=BUCKET, Key=name)

@@ -156,7 +156,7 @@ def test_a_part_that_another_needs(platform: Platform) -> None:
 
 @case("bricks/005", "unmountBrick 200", "mountBrick 200")
 def test_a_part_and_its_dependent_race(two_workers: System, platform_of_two: Platform) -> None:
-    """Unmounting a part against mounting what needs it, both half done or 20 at once: one wins, and is told once (004)."""
+    """Unmounting a part against mounting what needs it, both half done or 20 at once: one wins, is told once (004)."""
     platform, [needs] = platform_of_two, NEEDS["sync"]
     calls = [partial(act, platform, *one) for one in ((needs, "unmount"), ("sync", "mount"))] * (RACERS // 2)
     root = platform.as_admin("root")

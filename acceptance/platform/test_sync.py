@@ -242,3 +242,24 @@ def test_bytes_of_a_broken_delivery_are_ours(zone: Zone, platform: Platform, tmp
     (mount.root / "a").write_bytes(b"other")
     assert mount.pushed() == (0, 0, 1, 1)
     assert mount.at_backend("a") == b"other"
+
+
+@case("delivery/011", "pushMount 200", "resolveConflict 503")
+def test_bytes_that_our_own_store_has_lost(zone: Zone, platform: Platform, tmp_path: Path) -> None:
+    """A change whose bytes are lost is failed and told; nothing waits behind it, and what is written anew ends it."""
+    mount = Mount(platform, zone, tmp_path / "data")
+    conflict = mount.in_conflict("disputed", ours=b"y" * MIB)
+    mount.change("lost", b"x" * MIB)
+    mount.change("other", b"text")
+    platform.folder(zone.zone_id).lose()
+    assert mount.pushed() == (1, 1, 0, 2)
+    [row] = platform.system.db.rows(
+        "select error, attempts from mount_changes where mount_id::text = %s and path = 'lost'", mount.id
+    )
+    assert row == {"error": "content_lost", "attempts": 1}
+    refused(mount.resolve(conflict, "keep_local"), 503, "mount_backend_unavailable")
+    assert mount.at_backend("disputed") == b"theirs"
+    accepted(mount.resolve(conflict, "keep_remote"))
+    (mount.root / "lost").write_bytes(b"theirs")
+    mount.change("lost", b"again")
+    assert mount.pushed() == (0, 0, 1, 1)

@@ -1,20 +1,24 @@
 """The rows `sync/002` and `sync/003` of seed 004: what both sides have changed is flagged, and resolved as is said."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from acceptance.access.requests import UNKNOWN
 from acceptance.platform.sync import STRATEGIES, Mount
 from acceptance.platform.zones import MIB, Platform
 from acceptance.suite.case import case
+from acceptance.system.locks import BLOCKED
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import System
 from acceptance.system.web_workers import both, race
 from harness.platform.zone import SYNC, Zone
+from harness.waiting import eventually
 
 pytestmark = [pytest.mark.auto, pytest.mark.sync]
 
@@ -322,3 +326,33 @@ def test_a_copy_takes_no_place(there: Bytes, zone: Zone, platform: Platform, tmp
     assert mount.at_backend(copy) == (there or ours)
     assert mount.at_backend(name) == b"theirs"
     assert len(found.removeprefix("deep/").encode()) in (254, 255)
+
+
+@case("conflicts/012", "resolveConflict 412")
+@pytest.mark.parametrize("strategy", ["keep_local", "keep_both"])
+def test_nobody_writes_once_the_lease_is_over(strategy: str, zone: Zone, platform: Platform, tmp_path: Path) -> None:
+    """Who is so slow that another one may have the conflict writes nothing: 412, both sides are as they were (004)."""
+    mount = Mount(platform, zone, tmp_path / "data")
+    conflict = mount.in_conflict()
+    ends = "update mount_conflicts set lease_until = now() - interval '1 s' where conflict_id::text = %s"
+    with psycopg.connect(platform.system.target.database_url or "") as owner, ThreadPoolExecutor(1) as pool:
+        owner.execute("lock table mount_bases in access exclusive mode")  # the lease is taken before bases are read
+        resolving = pool.submit(mount.resolve, conflict, strategy)
+        eventually(lambda: platform.system.db.value(BLOCKED) == 1, within_s=4.0)
+        owner.execute(ends, [conflict["conflict_id"]])
+        owner.commit()
+        refused(resolving.result(), 412, "conflict_changed")
+    assert mount.at_backend("a") == b"theirs"
+    assert [file.name for file in mount.root.iterdir()] == ["a"]
+    assert look(zone, conflict)["status"] == "open"
+
+
+@case("conflicts/013", "resolveConflict 200", "readFile result")
+def test_a_copy_of_a_path_that_leaves_no_room(zone: Zone, platform: Platform, tmp_path: Path) -> None:
+    """Where its directory leaves no room for its name a copy lies above it: it can be read by its path (004)."""
+    mount = Mount(platform, zone, tmp_path / "data")
+    conflict = mount.in_conflict("/".join([*["d" * 250] * 4, "a"]))
+    copy = accepted(mount.resolve(conflict, "keep_both"))["copy_path"]
+    assert zone.read(copy) == mount.at_backend(copy.removeprefix("/data/")) == b"ours"
+    assert len(copy.encode()) <= 1024
+    assert mount.pushed() == (0, 0, 0, 0)

@@ -166,6 +166,13 @@ async def test_a_bucket_that_is_missing_is_away_and_not_empty(bucket: Bucket) ->
             await call
 
 
+async def test_a_key_that_no_path_is_does_not_hide_what_is_missing(bucket: Bucket, directory: BucketDirectory) -> None:
+    bucket.put("a//b")
+    await directory.check()
+    assert await directory.stat("a/c") is None
+    assert (await directory.write("c", b"x", None)).size == 1
+
+
 async def test_a_server_that_is_away_is_told_without_its_secret(bucket: Bucket) -> None:
     directory = bucket.directory(timeout_s=2.0, endpoint="http://127.0.0.1:1")
     with pytest.raises(BackendAwayError) as away:

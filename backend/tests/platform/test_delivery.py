@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -191,6 +193,33 @@ async def test_what_another_one_has_written_after_a_delivery_was_killed(
     await scene.change(b"second")
     assert await scene.delivery.deliver("a") == "conflict"
     assert scene.bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("removed", [True, False])
+async def test_no_conflict_is_opened_of_what_is_gone(
+    removed: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def meanwhile(*_: object, **_more: object) -> bool:
+        if removed:
+            await scene.connection.execute("DELETE FROM mount_changes")
+            await scene.connection.execute("UPDATE mounts SET saved = true, active = false")
+        else:
+            await scene.change(b"newer")
+        return False
+
+    await scene.change(b"ours")
+    (scene.root / "a").write_bytes(b"theirs")
+    monkeypatch.setattr(Delivery, "holds", meanwhile)
+    assert await scene.delivery.deliver("a") == "gone"
+    assert await scene.connection.fetchval("SELECT count(*) FROM mount_conflicts") == 0
+
+
+async def test_what_is_of_another_size_is_not_read(scene: Scene) -> None:
+    await scene.change(b"ours")
+    (scene.root / "a").touch()
+    os.truncate(scene.root / "a", 2**40)
+    async with asyncio.timeout(10):
+        assert await scene.delivery.deliver("a") == "conflict"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ A conflict is held under a lease while bytes move. A side that is no longer as i
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from operator import itemgetter
@@ -44,6 +45,7 @@ from nexmdm.platform.zone_row import ZoneEndsError
 router = APIRouter(tags=[BRICK], dependencies=IN_ZONE)
 
 _LEASE_S: Final = 60.0
+_MOST_S: Final = 50.0  # of them bytes may move
 
 _PAGE: Final = """
     SELECT * FROM mount_conflicts WHERE zone_id = $1 AND ($2::text IS NULL OR status = $2)
@@ -129,10 +131,14 @@ async def resolve(
     given: Annotated[Resolution, Depends(_resolution)],
 ) -> ConflictView:
     """End a conflict, both sides of which have to be as they were last shown."""
-    wanted, call = _id_of(conflict_id), Call(caller, platform(request), BRICK)
+    wanted, call, limit = _id_of(conflict_id), Call(caller, platform(request), BRICK), asyncio.timeout(_MOST_S)
     try:
-        async with _held(call, wanted) as row:
+        async with _held(call, wanted) as row, limit:
             ended = await _resolve(call, row, given)
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise Problem(MOUNT_AWAY) from None
     except ZoneEndsError:
         raise Problem(ZONE_TERMINATING) from None
     if ended is not None:

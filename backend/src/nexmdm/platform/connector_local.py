@@ -56,6 +56,7 @@ class LocalDirectory:
                 await self._do(new.add, chunk)
             return await self._do(new.take_place, expected)
         finally:
+            new.abandon()
             with suppress(BackendAwayError):
                 await self._do(new.close)
 

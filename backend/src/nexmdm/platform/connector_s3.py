@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 MOST_BYTES: Final = 64 * 2**20  # of a file that is written: only what is put in one request can be put on a condition
 _PAGE: Final = 1000
 _ENCRYPTION: Final = "AWS_SERVER_SIDE_ENCRYPTION"  # of the operator's bucket, with keys perhaps; it cannot be left out
+_NOWHERE: Final = ".nexmdm-nowhere/"
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
 
 
@@ -153,15 +154,19 @@ class BucketDirectory:
 
     async def check(self) -> None:
         async with self._available():
-            await self._page("", None, 1)
+            await self._require_bucket()
 
     async def _stat(self, path: str) -> Remote | None:
         try:
             return _remote(await obstore.head_async(self._store, path))
         except FileNotFoundError:
             # An answer to HEAD has no body that would tell a missing bucket from a missing object; a list does.
-            await self._page("", None, 1)
+            await self._require_bucket()
             return None
+
+    async def _require_bucket(self) -> None:
+        """Ask for what lies where nothing does: a key that the client cannot read must not stand in the way."""
+        await self._page(_NOWHERE, None, 1)
 
     async def _page(self, prefix: str, behind: str | None, most: int = _PAGE) -> Sequence[ObjectMeta]:
         """The first objects below a prefix, and behind a path. BackendAwayError: there is no bucket."""

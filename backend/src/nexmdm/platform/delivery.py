@@ -15,7 +15,7 @@ import asyncpg
 from nexmdm.kernel.log import emit
 from nexmdm.kernel.statements import Statements
 from nexmdm.platform import paths
-from nexmdm.platform.connector import ConflictError, Connector, Remote, same
+from nexmdm.platform.connector import BackendAwayError, ConflictError, Connector, Remote, same
 from nexmdm.platform.contents import Contents, parts_of
 from nexmdm.platform.events import SYNC_CONFLICT
 from nexmdm.platform.sync_sides import DELETED, Ours, digest_of_theirs
@@ -46,6 +46,9 @@ _ANNOUNCE: Final = """
 """
 # First the mount, as a removal does, then the file, as a write does.
 _HOLD_MOUNT: Final = "SELECT mount_id FROM mounts WHERE zone_id = $1 AND mount_id = $2 FOR KEY SHARE"
+_HOLD_CHANGE: Final = """
+    SELECT path FROM mount_changes WHERE zone_id = $1 AND mount_id = $2 AND path = $3 AND version = $4 FOR UPDATE
+"""
 _HOLD_FILE: Final = "SELECT file_id FROM files WHERE zone_id = $1 AND path = $2 FOR UPDATE"
 _SENT: Final = """
     DELETE FROM mount_changes WHERE zone_id = $1 AND mount_id = $2 AND path = $3 AND version = $4 RETURNING path
@@ -112,14 +115,14 @@ class Delivery:
         ours = await self.ours(path)
         if ours is None:
             return "gone"
-        digest = await ours.digest()
+        digest = await self.digest(path, ours)
         base = await self._base(path, ours, digest)
         if not await self._announce(path, ours, digest):
             return "gone"  # it has changed since: its newer version comes next
         try:
             now = await self._send(path, ours, base)
         except ConflictError as met:
-            if not await self.holds(path, met.theirs, digest):
+            if not await self.holds(path, met.theirs, digest, ours.size):
                 return await self._conflict(path, ours, met.theirs)
             now = met.theirs
         await self.settle(path, ours, now, digest)
@@ -133,6 +136,16 @@ class Delivery:
             inline = row is None or row["file_id"] is None or row["content"] is not None
             parts = () if inline else await parts_of(tx, of.zone_id, row["file_id"])
         return None if row is None else Ours(row, parts, self._contents, of.zone_uid)
+
+    async def digest(self, path: str, ours: Ours, *, in_conflict: bool = False) -> str:
+        """Of our side. FileNotFoundError: it has changed since; BackendAwayError: our own store has lost its bytes."""
+        try:
+            return await ours.digest()
+        except FileNotFoundError:
+            now = await self.ours(path, in_conflict=in_conflict)
+            if now is not None and now.version == ours.version:
+                raise BackendAwayError("content_lost") from None
+            raise
 
     async def _base(self, path: str, ours: Ours, digest: str) -> Remote | None:
         """What both sides knew last: also what a delivery brought that was killed before it could say so."""
@@ -168,10 +181,12 @@ class Delivery:
             await self.connector.delete(path, theirs)
         return None
 
-    async def holds(self, path: str, theirs: Remote | None, digest: str) -> bool:
-        """Whether theirs is what has this digest."""
+    async def holds(self, path: str, theirs: Remote | None, digest: str, size: int | None = None) -> bool:
+        """Whether theirs is what has this digest. size: of what has it, where it is known; another is not read."""
         if theirs is None or digest == DELETED:
             return theirs is None and digest == DELETED
+        if size not in (None, theirs.size):
+            return False
         return await digest_of_theirs(self.connector, path, theirs) == digest
 
     async def _agree(self, tx: asyncpg.Connection[Any], path: str, now: Remote | None, digest: str | None) -> None:
@@ -228,12 +243,19 @@ class Delivery:
                 raise MovedError
             await commit_change(tx, of.zone_id, Change(type=tells, path=of.path(path), zone_uid=of.zone_uid))
 
+    async def require(self, statement: str, arguments: tuple[Any, ...]) -> None:
+        """MovedError: the statement finds nothing."""
+        async with within(self._statements, self.of.zone_id) as tx:
+            if await tx.fetchval(statement, *arguments) is None:
+                raise MovedError
+
     async def _conflict(self, path: str, ours: Ours, theirs: Remote | None) -> Outcome:
         of = self.of
         sides = (*(ours.base or (None,) * 3), *ours.described, *(theirs or (None,) * 3))
         async with within(self._statements, of.zone_id) as tx:
-            if await tx.fetchval(_HOLD_MOUNT, of.zone_id, of.mount_id) is None:
-                return "gone"
+            await tx.fetchval(_HOLD_MOUNT, of.zone_id, of.mount_id)
+            if await tx.fetchval(_HOLD_CHANGE, of.zone_id, of.mount_id, path, ours.version) is None:
+                return "gone"  # with its mount, or it is no longer the newest
             conflict_id = await tx.fetchval(_OPEN, of.zone_id, of.mount_id, of.mount_point, path, *sides)
             if conflict_id is None:
                 return "gone"

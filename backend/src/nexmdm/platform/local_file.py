@@ -22,13 +22,15 @@ HIDDEN: Final = re.compile(r"\.nexmdm-[0-9a-f]{32}")  # what is ours beside the 
 _TO_ENTER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _TO_MAKE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 _NOT_OPEN: Final = -1
+_YEARS: Final = (0.0, 253402300799.0)  # 1970 to 9999: other file systems know other times
 _MOST_OF_NAME: Final = 50  # letters of it in that of a copy
 
 
 def remote_of(found: os.stat_result) -> Remote:
     """The file. Its inode changes when it is replaced, its time when it is written to."""
     etag = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_size:x}"
-    return Remote(etag, found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+    at_s = min(max(found.st_mtime, _YEARS[0]), _YEARS[1])
+    return Remote(etag, found.st_size, datetime.fromtimestamp(at_s, UTC))
 
 
 def file_at(folder: int, name: str) -> Remote | None:
@@ -85,6 +87,7 @@ class NewFile:
         with self._lock:
             self._refuse_if_closed()
             os.fsync(self._descriptor)
+            self._refuse_if_closed()
             ours = remote_of(os.fstat(self._descriptor))  # once it has its name others may write to it
             if expected is None:
                 self._appear()
@@ -92,6 +95,10 @@ class NewFile:
                 self._replace(expected, ours)
             os.fsync(self._folder)
             return ours
+
+    def abandon(self) -> None:
+        """Nobody waits for it any more: it takes no place, however long a call has hung. Waits for nothing itself."""
+        self._is_closed = True
 
     def close(self) -> None:
         """Let go of it; what has not taken its place is gone."""

@@ -25,6 +25,11 @@ _CLOSE: Final = """
         resolved_at = clock_timestamp(), lease_until = NULL
     WHERE zone_id = $1 AND conflict_id = $2 AND lease_until = $3 AND status = 'open' RETURNING conflict_id
 """
+# Bytes move only for as long as nobody else may have the conflict.
+_STILL_HELD: Final = """
+    SELECT conflict_id FROM mount_conflicts
+    WHERE zone_id = $1 AND conflict_id = $2 AND lease_until = $3 AND lease_until > clock_timestamp() AND status = 'open'
+"""
 _LEAVE: Final = """
     UPDATE mount_conflicts SET strategy = $4
     WHERE zone_id = $1 AND conflict_id = $2 AND lease_until = $3 AND status = 'open' RETURNING conflict_id
@@ -71,7 +76,8 @@ async def resolve_as(strategy: Strategy, row: asyncpg.Record, sides: Sides, deli
     if way == "abort":
         await delivery.close(path, _CLOSE, (*held, way, None), tells="sync.resolved")
     elif way == "keep_local":
-        digest = await ours.digest()
+        digest = await delivery.digest(path, ours, in_conflict=True)
+        await delivery.require(_STILL_HELD, held[:3])
         now = await delivery.bring(path, ours, sides.theirs)
         closing = Closing(_CLOSE, (*held, way, None))
         await delivery.settle(path, ours, now, digest, tells="sync.resolved", closing=closing)
@@ -86,20 +92,24 @@ async def resolve_as(strategy: Strategy, row: asyncpg.Record, sides: Sides, deli
 async def _copied(row: asyncpg.Record, sides: Sides, delivery: Delivery) -> tuple[str, Remote]:
     """Where ours now lies beside theirs, below the mount point, and as what file. Raises as `resolve_as` does."""
     for moment in (row["created_at"], datetime.now(UTC)):
-        copy = copy_of(row["path"], moment, str(row["mount_id"]))
+        copy = copy_of(delivery.of.mount_point, row["path"], moment, str(row["mount_id"]))
+        await delivery.require(_STILL_HELD, (row["zone_id"], row["conflict_id"], row["lease_until"]))
         try:
             return copy, await delivery.connector.write(copy, sides.ours.chunks(), None)
         except ConflictError as met:
             # Of a try that was killed; else it is another's, and stays.
-            if met.theirs is not None and await delivery.holds(copy, met.theirs, await sides.ours.digest()):
+            digest = await delivery.digest(row["path"], sides.ours, in_conflict=True)
+            if met.theirs is not None and await delivery.holds(copy, met.theirs, digest, sides.ours.size):
                 return copy, met.theirs
     raise ConflictError(sides.theirs)
 
 
-def copy_of(path: str, moment: datetime, mount_id: str) -> str:
-    """The path of the copy of ours: that of the conflict, shortened where no file could have the name."""
+def copy_of(mount_point: str, path: str, moment: datetime, mount_id: str) -> str:
+    """The path of the copy of ours: beside that of the conflict, or as near as a path of the zone can be; shortened."""
     parent, slash, name = path.rpartition("/")
     tail = f".sync-conflict-{moment.astimezone(UTC):%Y%m%dT%H%M%S%fZ}-{mount_id[:8]}"
-    room = min(paths.MOST_OF_SEGMENT, paths.MOST_BYTES - len(f"{parent}{slash}".encode())) - len(tail)
+    while parent and len(f"{mount_point}/{parent}/{tail}".encode()) > paths.MOST_BYTES:
+        parent, slash, _ = parent.rpartition("/")
+    room = min(paths.MOST_OF_SEGMENT, paths.MOST_BYTES - len(f"{mount_point}/{parent}{slash}".encode())) - len(tail)
     short = name.encode()[: max(0, room)].decode(errors="ignore")
     return f"{parent}{slash}{short}{tail}"

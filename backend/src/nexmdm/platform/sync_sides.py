@@ -29,6 +29,7 @@ class Ours:
         self.base = None if etag is None else Remote(etag, row["base_size"], row["base_mtime"])
         is_write = self.kind == "write"
         self.described = (row["etag"], row["size"], row["modified_at"]) if is_write else (None, None, None)
+        self.size: int | None = self.described[1]
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Its bytes. FileNotFoundError: they are no longer there; StoreAwayError."""
