@@ -123,6 +123,14 @@ def test_processes_that_are_forked_before_they_share_have_nothing_in_common(metr
     assert metrics.page()["done_totala"] == 1
 
 
+def test_what_another_process_is_counts_for_none_of_ours(metrics: Metrics) -> None:
+    metrics.done.labels("a").inc()
+    metrics.open.set(10)
+    metrics.shared.share(1)
+    page = metrics.page()
+    assert (page["done_totala"], page["open"]) == (1.0, 0.0)
+
+
 def test_a_full_slot_costs_the_new_series_alone() -> None:
     slot = Slot(128)
     place = slot.add(b"one")
