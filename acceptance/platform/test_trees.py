@@ -18,7 +18,7 @@ MANY = """
 """
 LONG = """
     insert into files (zone_id, path, file_id, kind, size, etag, version, content, modified_at)
-    select zone_id, '/' || lpad(n::text, 300, '0'), gen_random_uuid(), 'file', 0, %(etag)s, 1, '', now()
+    select zone_id, '/' || lpad(n::text, 300, 'n'), gen_random_uuid(), 'file', 0, %(etag)s, 1, '', now()
     from zones cross join generate_series(1, 50) n where zone_id = any(%(zones)s)
 """
 OF_NOTHING = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
