@@ -107,12 +107,14 @@ class PlatformLoop(ClosedLoop[PlatformRun, Observations]):
             agent.heartbeat()
             given = agent.claim()
             is_due = silent_at is not None and self.run.clock.now() >= silent_at
-            if given and is_due and all(task.may_be_left(claim) for task, claim in given):
+            left = [claim for task, claim in given if is_due and task.may_be_left(claim)]
+            for task, claim in given:
+                if claim not in left:
+                    agent.work(task, claim)
+                    agent.heartbeat()
+            if left:
                 agent.worker.silent_at = self.run.clock.now()
                 return
-            for task, claim in given:
-                agent.work(task, claim)
-                agent.heartbeat()
 
     # --- what goes on around them ------------------------------------------------------------------------------------
 
