@@ -17,7 +17,7 @@ from acceptance.platform.sync import Mount
 from acceptance.platform.tailing import database_killed, ended_while_it_writes, killed
 from acceptance.platform.tasks import submitted
 from acceptance.platform.test_teardown import DELETED
-from acceptance.platform.zones import MIB, Platform
+from acceptance.platform.zones import MIB, STEPS, Platform
 from acceptance.suite.case import DISABLED, case
 from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted
@@ -34,13 +34,7 @@ KILLED: dict[str, tuple[Callable[[System], None], int]] = {"service": (killed, 2
 PIN_S = 10  # what failed to be stored keeps its row for as long: it may still arrive
 SWEEPS = {"NEXMDM_PLATFORM_SWEEP_EVERY_S": "0.2", "NEXMDM_PLATFORM_PIN_S": str(PIN_S)}
 # A row that each step of a deletion has to wait for.
-STEPS = {
-    table: f"select from {table} where zone_id = %s for update"
-    for table in (
-        *("uploads", "files", "mount_changes", "mount_conflicts", "mount_runs", "mount_bases", "mounts"),
-        *("agents", "tasks", "events"),
-    )
-} | {
+WAITS_FOR = {table: f"select from {table} where zone_id = %s for update" for table in STEPS} | {
     "objects": "select from objects where zone_id = %s and sha256 = repeat('a', 64) for update",
     "keys": "select from api_keys where zone = %s for update",
 }
@@ -77,10 +71,10 @@ def test_a_deletion_is_killed_at_each_step(fresh_backend: FreshBackend, tmp_path
     last = system.db.value("select event_seq from zones where zone_id = 'root'")
     with ExitStack() as rest:
         held = {name: rest.enter_context(ExitStack()) for name in STEPS}
-        for name, statement in STEPS.items():
+        for name, statement in WAITS_FOR.items():
             held[name].enter_context(unfinished(system, statement, zone.zone_id))
         shown = accepted(platform.admin("DELETE", f"{ZONES}/{zone.zone_id}"), 202)["finalizers"]
-        assert [step["name"] for step in shown] == list(STEPS)
+        assert [step["name"] for step in shown] == STEPS
         for number, name in enumerate(STEPS):
             eventually(partial(waits_in_step, platform, zone.zone_id, number), within_s=20.0, what=f"the step {name}")
             os.kill(background_process(system), signal.SIGKILL)

@@ -246,7 +246,7 @@ def test_bytes_of_a_broken_delivery_are_ours(zone: Zone, platform: Platform, tmp
 
 @case("delivery/011", "pushMount 200", "resolveConflict 503")
 def test_bytes_that_our_own_store_has_lost(zone: Zone, platform: Platform, tmp_path: Path) -> None:
-    """A change whose bytes are lost is failed and told; nothing waits behind it, and what is written anew ends it."""
+    """A change whose bytes are lost is failed and told; nothing waits behind it, and a new write ends it."""
     mount = Mount(platform, zone, tmp_path / "data")
     conflict = mount.in_conflict("disputed", ours=b"y" * MIB)
     mount.change("lost", b"x" * MIB)

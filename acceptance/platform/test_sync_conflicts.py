@@ -331,7 +331,7 @@ def test_a_copy_takes_no_place(there: Bytes, zone: Zone, platform: Platform, tmp
 @case("conflicts/012", "resolveConflict 412")
 @pytest.mark.parametrize("strategy", ["keep_local", "keep_both"])
 def test_nobody_writes_once_the_lease_is_over(strategy: str, zone: Zone, platform: Platform, tmp_path: Path) -> None:
-    """Who is so slow that another one may have the conflict writes nothing: 412, both sides are as they were (004)."""
+    """A caller whose lease has ended writes nothing: 412, and both sides are as they were (004)."""
     mount = Mount(platform, zone, tmp_path / "data")
     conflict = mount.in_conflict()
     ends = "update mount_conflicts set lease_until = now() - interval '1 s' where conflict_id::text = %s"

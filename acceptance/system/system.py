@@ -163,13 +163,14 @@ class System:
         return True
 
     def forgets(self) -> dict[str, int]:
-        """Let `nexmdm retention run` remove what is past its days; what has lost rows, and how many."""
+        """Let `nexmdm retention run` remove what is past its days; how many rows each table has lost."""
         code, said = self.running.run("retention", "run")
         assert code == 0, said
         lines = [json.loads(line) for line in said.splitlines()]
         assert not list(log_schemas.judge(lines)), "the command logs like every process of the service"
-        removed = {line["entity"]: line["deleted"] for line in lines if line["event"] == "retention.cleanup"}
-        return {entity: rows for entity, rows in removed.items() if rows}
+        cleanups = [line for line in lines if line["event"] == "retention.cleanup"]
+        assert {line["level"] for line in cleanups} == {"INFO"}
+        return {line["entity"]: line["deleted"] for line in cleanups}
 
     def has_forgotten(self, entity: str) -> None:
         """Wait for the schedule's own run when the service starts: it must not be the one that removes what is aged."""

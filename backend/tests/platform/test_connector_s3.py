@@ -169,6 +169,7 @@ async def test_a_bucket_that_is_missing_is_away_and_not_empty(bucket: Bucket) ->
 async def test_a_key_that_no_path_is_does_not_hide_what_is_missing(bucket: Bucket, directory: BucketDirectory) -> None:
     bucket.put("a//b")
     await directory.check()
+    assert await directory.kind("") == "directory"
     assert await directory.stat("a/c") is None
     assert (await directory.write("c", b"x", None)).size == 1
 

@@ -199,7 +199,7 @@ async def test_what_another_one_has_written_after_a_delivery_was_killed(
 async def test_no_conflict_is_opened_of_what_is_gone(
     removed: bool, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def meanwhile(*_: object, **_more: object) -> bool:
+    async def changes_and_differs(*_: object, **_more: object) -> bool:
         if removed:
             await scene.connection.execute("DELETE FROM mount_changes")
             await scene.connection.execute("UPDATE mounts SET saved = true, active = false")
@@ -209,7 +209,7 @@ async def test_no_conflict_is_opened_of_what_is_gone(
 
     await scene.change(b"ours")
     (scene.root / "a").write_bytes(b"theirs")
-    monkeypatch.setattr(Delivery, "holds", meanwhile)
+    monkeypatch.setattr(Delivery, "holds", changes_and_differs)
     assert await scene.delivery.deliver("a") == "gone"
     assert await scene.connection.fetchval("SELECT count(*) FROM mount_conflicts") == 0
 

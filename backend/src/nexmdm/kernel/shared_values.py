@@ -43,10 +43,6 @@ def _series(key: bytes) -> _Series:
     return _Series(kind, mode, metric, help_text, text, _written(labels), None if bound is None else float(bound))
 
 
-def _is_live(key: bytes) -> bool:
-    return _series(key).mode.startswith("live")
-
-
 def _written(labels: Mapping[str, str]) -> str:
     pairs = [name + '="' + _escaped(value).replace('"', r"\"") + '"' for name, value in sorted(labels.items())]
     return f"{{{','.join(pairs)}}}" if pairs else ""
@@ -153,12 +149,12 @@ class SharedValues:
         """Make slots 1 to `processes` for the children of this process: before the first is forked.
 
         This process takes a new slot, too: one that it was forked from may have made it, and others of its children.
-        What those are, by the gauges of living processes, it is not.
         """
-        counted = [(key, 0.0 if _is_live(key) else self._mine.words[place]) for key, place in self._mine.records()]
+        counted = [(key, self._mine.words[place]) for key, place in self._mine.records()]
         self._slots = [Slot() for _ in range(processes + 1)]
         for key, value in counted:
             self._slots[0].words[self._slots[0].add(key)] = value
+        self.clear(0)
         self.take(0)
 
     def take(self, number: int) -> None:
@@ -169,10 +165,10 @@ class SharedValues:
             self._bind(value)
 
     def clear(self, number: int) -> None:
-        """Its owner has ended: what describes a living process is 0."""
+        """What describes a living process is 0: the slot's owner has ended, or only begins."""
         slot = self._slots[number]
         for key, place in slot.records():
-            if _is_live(key):
+            if _series(key).mode.startswith("live"):
                 slot.words[place] = 0.0
 
     def value(

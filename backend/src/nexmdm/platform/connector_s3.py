@@ -88,7 +88,7 @@ class BucketDirectory:
     async def kind(self, path: str) -> Kind | None:
         async with self._available():
             if path == "":
-                await self._page("", None)
+                await self._require_bucket()
                 return "directory"
             if await self._stat(path) is not None:
                 return "file"
