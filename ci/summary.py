@@ -1,7 +1,8 @@
-"""One page about a whole run: `python -m ci.summary [ARTIFACTS]` prints it and leaves it as summary.md.
+"""One page about a whole run: `python -m ci.summary [ARTIFACTS]` leaves it as summary.md.
 
 It judges nothing: it repeats what nox (nox.json), the test reports (junit.xml) and the suites'
-own summaries say. On GitHub it also becomes the summary of the step.
+own summaries say. On GitHub it also becomes the summary of the step. A log is read from its end: what is printed
+has the suites that did not pass alone, and ends with the names of what failed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ci import budgets
 
 _REPORTS = ("nox.json", "nox-full.json")  # of `nox -s tests` and of `nox -s full`
 _COUNTS = ("tests", "failures", "errors", "skipped")
+_PASSED = "# ✅ "  # how harness/verdict/artifacts.py begins it
+_MESSAGE_CHARACTERS = 300
 
 
 def sessions(folder: Path) -> list[str]:
@@ -44,7 +47,7 @@ def times(folder: Path) -> list[str]:
 
 
 def test_reports(folder: Path) -> list[str]:
-    """A table of the JUnit reports, and the names of what failed."""
+    """A table of the JUnit reports, and what failed, with the beginning of its message."""
     lines = ["| tests | run | failed | errors | skipped | seconds |", "|---|---:|---:|---:|---:|---:|"]
     failed: list[str] = []
     for path in sorted(folder.glob("*/junit.xml")):
@@ -53,29 +56,31 @@ def test_reports(folder: Path) -> list[str]:
         seconds = sum(float(suite.get("time", "0")) for suite in suites)
         lines.append(f"| {path.parent.name} | {' | '.join(map(str, counts))} | {seconds:.0f} |")
         failed += (
-            f"- {path.parent.name}: {case.get('classname')}::{case.get('name')}"
+            f"- {path.parent.name}: {case.get('classname')}::{case.get('name')}: {_beginning(wrong)}"
             for suite in suites
             for case in suite.iter("testcase")
-            if case.find("failure") is not None or case.find("error") is not None
+            for wrong in [*case.findall("failure"), *case.findall("error")]
         )
     return [*lines, "", *(["Failed:", "", *failed, ""] if failed else [])]
 
 
-def suite_summaries(folder: Path) -> list[str]:
+def _beginning(wrong: ET.Element) -> str:
+    return " ".join((wrong.get("message") or "").split())[:_MESSAGE_CHARACTERS]
+
+
+def suite_summaries(folder: Path) -> dict[str, str]:
     """What the suites wrote about themselves."""
-    lines: list[str] = []
-    for path in sorted(folder.glob("*/summary.md")):
-        lines += [f"<!-- {path.parent.name} -->", path.read_text().strip(), ""]
-    return lines
+    return {path.parent.name: path.read_text().strip() for path in sorted(folder.glob("*/summary.md"))}
 
 
 def main(arguments: list[str]) -> int:
-    """Write, print and publish the page."""
+    """Write the page, publish it, and print what is asked first."""
     folder = Path(arguments[0] if arguments else "artifacts")
-    parts = [*sessions(folder), *times(folder), *test_reports(folder), *suite_summaries(folder)]
-    page = "\n".join(["# Test run", "", *parts])
+    tables = "\n".join([*sessions(folder), *times(folder), *test_reports(folder)])
+    suites = suite_summaries(folder)
+    page = "\n\n".join(["# Test run", tables, *(f"<!-- {name} -->\n{text}" for name, text in suites.items())]) + "\n"
     (folder / "summary.md").write_text(page)
-    print(page)
+    print("\n\n".join([*(text for text in suites.values() if not text.startswith(_PASSED)), tables]))
     if step := os.environ.get("GITHUB_STEP_SUMMARY"):
         with Path(step).open("a") as file:
             file.write(page)

@@ -27,18 +27,24 @@ def test_the_page_names_sessions_counts_failures_and_suites(
     for suite in ("acceptance", "sim20"):
         (tmp_path / suite).mkdir()
     (tmp_path / "acceptance" / "junit.xml").write_text(JUNIT)
-    (tmp_path / "sim20" / "summary.md").write_text("## sim20: pass\n")
+    (tmp_path / "sim20" / "summary.md").write_text("# ✅ sim20: pass\n")
+    (tmp_path / "acceptance" / "summary.md").write_text("# ❌ acceptance: fail\n")
     step = tmp_path / "step.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(step))
     assert summary.main([str(tmp_path)]) == 0
     page = (tmp_path / "summary.md").read_text()
     assert "| lint | success | 42 |" in page
     assert "| acceptance | 3 | 1 | 1 | 0 | 2 |" in page
-    assert "- acceptance: test_register::test_race\n- acceptance: test_register::test_setup\n" in page
+    failed = "- acceptance: test_register::test_race: two winners\n- acceptance: test_register::test_setup: no stack\n"
+    assert failed in page
     assert "test_ok" not in page
-    assert "## sim20: pass" in page
+    assert "# ✅ sim20: pass" in page
+    assert "# ❌ acceptance: fail" in page
     assert step.read_text() == page
-    assert page in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "sim20" not in printed, "a log is read from its end: what passed is on the page alone"
+    assert printed.index("# ❌ acceptance: fail") < printed.index("| lint | success | 42 |")
+    assert printed.rstrip().endswith(failed.rstrip())
 
 
 def test_a_run_without_reports_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
