@@ -329,7 +329,7 @@ def backend_slow(session: nox.Session) -> None:
 def acceptance_slow(session: nox.Session) -> None:
     """The cases that are marked slow, then the coverage gate over these and the last run of `tests`."""
     run_acceptance(session, slow=True)
-    run_coverage(session, "--slow")
+    run_coverage(session, "--slow", *(["--selected"] if session.posargs else []))
 
 
 @nox.session(name="acceptance-s3")

@@ -1,7 +1,8 @@
 """The coverage gate: every documented (operation, answer) has a passing case, or openapi.yaml says why it has none.
 
 `python -m ci.coverage` reads what the last runs of the acceptance and the contract suite left in artifacts/. The cases
-of a plain run have to prove every pair without the slow ones; `--slow` holds the slow ones to what they declare too.
+of a plain run have to prove every pair without the slow ones; `--slow` holds the slow ones to what they declare too,
+all of them or, with `--selected`, those that were asked for.
 An answer is a status; of a call of JSON-RPC its result, or the code of its error (harness.http.answers). What counts is
 that a case declares the pair and has seen it. What a case only met on its way is not counted, and a sighting of the
 fuzzer is shown beside the cases: nobody could say what either proves. A response, or an entry of `x-rpc-errors`, that
@@ -94,7 +95,9 @@ def _table(found: list[Pair]) -> str:
 def main(arguments: Sequence[str] = ()) -> int:
     parser = argparse.ArgumentParser(prog="nox -s coverage --", allow_abbrev=False)
     parser.add_argument("--slow", action="store_true", help="look at the last run of the slow cases too")
-    slow: bool = parser.parse_args(arguments).slow
+    parser.add_argument("--selected", action="store_true", help="with --slow: only some of these were asked for")
+    options = parser.parse_args(arguments)
+    slow: bool = options.slow
     started_at, root = time.time(), artifacts()
     suites = ("acceptance", "contract", *([SLOW] if slow else []))
     try:
@@ -114,7 +117,8 @@ def main(arguments: Sequence[str] = ()) -> int:
         if one["unseen"]
     ]
     # Chaos is a suite of its own: its cases are about what becomes of writes, and declare no documented answer.
-    listed = {case_id for case_id in cases.ids(cases.page(), slow=slow) if not case_id.startswith("chaos/")}
+    wanted = cases.ids(cases.page(), slow=slow and not options.selected)
+    listed = {case_id for case_id in wanted if not case_id.startswith("chaos/")}
     reasons = list(doubts(results, run, listed))
     verdict = judge([], checks, reasons)
     covered = sum(bool(pair.cases) for pair in found)

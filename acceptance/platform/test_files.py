@@ -222,7 +222,7 @@ def test_a_file_is_no_directory(zone: Zone, platform: Platform) -> None:
         assert not zone.rpc("exists", path="/file/a")
 
 
-@case("files/010", "writeFile is_a_directory", "writeFile not_a_directory")
+@case("files/010", "writeFile result")
 def test_a_file_and_one_below_it_race(two_workers: System, platform_of_two: Platform) -> None:
     """Of writes of a path and below it, through two workers, those of one kind win: never both (platform.md)."""
     zone = platform_of_two.zone()

@@ -141,6 +141,14 @@ def test_what_the_slow_cases_do_shows_where_they_are_asked_for(gate: Callable[..
     assert gate(files) == 0
 
 
+def test_of_selected_slow_cases_none_is_missed(gate: Callable[..., int]) -> None:
+    files = good()
+    files["acceptance-slow/matrix.json"]["cases"].clear()
+    assert gate(files, "--slow", "--selected") == 0
+    files["acceptance/matrix.json"]["cases"].pop()
+    assert gate(files, "--slow", "--selected") == 2
+
+
 def test_no_status_may_be_left_to_the_slow_cases(gate: Callable[..., int]) -> None:
     files = good()
     files["acceptance/matrix.json"]["operations"]["listDevices"]["200"] = []
