@@ -114,7 +114,8 @@ def test_a_backend_that_is_away(zone: Zone, platform: Platform, tmp_path: Path) 
     shutil.move(root, tmp_path / "away")
     with platform.unchanged():
         for method in ("read", "exists", "list"):
-            denied(zone, -32011, "backend_unavailable", method, path="/m/a/b" if method != "list" else "/m/a")
+            away = denied(zone, -32011, "backend_unavailable", method, path="/m/a/b" if method != "list" else "/m/a")
+            assert away.data["reason"] == "no_root"
         denied(zone, -32011, "backend_unavailable", "list", path="/", recursive=True)
         assert zone.read("/own") == b"text"
         assert zone.paths("/", recursive=False) == ["/m", "/own"]

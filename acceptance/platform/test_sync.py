@@ -257,7 +257,9 @@ def test_bytes_that_our_own_store_has_lost(zone: Zone, platform: Platform, tmp_p
         "select error, attempts from mount_changes where mount_id::text = %s and path = 'lost'", mount.id
     )
     assert row == {"error": "content_lost", "attempts": 1}
-    refused(mount.resolve(conflict, "keep_local"), 503, "mount_backend_unavailable")
+    for strategy in ("keep_local", "keep_both"):
+        refused(mount.resolve(conflict, strategy), 503, "mount_backend_unavailable")
+    assert {found.name for found in mount.root.iterdir()} == {"disputed", "other"}
     assert mount.at_backend("disputed") == b"theirs"
     accepted(mount.resolve(conflict, "keep_remote"))
     (mount.root / "lost").write_bytes(b"theirs")

@@ -155,6 +155,20 @@ async def test_a_list_is_in_order_and_in_pages(
     assert entry.remote == await directory.stat("b")
 
 
+@pytest.mark.parametrize("page", [2, 3, 1000])
+async def test_an_empty_object_that_stands_for_a_directory_is_no_file(
+    page: int, bucket: Bucket, directory: BucketDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connector_s3, "_PAGE", page)
+    for key in ("d/", "d/a", "d/e/", "d.1", "d.2", "z/"):
+        bucket.put(key, b"")
+    assert keys(await directory.list("", recursive=False, limit=9)) == ["d.1", "d.2", "d/", "z/"]
+    assert keys(await directory.list("", recursive=True, limit=9)) == ["d.1", "d.2", "d/a"]
+    assert keys(await directory.list("d", recursive=False, limit=9)) == ["d/a", "d/e/"]
+    assert keys(await directory.list("z", recursive=False, limit=9)) == []
+    assert [await directory.kind(path) for path in ("d", "z", "d/a")] == ["directory", "directory", "file"]
+
+
 async def test_a_bucket_that_is_missing_is_away_and_not_empty(bucket: Bucket) -> None:
     directory = bucket.directory(bucket="no-such-bucket")
     for call in (
@@ -172,6 +186,8 @@ async def test_a_key_that_no_path_is_does_not_hide_what_is_missing(bucket: Bucke
     assert await directory.kind("") == "directory"
     assert await directory.stat("a/c") is None
     assert (await directory.write("c", b"x", None)).size == 1
+    with pytest.raises(BackendAwayError, match="unreadable_key"):
+        await directory.list("", recursive=False, limit=9)
 
 
 async def test_a_server_that_is_away_is_told_without_its_secret(bucket: Bucket) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, PreconditionError
 from obstore.store import S3Store
 
 from nexmdm.kernel.settings import foreign
@@ -34,6 +34,7 @@ MOST_BYTES: Final = 64 * 2**20  # of a file that is written: only what is put in
 _PAGE: Final = 1000
 _ENCRYPTION: Final = "AWS_SERVER_SIDE_ENCRYPTION"  # of the operator's bucket, with keys perhaps; it cannot be left out
 _NOWHERE: Final = ".nexmdm-nowhere/"
+_HEADS_AT_ONCE: Final = 32
 _READ_AGAIN: Final = 3  # times, where a file was replaced while it was read
 
 
@@ -112,19 +113,23 @@ class BucketDirectory:
             raise BackendAwayError("changes")
 
     async def list(self, path: str, *, recursive: bool, after: str = "", limit: int) -> Sequence[Entry]:
-        prefix, behind, entries = f"{path}/" if path else "", _behind(after), [Entry(after.removesuffix("/"), "file")]
+        prefix, behind = f"{path}/" if path else "", _behind(after)
+        entries: list[Entry] = []
         async with self._available():
-            while len(entries) <= limit:
+            while len(entries) < limit:
                 page = await self._page(prefix, behind)
+                markers = await self._markers(page, path)
                 for found in page:
-                    entry = _entry(found, prefix, recursive=recursive)
-                    if can_be_named(entry.path) and entry.key > after and entry != entries[-1]:
+                    entry = _entry(found, prefix, markers, recursive=recursive)
+                    hidden = entry.key == prefix or (recursive and entry.type == "directory")
+                    if not hidden and can_be_named(entry.path) and entry.key > (entries[-1].key if entries else after):
                         entries.append(entry)
                 if len(page) < _PAGE:
                     break
-                last = _entry(page[-1], prefix, recursive=recursive)
-                behind = _behind(last.key)
-        return entries[1 : limit + 1]
+                last = _entry(page[-1], prefix, markers, recursive=recursive)
+                # What is below the marker of a directory comes behind it, and all that begins with its name before.
+                behind = f"{last.path}.{PAST}" if recursive and last.type == "directory" else _behind(last.key)
+        return entries[:limit]
 
     async def write(self, path: str, content: Content, expected: Remote | None) -> Remote:
         whole = await _whole(content)
@@ -177,6 +182,27 @@ class BucketDirectory:
             raise BackendAwayError("no_bucket") from None
         return ()
 
+    async def _markers(self, page: Sequence[ObjectMeta], path: str) -> set[str]:
+        """Of a page below a path: the empty objects `a/` by which other clients make a directory `a`.
+
+        The store names them without their slash, as if they were files.
+        """
+        at_once = asyncio.Semaphore(_HEADS_AT_ONCE)
+
+        async def is_one(name: str) -> bool:
+            if name == path:
+                return True
+            async with at_once:
+                try:
+                    await obstore.head_async(self._store, name)
+                except FileNotFoundError:
+                    return True
+            return False
+
+        empty = [found["path"] for found in page if found["size"] == 0]
+        judged = await asyncio.gather(*map(is_one, empty))
+        return {name for name, it_is in zip(empty, judged, strict=True) if it_is}
+
     @asynccontextmanager
     async def _available(self) -> AsyncIterator[None]:
         try:
@@ -186,6 +212,8 @@ class BucketDirectory:
             raise
         except TimeoutError:
             raise BackendAwayError("timeout") from None
+        except InvalidPathError:
+            raise BackendAwayError("unreadable_key") from None
         except (OSError, BaseError, ValueError) as error:
             # Without its cause: what the store says may quote the address and who asked.
             raise BackendAwayError(type(error).__name__) from None
@@ -197,10 +225,12 @@ def _remote(found: ObjectMeta) -> Remote:
     return Remote(found["e_tag"], found["size"], found["last_modified"])
 
 
-def _entry(found: ObjectMeta, prefix: str, *, recursive: bool) -> Entry:
+def _entry(found: ObjectMeta, prefix: str, markers: Collection[str], *, recursive: bool) -> Entry:
     name, is_deeper, _ = found["path"].removeprefix(prefix).partition("/")
     if is_deeper and not recursive:
         return Entry(f"{prefix}{name}", "directory")
+    if found["path"] in markers:
+        return Entry(found["path"], "directory")
     return Entry(found["path"], "file", _remote(found))
 
 

@@ -92,6 +92,7 @@ async def resolve_as(strategy: Strategy, row: asyncpg.Record, sides: Sides, deli
 async def _copied(row: asyncpg.Record, sides: Sides, delivery: Delivery) -> tuple[str, Remote]:
     """Where ours now lies beside theirs, below the mount point, and as what file. Raises as `resolve_as` does."""
     ours = sides.ours
+    digest = await delivery.digest(row["path"], ours, in_conflict=True)
     for moment in (row["created_at"], datetime.now(UTC)):
         copy = copy_of(delivery.of.mount_point, row["path"], moment, str(row["mount_id"]))
         await delivery.require(_STILL_HELD, (row["zone_id"], row["conflict_id"], row["lease_until"]))
@@ -99,7 +100,7 @@ async def _copied(row: asyncpg.Record, sides: Sides, delivery: Delivery) -> tupl
             return copy, await delivery.connector.write(copy, ours.chunks(), None)
         except ConflictError as met:
             # Of a try that was killed; else it is another's, and stays.
-            if met.theirs is not None and await delivery.holds(copy, met.theirs, await ours.digest(), ours.size):
+            if met.theirs is not None and await delivery.holds(copy, met.theirs, digest, ours.size):
                 return copy, met.theirs
     raise ConflictError(sides.theirs)
 

@@ -190,8 +190,10 @@ async def _perform(method: Method | None, call: Call, params: object) -> Any:
         raise RpcError(QUOTA_EXCEEDED, limit=refused.limit) from None
     except BlockedPathError as refused:
         raise RpcError(_BLOCKED[refused.reason]) from None
-    except (StoreAwayError, BackendAwayError):
+    except StoreAwayError:
         raise RpcError(BACKEND_UNAVAILABLE) from None
+    except BackendAwayError as away:
+        raise RpcError(BACKEND_UNAVAILABLE, reason=away.reason) from None
     except Exception as error:
         if is_unavailable(error):
             raise
