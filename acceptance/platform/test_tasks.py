@@ -198,6 +198,7 @@ def test_the_figures_of_a_zone(tasks: Tasks, platform: Platform) -> None:
     assert (set(nothing["tasks_by_status"].values()), nothing["oldest_wait_s"]) == ({0}, 0)
     for state in STATES:
         brought_to(state, tasks)
+    assert accepted(tasks.metrics())["expired_leases"] == 0
     expiring = leased(tasks, executor="of-expired", backoff_base_s=0)
     end_lease(platform, expiring["id"])
     eventually(lambda: accepted(tasks.metrics())["expired_leases"] == 1, within_s=5.0)
