@@ -194,12 +194,14 @@ def test_a_key_is_made_before_the_end_of_its_zone_or_not(platform: Platform, zon
 
 @case("zone-rows/004", "removeDirectory result")
 def test_a_removal_refunds_what_it_removes(platform: Platform, zone: Zone) -> None:
-    """A tree that is removed while a file in it grows refunds what the file has become (issue 16: quota)."""
+    """A tree that is removed while a file in it grows and another goes refunds what it has become (issue 16: quota)."""
     zone.write("/tree/a", "text")
+    zone.write("/tree/b", "text")
     remove = partial(zone.call, "rmdir", path="/tree", recursive=True)
     grown = "update files set size = 9, content = 'much more' where zone_id = %s and path = '/tree/a'"
     with meeting(platform, remove, grown, zone.zone_id) as (other, answers):
-        other.execute(GROW, [0, 5, zone.zone_id])
+        other.execute(b"delete from files where zone_id = %s and path = '/tree/b'", [zone.zone_id])
+        other.execute(GROW, [-1, 1, zone.zone_id])
     assert accepted(answers[0])["result"] == {"deleted": True, "files_deleted": 1}
     assert set(zone.usage().values()) == {0}
 
