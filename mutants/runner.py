@@ -64,11 +64,13 @@ class Runner:
         self._asked = 0  # of how many
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Finding]:
-        """A finding per mutant, in the order in which they end. What measures time has the machine to itself."""
+        """A finding per mutant, in the order in which they end: first of the suites that bear many runs at a time."""
         found: defaultdict[str, list[Finding]] = defaultdict(list)
-        for timed in (False, True):
-            mine = [mutant for mutant in mutants if (mutant.suite in suites.TIMED) is timed]
-            for finding in self._pool(mine, 1 if timed else self._jobs):
+        bearing: defaultdict[int, list[Mutant]] = defaultdict(list)
+        for mutant in mutants:
+            bearing[min(self._jobs, suites.MOST.get(mutant.suite, self._jobs))].append(mutant)
+        for jobs, mine in sorted(bearing.items(), reverse=True):
+            for finding in self._pool(mine, jobs):
                 rounds = found[finding.mutant.id]
                 rounds.append(finding)
                 if len(rounds) == self._repeat:
@@ -164,6 +166,8 @@ def _in_order(mutants: Sequence[Mutant]) -> list[Ask]:
             slow, others = suites.groups(named)
             long += [Ask(suite, tuple(group)) for group in slow]
             short += [Ask(suite, tuple(group)) for group in others]
+        elif suite == "chaos":
+            long += [Ask(suite, (name,)) for name in named]
         elif named:
             long.insert(0, Ask(suite, tuple(named)))
     waits = {(ask.suite, check) for ask in long for check in ask.checks}

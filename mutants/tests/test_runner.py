@@ -5,6 +5,8 @@ The suite here is a stand-in that reads what it shall say from the broken packag
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from mutants import __main__ as command
 from mutants import runs
 from mutants.mutant import Mutant
 from mutants.runner import ANOTHER, KILLED, SURVIVED, VOID, Finding, Runner
-from mutants.runs import Runs
-from mutants.suites import NAMES, groups
+from mutants.runs import Ask, Runs, Started
+from mutants.suites import NAMES, Run, groups
 
 # What the stand-in of a suite does: each line of the package's `says` is a check, its status and its detail.
 # As a worker it does that for each request.
@@ -104,6 +106,34 @@ def test_each_verdict(hunter: Runner) -> None:
     }
     assert findings["caught"].said == "during call: AssertionError: 2 rows"
     assert findings["caught elsewhere"].by == ("b/001",), "the whole suite was asked"
+
+
+def test_a_suite_that_measures_time_has_few_beside_it(hunter: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    running: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    asked: list[Ask] = []
+
+    def start(ask: Ask, go: Callable[[Ask], Started] = hunter.runs.start) -> Started:
+        asked.append(ask)
+        running[ask.suite] += 1
+        most[ask.suite] = max(most[ask.suite], running.total())
+        return go(ask)
+
+    def end(run: Started, go: Callable[[Started], Run] = hunter.runs.end) -> Run:
+        running[run.ask.suite] -= 1
+        return go(run)
+
+    monkeypatch.setattr(hunter.runs, "start", start)
+    monkeypatch.setattr(hunter.runs, "end", end)
+    mutants = [
+        replace(mutant(f"{suite}-{number}", "a/001 fail -\nb/001 fail -\n"), suite=suite, caught_by=check)
+        for suite in ("acceptance", "chaos", "sim20")
+        for number, check in enumerate(("a/001", "b/001") * 3)
+    ]
+    assert {finding.verdict for finding in Runner(hunter.runs, 6).run(mutants)} == {KILLED}
+    assert most["acceptance"] > 2
+    assert (most["chaos"], most["sim20"]) == (2, 1)
+    assert [ask.checks for ask in asked if ask.suite == "chaos" and ask.mutant is None] == [("a/001",), ("b/001",)]
 
 
 def test_what_is_let_through_once_of_several_times_survives(hunter: Runner, tmp_path: Path) -> None:

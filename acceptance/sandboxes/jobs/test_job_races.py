@@ -125,6 +125,10 @@ def test_sweeps_race_with_allocations(pool: Pool, system: System) -> None:
 @case("job-races/005", "cleanUpSandboxes 200", "releaseSandbox 200")
 def test_cleanups_race_with_releases_and_allocations(pool: Pool, provider: ProviderControl, system: System) -> None:
     """Each released sandbox is deleted once, by whichever process; no live one is ever deleted (003: cleanup)."""
+    [in_hand] = pool.released(provider.add(1))
+    with unfinished(system, "select from sandboxes where sandbox_id = %s for update", in_hand):
+        accepted(pool.cleanup())
+        assert provider.calls("delete") == [], "another process has it"
     pool.seed_listed(provider.add(40))
     held = holders(pool, 20)
     releases: list[Call] = [partial(student.release, one) for student, one in held]
@@ -134,8 +138,8 @@ def test_cleanups_race_with_releases_and_allocations(pool: Pool, provider: Provi
     assert Counter(answer.status for answer in answers) == {200: 23, 201: 20}
     accepted(pool.cleanup())
     deleted = Counter(str(call["csp_id"]) for call in provider.calls("delete"))
-    assert deleted == dict.fromkeys((one for _, one in held), 1)
-    assert Counter(pool.statuses().values()) == {"deleted": 20, "allocated": 20}
+    assert deleted == dict.fromkeys([in_hand, *(one for _, one in held)], 1)
+    assert Counter(pool.statuses().values()) == {"deleted": 21, "allocated": 20}
     consistent(pool)
 
 
