@@ -15,8 +15,8 @@ _RATES: Final = {
     "scheduler-one": "60",
     "agents": "100",
 }  # requests a second, at which requests meet in a zone
-MOST: Final = {"chaos": 2, "sim20": 1, "platform-writes-one": 1, "scheduler-one": 1, "agents": 1}
-"""How many runs at a time of a suite that measures time under load; beside more it would tell of these."""
+MOST: Final = {"chaos": 2, "contract": 1, "sim20": 1, "platform-writes-one": 1, "scheduler-one": 1, "agents": 1}
+"""How many runs at a time of a suite that measures time under load, or fills the machine by itself."""
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
 # What no case needs, and what takes half a second of each run to import.

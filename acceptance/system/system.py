@@ -174,7 +174,7 @@ class System:
 
     def has_forgotten(self, entity: str) -> None:
         """Wait for the schedule's own run when the service starts: it must not be the one that removes what is aged."""
-        self.logs.tap.wait_for("retention.cleanup", since=0, within_s=10.0, entity=entity)
+        self.logs.tap.wait_for("retention.cleanup", since=0, within_s=30.0, entity=entity)
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
