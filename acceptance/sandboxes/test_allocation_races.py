@@ -92,16 +92,17 @@ def test_a_hundred_tracks_on_a_hundred_sandboxes(two_workers: System, pool: Pool
 @case("allocation-races/003", "allocateSandbox 201", "allocateSandbox 409")
 def test_two_tracks_and_the_last_sandbox(two_workers: System, pool: Pool) -> None:
     """Of two tracks that reach for the last sandbox at once one gets it, and the other hears 409 (003: conflict)."""
-    [last] = pool.seed()
-    students = pool.students(2)
-    with ThreadPoolExecutor(1) as threads:
-        with unfinished(two_workers, POOL_LOCK) as wait_for:
-            racing = threads.submit(race, two_workers, [student.allocate for student in students])
-            wait_for(2)
-        answers = sorted(racing.result(), key=lambda answer: answer.status)
-    assert accepted(answers[0], 201)["sandbox_id"] == last
-    refused(answers[1], 409, "no_sandboxes_available")
-    assert pool.status(last) == "allocated"
+    for _ in range(10):  # in one of five both are served one after the other all the same
+        [last] = pool.seed()
+        students = pool.students(2)
+        with ThreadPoolExecutor(1) as threads:
+            with unfinished(two_workers, POOL_LOCK) as wait_for:
+                racing = threads.submit(race, two_workers, [student.allocate for student in students])
+                wait_for(2)
+            answers = sorted(racing.result(), key=lambda answer: answer.status)
+        assert accepted(answers[0], 201)["sandbox_id"] == last
+        refused(answers[1], 409, "no_sandboxes_available")
+        assert pool.status(last) == "allocated"
 
 
 @case("allocation-races/004", "allocateSandbox 201")
