@@ -7,7 +7,6 @@ import pytest
 from contracts.lint import linters
 from harness.http.openapi import OPENAPI
 
-
 SMALL = """
 openapi: 3.1.0
 info: {title: Small, version: 1.0.0}
