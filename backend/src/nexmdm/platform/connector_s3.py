@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -118,16 +118,15 @@ class BucketDirectory:
         async with self._available():
             while len(entries) < limit:
                 page = await self._page(prefix, behind)
-                markers = await self._markers(page, path)
-                for found in page:
-                    entry = _entry(found, prefix, markers, recursive=recursive)
+                listed = await self._judged([_entry(found, prefix, recursive=recursive) for found in page], path)
+                for entry in listed:
                     hidden = entry.key == prefix or (recursive and entry.type == "directory")
                     if not hidden and can_be_named(entry.path) and entry.key > (entries[-1].key if entries else after):
                         entries.append(entry)
                 if len(page) < _PAGE:
                     break
-                last = _entry(page[-1], prefix, markers, recursive=recursive)
-                # What is below the marker of a directory comes behind it, and all that begins with its name before.
+                last = listed[-1]
+                # Behind the marker of a directory comes what is below it; before it what else begins with its name.
                 behind = f"{last.path}.{PAST}" if recursive and last.type == "directory" else _behind(last.key)
         return entries[:limit]
 
@@ -182,14 +181,14 @@ class BucketDirectory:
             raise BackendAwayError("no_bucket") from None
         return ()
 
-    async def _markers(self, page: Sequence[ObjectMeta], path: str) -> set[str]:
-        """Of a page below a path: the empty objects `a/` by which other clients make a directory `a`.
+    async def _judged(self, entries: Sequence[Entry], path: str) -> Sequence[Entry]:
+        """What was listed below a path, with a directory in place of each empty object `a/` that stands for one.
 
-        The store names them without their slash, as if they were files.
+        Other clients make a directory `a` by it. The store names it without its slash, as if it were a file.
         """
         at_once = asyncio.Semaphore(_HEADS_AT_ONCE)
 
-        async def is_one(name: str) -> bool:
+        async def is_marker(name: str) -> bool:
             if name == path:
                 return True
             async with at_once:
@@ -199,9 +198,10 @@ class BucketDirectory:
                     return True
             return False
 
-        empty = [found["path"] for found in page if found["size"] == 0]
-        judged = await asyncio.gather(*map(is_one, empty))
-        return {name for name, it_is in zip(empty, judged, strict=True) if it_is}
+        empty = [entry.path for entry in entries if entry.remote is not None and entry.remote.size == 0]
+        judged = await asyncio.gather(*map(is_marker, empty))
+        markers = {name for name, it_is in zip(empty, judged, strict=True) if it_is}
+        return [Entry(entry.path, "directory") if entry.path in markers else entry for entry in entries]
 
     @asynccontextmanager
     async def _available(self) -> AsyncIterator[None]:
@@ -225,12 +225,10 @@ def _remote(found: ObjectMeta) -> Remote:
     return Remote(found["e_tag"], found["size"], found["last_modified"])
 
 
-def _entry(found: ObjectMeta, prefix: str, markers: Collection[str], *, recursive: bool) -> Entry:
+def _entry(found: ObjectMeta, prefix: str, *, recursive: bool) -> Entry:
     name, is_deeper, _ = found["path"].removeprefix(prefix).partition("/")
     if is_deeper and not recursive:
         return Entry(f"{prefix}{name}", "directory")
-    if found["path"] in markers:
-        return Entry(found["path"], "directory")
     return Entry(found["path"], "file", _remote(found))
 
 
