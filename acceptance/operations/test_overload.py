@@ -1,6 +1,7 @@
 """More than the service can do: it refuses at once and changes nothing, its probes answer, and it recovers alone."""
 
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -8,15 +9,23 @@ from contextlib import contextmanager
 import psycopg
 
 from acceptance.access.requests import CALLS, Keys, is_refused, own, send
+from acceptance.platform.tasks import submitted
+from acceptance.platform.zones import Platform
+from acceptance.sandboxes.pool import Pool
 from acceptance.suite.case import case
-from acceptance.system.locks import BLOCKED
+from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted, refused
 from acceptance.system.system import FreshBackend, System
 from harness.http.client import Answer
+from harness.platform.tasks import Tasks
 from harness.waiting import eventually
 
 AT_ONCE_MS = 200
 A_HICCUP_MS = 1000  # of a busy machine, once; what waits for a row that is held waits for longer
+CROWD = 24  # more than the 16 that may wait for one connection, or one turn, for longer than a second
+STANDS_S = 1.1
+SHED_ALLOCATIONS = 'nexmdm_shed_total{queue="allocations"}'
+SHED_CHANGES = 'nexmdm_shed_total{queue="zone_changes"}'
 EXEMPT = {"getHealth", "getReadiness", "getMetrics"}
 MADE_UP = f"nxd_{'0' * 32}_{'A' * 54}"  # of no known device, so that the beat takes the way of all other requests
 NO_KEYS = Keys("nxk_" + "A" * 43, "nxk_" + "A" * 43)
@@ -128,3 +137,46 @@ def test_liveness_does_not_queue_behind_requests(fresh_backend: FreshBackend) ->
     assert prompt(answers)
     accepted(waiting.result())
     system.logs.expect(answers[0], "http.request", status=200)
+
+
+@case("overload/004", "allocateSandbox 201", "allocateSandbox 503")
+def test_students_who_would_wait_behind_too_many_are_refused_at_once(fresh_backend: FreshBackend) -> None:
+    """A class that comes at once waits; once it stands for a second the next is refused at once (003: contention)."""
+    system: System = fresh_backend(env={"NEXMDM_ALLOCATION_CONNECTIONS": "1"})
+    pool = Pool(system)
+    pool.seed(CROWD + 1)
+    late, *crowd = pool.students(CROWD + 1)
+    with ThreadPoolExecutor(CROWD) as threads, system.metrics.moves({SHED_ALLOCATIONS: 1}):
+        with unfinished(system, "lock table sandboxes in exclusive mode") as wait_for:
+            waiting = [threads.submit(student.allocate) for student in crowd]
+            wait_for(1)
+            time.sleep(STANDS_S)  # noqa: TID251 - it is the time that decides
+            refusal = late.allocate()
+            refused(late.current(), 404, "no_allocation")  # what waits for nothing passes by
+        answers = [one.result() for one in waiting]
+    refused(refusal, 503, "overloaded")
+    assert 1 <= int(refusal.headers["retry-after"]) <= 10
+    assert prompt([refusal])
+    for answer in answers:  # those who had a place got a sandbox, or lost the patience that a lock has
+        assert answer.status == 201 or answer.json()["code"] == "allocation_contended"
+    accepted(late.allocate(), 201)
+
+
+@case("overload/005", "submitTask 201", "submitTask 503")
+def test_a_zone_that_is_written_to_too_much_is_refused_and_others_go_on(fresh_backend: FreshBackend) -> None:
+    """Changes of a zone wait in turns; once too many stand for a second the next is a 503 at once (issue 16)."""
+    system: System = fresh_backend(env={"NEXMDM_DB_POOL_SIZE": "4"})
+    platform = Platform(system)
+    zone, other = Tasks(platform.zone()), Tasks(platform.zone())
+    with ThreadPoolExecutor(CROWD) as threads, system.metrics.moves({SHED_CHANGES: 1}):
+        with unfinished(system, "select from zones where zone_id = %s for update", zone.zone.zone_id) as wait_for:
+            waiting = [threads.submit(submitted, zone) for _ in range(CROWD)]
+            wait_for(1)
+            time.sleep(STANDS_S)  # noqa: TID251 - it is the time that decides
+            refusal = zone.submit()
+            submitted(other)
+        for one in waiting:
+            one.result()
+    refused(refusal, 503, "overloaded")
+    assert prompt([refusal])
+    submitted(zone)

@@ -157,8 +157,10 @@ def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
     api = create_api(settings)
     find_route = partial(_template, api)
-    inner: ASGIApp = Admission(api, settings.max_in_flight, find_route)
-    for service in switched_on(settings):
+    on = switched_on(settings)
+    standing = {path: queue(settings) for service in on for path, queue in service.standing.items()}
+    inner: ASGIApp = Admission(api, settings.max_in_flight, find_route, standing)
+    for service in on:
         if service.cross_origin is not None and (origins := service.cross_origin.origins(settings)):
             inner = CrossOriginAnswers(inner, service.cross_origin, origins, partial(_path_of, service))
     return ImpliedHead(Telemetry(Framing(inner)), find_route)

@@ -10,7 +10,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from nexmdm.http.admission import Admission
+from nexmdm.kernel import standing_queue
 from nexmdm.kernel.load_shedding import reject_overloaded
+from nexmdm.kernel.standing_queue import PLACES_EACH, StandingQueue
 
 
 class Held:
@@ -44,11 +46,11 @@ async def client(held: Held) -> AsyncIterator[httpx.AsyncClient]:
         yield made
 
 
-async def begun(held: Held, client: httpx.AsyncClient, path: str) -> list[asyncio.Task[httpx.Response]]:
-    """Two requests that the application has and that do not end yet."""
-    tasks = [asyncio.create_task(client.get(path)) for _ in range(2)]
+async def begun(held: Held, client: httpx.AsyncClient, path: str, count: int = 2) -> list[asyncio.Task[httpx.Response]]:
+    """So many requests that the application has and that do not end yet."""
+    tasks = [asyncio.create_task(client.get(path)) for _ in range(count)]
     async with asyncio.timeout(5):
-        while held.asked < 2:  # noqa: ASYNC110  # the application tells nobody
+        while held.asked < count:  # noqa: ASYNC110  # the application tells nobody
             await asyncio.sleep(0)
     return tasks
 
@@ -84,6 +86,22 @@ async def test_a_place_is_given_back_after_a_fault(client: httpx.AsyncClient) ->
         with pytest.raises(ZeroDivisionError):
             await client.get("/fail")
     assert (await client.get("/other")).status_code == 200
+
+
+async def test_a_queue_that_stands_is_kept_short_and_others_pass_by(
+    held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing_queue, "CROWD_S", 0.05)
+    admission = Admission(held, 512, lambda _: "/route", {"/wait": StandingQueue("things", 1)})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(admission), base_url="http://x") as client:
+        waiting = await begun(held, client, "/wait", 2 * PLACES_EACH)
+        await asyncio.sleep(0.06)
+        refused = await client.get("/wait")
+        assert (refused.status_code, refused.json()["code"], held.asked) == (503, "overloaded", 2 * PLACES_EACH)
+        assert (await client.get("/other")).status_code == 200
+        held.go_on.set()
+        assert {(await one).status_code for one in waiting} == {200}
+        assert (await client.get("/wait")).status_code == 200
 
 
 def test_a_crowd_is_not_told_to_come_back_together() -> None:

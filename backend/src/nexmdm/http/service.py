@@ -20,6 +20,7 @@ from nexmdm.kernel.log import Event
 from nexmdm.kernel.problems import ProblemType
 from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import Settings
+from nexmdm.kernel.standing_queue import StandingQueue
 
 Job = Callable[[Database, Settings, asyncio.Event], Coroutine[Any, Any, None]]  # works until the event is set
 Lifespan = Callable[[Runtime], AbstractAsyncContextManager[object]]  # yields the service's state
@@ -49,6 +50,7 @@ class Service:
         fast_path: the endpoint that the HTTP fast path serves.
         direct: handlers of POSTs by path, called without the framework's dependencies and models, which cost as much as
             the rest of such a request. A route of the same path describes each.
+        standing: by path, the queue in which its requests wait; admission keeps it short.
         cross_origin: what pages of other origins may do.
         database_answers: whether the service has just seen the database answer.
     """
@@ -68,5 +70,6 @@ class Service:
     lifespan: Lifespan | None = None
     fast_path: Callable[[Runtime], Endpoint] | None = None
     direct: Mapping[str, Callable[[Request], Awaitable[Response]]] = field(default_factory=dict)
+    standing: Mapping[str, Callable[[Settings], StandingQueue]] = field(default_factory=dict)
     cross_origin: CrossOrigin | None = None
     database_answers: Callable[[Runtime], bool] | None = None

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 from nexmdm.kernel.load_shedding import reject_overloaded
+from nexmdm.kernel.standing_queue import StandingQueue
 
 QUEUE: Final = "zone_changes"
 
@@ -18,14 +18,17 @@ class Turns:
 
     def __init__(self, most: int, wait_s: float) -> None:
         self._most, self._wait_s = most, wait_s
-        self._turns: dict[str, asyncio.Semaphore] = {}
-        self._present: Counter[str] = Counter()
+        self._zones: dict[str, tuple[asyncio.Semaphore, StandingQueue]] = {}
 
     @asynccontextmanager
     async def turn(self, zone_id: str) -> AsyncIterator[None]:
-        """Problem: `overloaded`, where the wait was too long."""
-        turns = self._turns.setdefault(zone_id, asyncio.Semaphore(self._most))
-        self._present[zone_id] += 1
+        """Problem: `overloaded`, where the wait was too long, or too many have been waiting for a while."""
+        if zone_id not in self._zones:
+            self._zones[zone_id] = asyncio.Semaphore(self._most), StandingQueue(QUEUE, self._most)
+        turns, queue = self._zones[zone_id]
+        if queue.is_full():
+            raise reject_overloaded(QUEUE)
+        queue.enter()
         try:
             try:
                 await asyncio.wait_for(turns.acquire(), self._wait_s)
@@ -36,6 +39,6 @@ class Turns:
             finally:
                 turns.release()
         finally:
-            self._present[zone_id] -= 1
-            if not self._present[zone_id]:
-                del self._present[zone_id], self._turns[zone_id]
+            queue.leave()
+            if not queue.present:
+                del self._zones[zone_id]

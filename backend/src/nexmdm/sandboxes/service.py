@@ -9,7 +9,8 @@ from nexmdm.http.service import Service
 from nexmdm.kernel.log import declared as declared_events
 from nexmdm.kernel.problems import declared as declared_problems
 from nexmdm.kernel.rights import Rights
-from nexmdm.kernel.settings import narrow
+from nexmdm.kernel.settings import Settings, narrow
+from nexmdm.kernel.standing_queue import StandingQueue
 from nexmdm.sandboxes import (
     allocate,
     allocations,
@@ -62,6 +63,12 @@ _CROSS_ORIGIN: Final = CrossOrigin(
     ),
     max_age_s=3600,
 )
+_ALLOCATIONS: Final = "allocations"
+
+
+def _waiting_for_sandboxes(settings: Settings) -> StandingQueue:
+    return StandingQueue(_ALLOCATIONS, narrow(settings, SandboxSettings).allocation_connections)
+
 
 SERVICE: Final = Service(
     name="sandboxes",
@@ -72,9 +79,11 @@ SERVICE: Final = Service(
     metric_labels=metrics.LABELS,
     rights=_RIGHTS,
     rate_limits=(track_limit.RULE,),
+    queues=(_ALLOCATIONS,),
     retention=retention.POLICIES,
     jobs={**schedule.JOBS, "sandboxes_pool": gauges.keep_measuring},
     lifespan=lifespan,
     direct={allocate.PATH: allocate.allocate},
+    standing={allocate.PATH: _waiting_for_sandboxes},
     cross_origin=_CROSS_ORIGIN,
 )
