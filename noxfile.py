@@ -260,6 +260,11 @@ def within_budget(session: nox.Session, suite: str) -> Iterator[None]:
         session.error(str(error))
 
 
+def names_a_path(session: nox.Session) -> bool:
+    """Whether the arguments say where the tests are."""
+    return any(Path(argument.partition("::")[0]).exists() for argument in session.posargs)
+
+
 def pytest(session: nox.Session, report: str, *default: str, slow: bool = False) -> list[str]:
     """`-m pytest` with a report, the given arguments, and the default paths unless a path was given.
 
@@ -267,7 +272,7 @@ def pytest(session: nox.Session, report: str, *default: str, slow: bool = False)
     In CI a skipped test is a failure (ci/no_skips.py).
     """
     folder = artifacts() / (f"{report}-slow" if slow else report)
-    named = any(Path(argument.partition("::")[0]).exists() for argument in session.posargs)
+    named = names_a_path(session)
     selects = named or any(argument.startswith(SELECTING) for argument in session.posargs)
     marks = ["-m", "slow"] if slow else [] if selects else ["-m", "not slow"]
     options = [f"--junitxml={folder / 'junit.xml'}", "--durations=10", *(["-p", "ci.no_skips"] if IN_CI else [])]
@@ -422,7 +427,8 @@ def chaos(session: nox.Session) -> None:
     # to fill needs root) is disabled in result.json, and any other skip fails it: no_skips would know no difference.
     options = ["-q", "-p", "no:xdist", "-p", "no:randomly", "--suite", "chaos"]
     with reported(session, "chaos"):
-        arguments = ["-m", "pytest", *options, "acceptance/chaos", *session.posargs]
+        default = () if names_a_path(session) else ("acceptance/chaos",)
+        arguments = ["-m", "pytest", *options, *default, *session.posargs]
         python(session, "acceptance", *arguments, env=backend_env(session))
 
 
