@@ -157,7 +157,7 @@ def test_students_who_would_wait_behind_too_many_are_refused_at_once(fresh_backe
     refused(refusal, 503, "overloaded")
     assert 1 <= int(refusal.headers["retry-after"]) <= 10
     assert prompt([refusal])
-    for answer in answers:  # those who had a place got a sandbox, or lost the patience that a lock has
+    for answer in answers:  # a request with a place is served, or meets the time-out of the lock
         assert answer.status == 201 or answer.json()["code"] == "allocation_contended"
     accepted(late.allocate(), 201)
 

@@ -22,8 +22,7 @@ FindRoute = Callable[[Scope], str | None]
 class Admission:
     """`Admission(app, most, find_route)`: at most so many requests between their arrival and their answer's first byte.
 
-    standing: by path, the queue in which its requests wait. To refuse here costs least, so that past the knee as much
-    is done as before it.
+    standing: by path, the queue in which its requests wait; a refusal costs least here.
     A download that streams is no longer counted: a thousand that fetch at once must not shut everybody out.
     Unknown paths and methods pass, to be told 404 and 405, which costs less than to count them.
     """
