@@ -96,7 +96,8 @@ async def test_a_queue_that_stands_is_kept_short_and_others_pass_by(
     async with httpx.AsyncClient(transport=httpx.ASGITransport(admission), base_url="http://x") as client:
         waiting = await begun(held, client, "/wait", 2 * PLACES_EACH)
         await asyncio.sleep(0.06)
-        refused = await client.get("/wait")
+        async with asyncio.timeout(5):
+            refused = await client.get("/wait")
         assert (refused.status_code, refused.json()["code"], held.asked) == (503, "overloaded", 2 * PLACES_EACH)
         assert (await client.get("/other")).status_code == 200
         held.go_on.set()
