@@ -27,13 +27,11 @@ class NoConnectionError(TimeoutError):
 class Statements:
     """Use as `async with Statements(db, most) as statements`.
 
-    most: connections, opened when they are needed. wait_s: for one of them. lock_timeout_s: None: that of the database.
+    most: connections, opened when they are needed. wait_s: for one of them. session: SQL that each begins with.
     """
 
-    def __init__(
-        self, db: Database, most: int, *, wait_s: float = POOL_TIMEOUT_S, lock_timeout_s: float | None = None
-    ) -> None:
-        self._db, self._most, self._wait_s, self._lock_timeout_s = db, most, wait_s, lock_timeout_s
+    def __init__(self, db: Database, most: int, *, wait_s: float = POOL_TIMEOUT_S, session: str = "") -> None:
+        self._db, self._most, self._wait_s, self._session = db, most, wait_s, session
 
     async def __aenter__(self) -> Self:
         self._pool = await asyncpg.create_pool(
@@ -88,8 +86,8 @@ class Statements:
 
     async def _connect(self, *_: Any, **__: Any) -> asyncpg.Connection[Any]:
         connection = await self._db.connect()
-        if self._lock_timeout_s is not None:
-            await connection.execute(f"SET lock_timeout = '{self._lock_timeout_s}s'")
+        if self._session:
+            await connection.execute(self._session)
         return connection
 
 

@@ -21,9 +21,16 @@ from nexmdm.sandboxes import metrics
 from nexmdm.sandboxes.events import EXPIRED
 from nexmdm.sandboxes.settings import SandboxSettings
 
-_LOCK_TIMEOUT_S: Final = 2
+_WAIT_S: Final = 2  # for a lock, or for a connection
 LEASE_S: Final = 3.0  # of a place in the queue: so long are rows promised to a request whose process has died
 
+# A plan is made once for each connection, for any arguments: left to itself the planner makes that of the pick anew for
+# each call, a third of what an allocation costs the database. What lasts must suit a pool that has grown since.
+_SESSION: Final = f"""
+    SET lock_timeout = '{_WAIT_S}s';
+    SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off
+"""
 _CALL: Final = "SELECT * FROM nexmdm_allocate_sandbox($1, $2, $3, $4, $5, $6, $7, $8, $9)"
 # One snapshot for all waiting requests, taken after each of them came: one that is told `exhausted` has waited through
 # a moment in which nothing was free to it. LIMIT keeps the planner on the indexes, whatever it believes of the arrays.
@@ -126,8 +133,7 @@ class Decisions:
     """Asks the function, or looks. Use as `async with Decisions(db, settings) as decisions`."""
 
     def __init__(self, db: Database, settings: SandboxSettings) -> None:
-        most = settings.allocation_connections
-        self._statements = Statements(db, most, wait_s=_LOCK_TIMEOUT_S, lock_timeout_s=_LOCK_TIMEOUT_S)
+        self._statements = Statements(db, settings.allocation_connections, wait_s=_WAIT_S, session=_SESSION)
         self._settings = settings
 
     async def __aenter__(self) -> Self:
