@@ -24,7 +24,7 @@ from nexmdm.sandboxes.settings import SandboxSettings
 _WAIT_S: Final = 2  # for a lock, or for a connection
 LEASE_S: Final = 3.0  # of a place in the queue: so long are rows promised to a request whose process has died
 
-# A plan is made once for each connection, for any arguments: left to itself the planner makes that of the pick anew for
+# A plan is made once for each connection, for any arguments: left to itself the planner makes that of the pick again in
 # each call, a third of what an allocation costs the database. What lasts must suit a pool that has grown since.
 _SESSION: Final = f"""
     SET lock_timeout = '{_WAIT_S}s';
