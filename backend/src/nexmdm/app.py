@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from typing import Any, Final
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import APIRoute
 from pydantic import create_model
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -25,9 +25,9 @@ from nexmdm.http.cross_origin import CrossOriginAnswers
 from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
-from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND, SERVICE_UNAVAILABLE
+from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND
 from nexmdm.http.routing import Direct, Shortcut
-from nexmdm.http.runtime import Runtime, of_service
+from nexmdm.http.runtime import Runtime
 from nexmdm.http.service import Service
 from nexmdm.jobs.metrics import job_failures
 from nexmdm.kernel import metrics
@@ -115,10 +115,6 @@ def _seed_metrics() -> None:
     metrics.seed(http_metrics.auth_failures, refusals)
 
 
-async def _refuse_switched_off(_request: Request) -> None:
-    raise Problem(SERVICE_UNAVAILABLE)
-
-
 def create_api(settings: Settings | None) -> FastAPI:
     """The routes and their error handling. Without settings it can be described but not run."""
     app = FastAPI(
@@ -133,17 +129,14 @@ def create_api(settings: Settings | None) -> FastAPI:
     )
     app.state.settings = settings
     on = SERVICES if settings is None else switched_on(settings)
-    shortcut = Shortcut()
+    app.state.shortcut = shortcut = Shortcut({service.name for service in on})
     app.router.routes.append(shortcut)
-    for service in on:
-        for path, handle in service.direct.items():
-            shortcut.add(path, Direct(service.name, path, handle))
     for service in SERVICES:
-        for router in service.routers:
-            # First of all: a service that is switched off judges no credential.
-            first = of_service(service.name) if service in on else _refuse_switched_off
-            app.include_router(router, dependencies=[Depends(first)])
-            shortcut.add_router(app.router.routes[-1])
+        for path, handle in service.direct.items():
+            shortcut.add(service.name, Direct(path, handle))
+        for route in _routes(service.routers):
+            shortcut.add(service.name, route)
+            app.router.routes.append(route)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _framework_refusal)
     app.add_exception_handler(RequestValidationError, _invalid_parameters)
@@ -156,7 +149,7 @@ def create_api(settings: Settings | None) -> FastAPI:
 def create_app(settings: Settings) -> ASGIApp:
     """The whole application, ready for an ASGI server."""
     api = create_api(settings)
-    find_route = partial(_template, api)
+    find_route = api.state.shortcut.template
     on = switched_on(settings)
     standing = {path: queue(settings) for service in on for path, queue in service.standing.items()}
     inner: ASGIApp = Admission(api, settings.max_in_flight, find_route, standing)
@@ -166,25 +159,16 @@ def create_app(settings: Settings) -> ASGIApp:
     return ImpliedHead(Telemetry(Framing(inner)), find_route)
 
 
-def _template(app: FastAPI, scope: Scope) -> str | None:
-    """The path template of the route that would take the request."""
-    for route in _routes(app):
-        if route.matches(scope)[0] is Match.FULL:
+def _path_of(service: Service, scope: Scope) -> str | None:
+    """The template of the request's path, whatever its method, where it is one of the service's."""
+    for route in _routes(service.routers):
+        if route.matches(scope)[0] is not Match.NONE:
             return route.path_format
     return None
 
 
-def _path_of(service: Service, scope: Scope) -> str | None:
-    """The template of the request's path, whatever its method, where it is one of the service's."""
-    for router in service.routers:
-        for route in router.routes:
-            if isinstance(route, APIRoute) and route.matches(scope)[0] is not Match.NONE:
-                return route.path_format
-    return None
-
-
-def _routes(app: FastAPI) -> Iterator[APIRoute]:
-    return (context.route for context in iter_route_contexts(app.routes) if isinstance(context.route, APIRoute))
+def _routes(routers: Iterable[APIRouter]) -> Iterator[APIRoute]:
+    return (route for router in routers for route in router.routes if isinstance(route, APIRoute))
 
 
 async def _problem(_request: Request, problem: Any) -> Response:
@@ -202,7 +186,7 @@ async def _framework_refusal(request: Request, refusal: Any) -> Response:
 
 def _allowed_methods(request: Request) -> set[str]:
     allowed: set[str] = set()
-    for route in _routes(request.app):
+    for route in _routes([request.app.router]):
         if route.matches(request.scope)[0] is not Match.NONE:
             allowed |= route.methods or set()
     return allowed | ({"HEAD"} if "GET" in allowed else set())

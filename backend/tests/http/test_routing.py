@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from fastapi import APIRouter, FastAPI
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi import APIRouter
+from fastapi.routing import APIRoute
 from starlette.routing import Match
 from starlette.types import Scope
 
@@ -12,7 +12,7 @@ from nexmdm.app import create_api
 from nexmdm.http.routing import Direct, Shortcut
 
 APP = create_api(None)
-ROUTES = [context.route for context in iter_route_contexts(APP.routes) if isinstance(context.route, APIRoute)]
+ROUTES = [route for route in APP.routes if isinstance(route, APIRoute)]
 SHORTCUT = APP.router.routes[0]
 
 
@@ -27,11 +27,12 @@ def test_the_shortcut_knows_every_route(route: APIRoute) -> None:
     first = next(other for other in ROUTES if other.matches(asked(*wanted))[0] is Match.FULL)
     match, child = SHORTCUT.matches(asked(*wanted))
     assert match is Match.FULL
-    found = child["nexmdm.found"]
+    _, found = child["nexmdm.found"]
     if isinstance(found, Direct):
         assert (found.path, wanted[0]) == (first.path, "POST")
     else:
-        assert any(context.route is first for context in iter_route_contexts([found]))
+        assert found is first
+    assert SHORTCUT.template(asked(*wanted)) == first.path_format
 
 
 UNKNOWN = ("PUT /a/fixed", "GET /a", "GET /a/", "GET /a/b/c/d", "GET /a/fixed/d", "GET /", "GET *", "GET ")
@@ -41,6 +42,7 @@ UNKNOWN = ("PUT /a/fixed", "GET /a", "GET /a/", "GET /a/b/c/d", "GET /a/fixed/d"
 def test_what_it_does_not_know_is_left_to_the_others(request_line: str) -> None:
     method, _, path = request_line.partition(" ")
     assert shortcut().matches(asked(method, path)) == (Match.NONE, {})
+    assert shortcut().template(asked(method, path)) is None
 
 
 @pytest.mark.parametrize("path", ["/a/fixed", "/a/b", "/a/b/c", "/a/fixed/c"])
@@ -48,12 +50,22 @@ def test_what_one_router_has_is_found(path: str) -> None:
     assert shortcut().matches(asked("GET", path))[0] is Match.FULL
 
 
-def shortcut() -> Shortcut:
-    """Of one router with GETs."""
-    router, made = APIRouter(), Shortcut()
-    for path in ("/a/{name}", "/a/fixed", "/a/{name}/c"):
+def test_a_method_that_only_a_shorter_beginning_has_is_found() -> None:
+    assert shortcut().template(asked("DELETE", "/a/fixed")) == "/a/{name}"
+
+
+def test_a_parameter_within_a_segment_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"/a/b\{name\}: a parameter must begin a segment"):
+        shortcut("/a/b{name}")
+
+
+def shortcut(*more: str) -> Shortcut:
+    """Of one router with GETs and a DELETE."""
+    router, made = APIRouter(), Shortcut({"s"})
+    for path in ("/a/{name}", "/a/fixed", "/a/{name}/c", *more):
         router.get(path)(lambda: None)
-    app = FastAPI()
-    app.include_router(router)
-    made.add_router(app.router.routes[-1])
+    router.delete("/a/{name}")(lambda: None)
+    for route in router.routes:
+        assert isinstance(route, APIRoute)
+        made.add("s", route)
     return made

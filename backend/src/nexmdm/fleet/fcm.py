@@ -25,7 +25,7 @@ from nexmdm.fleet import fcm_verdict
 from nexmdm.fleet.access_token import AccessError, AccessToken
 from nexmdm.fleet.fcm_verdict import Attempt, Verdict
 from nexmdm.fleet.settings import FleetSettings
-from nexmdm.kernel.egress import proxy_for
+from nexmdm.kernel.egress import transport_to
 from nexmdm.kernel.log import new_id
 from nexmdm.kernel.retry_after import retry_after_s
 
@@ -50,7 +50,7 @@ class _Client:
     """In place of firebase-admin's HttpxAsyncClient: fills the exchange of the running attempt, and retries nothing."""
 
     def __init__(self, url: str) -> None:
-        transport = httpx.AsyncHTTPTransport(http2=True, proxy=proxy_for(url))
+        transport = transport_to(url, http2=True)
         self._http = httpx.AsyncClient(transport=transport, timeout=None)  # noqa: S113 - `send` bounds the whole
 
     async def request(self, method: str, url: str, *, headers: dict[str, str], json: Any) -> httpx.Response:

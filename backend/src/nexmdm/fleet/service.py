@@ -8,7 +8,6 @@ from typing import Final
 
 from nexmdm.fleet import (
     action_results,
-    apk,
     commands,
     devices,
     dispatches,
@@ -21,6 +20,7 @@ from nexmdm.fleet import (
     retention,
     scripts,
 )
+from nexmdm.fleet.apk import builds, downloads
 from nexmdm.fleet.dispatcher import Dispatcher
 from nexmdm.fleet.fcm import Push
 from nexmdm.fleet.settings import FleetSettings
@@ -74,14 +74,15 @@ SERVICE: Final = Service(
     name="fleet",
     settings=FleetSettings,
     routers=(
-        heartbeats.router,  # first: the router looks from the top, and most requests are these
+        heartbeats.router,
         registration.router,
         action_results.router,
         devices.router,
         commands.router,
         dispatches.router,
         enrollment.router,
-        apk.router,
+        builds.router,
+        downloads.router,
         scripts.router,
     ),
     problems=declared_problems(problems),

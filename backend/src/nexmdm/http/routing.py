@@ -1,18 +1,19 @@
-"""Which route a path has, found at once: the framework asks one router after the other, twice, at 1 ms for the last."""
+"""Which route a path has, found at once: the framework would ask one route after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import Final
 
 from fastapi import Request, Response
-from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
+from nexmdm.http.problems import SERVICE_UNAVAILABLE
 from nexmdm.http.runtime import note_service
+from nexmdm.kernel.problems import Problem
 
-_FOUND: Final = "nexmdm.found"  # of the scope: the route that is to handle it
+_FOUND: Final = "nexmdm.found"  # of the scope: the service and the route that is to handle it
 
 
 class Direct(Route):
@@ -21,9 +22,8 @@ class Direct(Route):
     Of any other method, and of what that is told, the route that describes it decides.
     """
 
-    def __init__(self, service: str, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
+    def __init__(self, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
         async def endpoint(request: Request) -> Response:
-            note_service(request, service)
             request.scope["nexmdm.route"] = path
             return await handle(request)
 
@@ -31,35 +31,55 @@ class Direct(Route):
 
 
 class Shortcut(BaseRoute):
-    """The first route of all: goes to the one that takes the path. What it does not know the others are asked about."""
+    """The first route of all: goes to the one that takes the request, on behalf of its service.
 
-    def __init__(self) -> None:
-        self._by_start: dict[str, list[BaseRoute]] = {}
+    It knows every route. Who is asked after it can only say 404 or 405.
+    """
 
-    def add(self, path: str, route: BaseRoute) -> None:
-        """Try the route for the paths of a template, after those that were added for it before."""
-        self._by_start.setdefault(path.partition("{")[0], []).append(route)
+    def __init__(self, switched_on: Container[str]) -> None:
+        self._on = switched_on
+        self._by_start: dict[str, list[tuple[str, Route]]] = {}
 
-    def add_router(self, included: BaseRoute) -> None:
-        """Try the router that the application has included, for the paths of all its routes."""
-        paths = (context.route.path for context in iter_route_contexts([included]) if isinstance(context.route, Route))
-        for start in dict.fromkeys(path.partition("{")[0] for path in paths):
-            self.add(start, included)
+    def add(self, service: str, route: Route) -> None:
+        """Try the route of the service for the paths of its template, after those that were added for them before.
+
+        Raises:
+            ValueError: the first parameter of the template begins within a segment.
+        """
+        start, parameter, _ = route.path.partition("{")
+        if parameter and not start.endswith("/"):
+            raise ValueError(f"{route.path}: a parameter must begin a segment")
+        self._by_start.setdefault(start, []).append((service, route))
+
+    def template(self, scope: Scope) -> str | None:
+        """The path template of the route that would take the request."""
+        _, child = self.matches(scope)
+        return child[_FOUND][1].path_format if child else None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
-            for route in self._by_start.get(_start_of(scope["path"], self._by_start), ()):
-                match, child = route.matches(scope)
-                if match is Match.FULL:
-                    return match, {**child, _FOUND: route}
+            for start in _starts(scope["path"]):
+                for found in self._by_start.get(start, ()):
+                    match, child = found[1].matches(scope)
+                    if match is Match.FULL:
+                        return match, {**child, _FOUND: found}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await scope[_FOUND].handle(scope, receive, send)
+        """Judge no credential for a service that is switched off.
+
+        Raises:
+            Problem: SERVICE_UNAVAILABLE.
+        """
+        service, route = scope[_FOUND]
+        if service not in self._on:
+            raise Problem(SERVICE_UNAVAILABLE)
+        note_service(scope, service)
+        await route.handle(scope, receive, send)
 
 
-def _start_of(path: str, known: dict[str, list[BaseRoute]]) -> str:
-    """The longest beginning that is known: the path itself, or up to one of its slashes."""
-    while path and path not in known:
+def _starts(path: str) -> Iterator[str]:
+    """The path itself, then all of it up to each of its slashes, from the last."""
+    while path:
+        yield path
         path = path[: path.rfind("/", 0, -1) + 1]
-    return path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import Scope
 
 from nexmdm.http.failed_auth import BlockedAddresses
 from nexmdm.kernel.database import Database
@@ -53,18 +54,9 @@ def database(request: Request) -> Database:
     return runtime(request).db
 
 
-def of_service(name: str) -> Callable[[Request], Awaitable[None]]:
-    """The first dependency of a service's routes: notes which service it is."""
-
-    async def note(request: Request) -> None:
-        note_service(request, name)
-
-    return note
-
-
-def note_service(request: Request, name: str) -> None:
+def note_service(scope: Scope, name: str) -> None:
     """Note which service the route belongs to."""
-    request.scope[_SERVICE] = name
+    scope[_SERVICE] = name
 
 
 def service_of(request: Request) -> str:

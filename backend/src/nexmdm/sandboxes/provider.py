@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 import orjson
 
-from nexmdm.kernel.egress import proxy_for
+from nexmdm.kernel.egress import transport_to
 from nexmdm.kernel.retry_after import retry_after_s
 from nexmdm.sandboxes.settings import SandboxSettings
 
@@ -81,9 +81,8 @@ class Provider:
         self._url, self._timeout_s = settings.provider_url, settings.provider_timeout_s
         # Calls are rare and slow: a connection that is kept would only be found closed.
         limits = httpx.Limits(max_keepalive_connections=0)
-        transport = httpx.AsyncHTTPTransport(limits=limits, proxy=proxy_for(settings.provider_url))
         self._http = httpx.AsyncClient(
-            transport=transport,
+            transport=transport_to(settings.provider_url, limits=limits),
             headers={
                 "Authorization": f"Token {settings.provider_token.get_secret_value()}",
                 "Accept": "application/json",
