@@ -35,6 +35,7 @@ WHOLE_WITHIN_S: Final = 30.0
 SETTLED_WITHIN_S: Final = 45.0
 BREAKER_OPEN_S: Final = 2.0
 SETTINGS: Final = {
+    "NEXMDM_BCRYPT_COST": "10",  # as in production: how long recovery takes is measured
     "NEXMDM_FCM_TIMEOUT_S": "1",  # a dispatch of a dead dispatcher is taken up 5 s after twice this time
     "NEXMDM_DISPATCH_CONCURRENCY": "4",  # so many messages may be sent again after each death of a dispatcher
     "NEXMDM_SYNC_EVERY_S": "5",

@@ -39,6 +39,8 @@ def capabilities() -> frozenset[str]:
     return given.capabilities | ({"stack"} if os.environ.get("NEXMDM_BACKEND_COMMAND") else set())
 
 
+# Devices enrol by the hundred. A token is hashed as in production, at the least cost of bcrypt.
+CHEAP_HASHES = {"NEXMDM_BCRYPT_COST": "4"}
 # At the start: what a case leaves overdue (a sandbox, an agent that is silent) changes no row amid a later one.
 JOBS_ONCE = {
     f"NEXMDM_{job}_EVERY_S": "86400"
@@ -141,7 +143,7 @@ class Stacks:
             env = server.env | {"NEXMDM_PLATFORM_STORAGE_URL": f"s3://{BUCKET}/{uuid.uuid4()}"} | dict(env or {})
         stack = Stack.start(
             workers=workers,
-            env=env,
+            env=CHEAP_HASHES | dict(env or {}),
             replicas=replicas,
             postgres=postgres or (None if own_postgres else self.postgres),
             log_dir=self._log_dir / f"{self._count:02}",

@@ -50,7 +50,7 @@ def test_the_minimum_gives_the_documented_defaults() -> None:
         ("NEXMDM_ADMIN_KEY", "short-wrong", "NEXMDM_ADMIN_KEY: Value should have at least 16 items"),
         ("NEXMDM_PORT", "wrong-value", "NEXMDM_PORT: Input should be a valid integer"),
         ("NEXMDM_LIMIT_ADMIN", "wrong-value", "NEXMDM_LIMIT_ADMIN: must be hits/seconds"),
-        ("NEXMDM_BCRYPT_COST", "4", "NEXMDM_BCRYPT_COST: Input should be greater than or equal to 10"),
+        ("NEXMDM_BCRYPT_COST", "3", "NEXMDM_BCRYPT_COST: Input should be greater than or equal to 4"),
         ("NEXMDM_PUBLIC_URL", "javascript:wrong", "NEXMDM_PUBLIC_URL: must be an http:// or https:// URL"),
         ("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", "{wrong", "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON: is not JSON"),
         ("NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON", "{}", "NEXMDM_FIREBASE_SERVICE_ACCOUNT_JSON: lacks project_id"),

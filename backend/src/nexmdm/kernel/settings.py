@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     stall_timeout_s: Seconds = 30
 
     db_pool_size: Annotated[int, Field(ge=1, le=100)] = 10
-    bcrypt_cost: Annotated[int, Field(ge=10, le=14)] = 10
+    bcrypt_cost: Annotated[int, Field(ge=4, le=14)] = 10
 
     hsts_s: Annotated[int, Field(ge=0, le=63_072_000)] = 0  # 0: the header is not sent
 
