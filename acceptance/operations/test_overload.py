@@ -11,7 +11,7 @@ import psycopg
 from acceptance.access.requests import CALLS, Keys, is_refused, own, send
 from acceptance.platform.tasks import submitted
 from acceptance.platform.zones import Platform
-from acceptance.sandboxes.pool import Pool
+from acceptance.sandboxes.pool import Pool, first_runs
 from acceptance.suite.case import case
 from acceptance.system.locks import BLOCKED, unfinished
 from acceptance.system.match import accepted, refused
@@ -142,7 +142,8 @@ def test_liveness_does_not_queue_behind_requests(fresh_backend: FreshBackend) ->
 @case("overload/004", "allocateSandbox 201", "allocateSandbox 503")
 def test_students_who_would_wait_behind_too_many_are_refused_at_once(fresh_backend: FreshBackend) -> None:
     """A class that comes at once waits; once it stands for a second the next is refused at once (003: contention)."""
-    system: System = fresh_backend(env={"NEXMDM_ALLOCATION_CONNECTIONS": "1"})
+    system: System = fresh_backend(provider=True, env={"NEXMDM_ALLOCATION_CONNECTIONS": "1"})
+    first_runs(system)  # of the jobs, which the lock would hold up, too
     pool = Pool(system)
     pool.seed(CROWD + 1)
     late, *crowd = pool.students(CROWD + 1)

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from pydantic import create_model
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import Match
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Scope
 
 from nexmdm import __version__
@@ -26,7 +26,7 @@ from nexmdm.http.failed_auth import RULE, BlockedAddresses
 from nexmdm.http.framing import Framing
 from nexmdm.http.head import ImpliedHead
 from nexmdm.http.problems import METHOD_NOT_ALLOWED, NOT_FOUND
-from nexmdm.http.routing import Direct, Shortcut
+from nexmdm.http.routing import Shortcut
 from nexmdm.http.runtime import Runtime
 from nexmdm.http.service import Service
 from nexmdm.jobs.metrics import job_failures
@@ -133,7 +133,7 @@ def create_api(settings: Settings | None) -> FastAPI:
     app.router.routes.append(shortcut)
     for service in SERVICES:
         for path, handle in service.direct.items():
-            shortcut.add(service.name, Direct(path, handle))
+            shortcut.add(service.name, Route(path, handle, methods=["POST"]))
         for route in _routes(service.routers):
             shortcut.add(service.name, route)
             app.router.routes.append(route)

@@ -36,7 +36,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 def test_the_minimum_gives_the_documented_defaults() -> None:
     loaded = settings.load(FleetSettings)
-    assert (loaded.port, loaded.workers, loaded.command_ttl_s) == (8080, 1, 3600)
+    assert (loaded.port, loaded.workers, loaded.command_ttl_s, loaded.bcrypt_cost) == (8080, 1, 3600, 10)
     assert loaded.limit_apk_token == Limit(30, 60)
 
 

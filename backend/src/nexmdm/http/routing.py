@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from typing import Final
 
-from fastapi import Request, Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
@@ -14,20 +13,6 @@ from nexmdm.http.runtime import note_service
 from nexmdm.kernel.problems import Problem
 
 _FOUND: Final = "nexmdm.found"  # of the scope: the service and the route that is to handle it
-
-
-class Direct(Route):
-    """A service's POSTs of one path, without the framework's dependencies and models.
-
-    Of any other method, and of what that is told, the route that describes it decides.
-    """
-
-    def __init__(self, path: str, handle: Callable[[Request], Awaitable[Response]]) -> None:
-        async def endpoint(request: Request) -> Response:
-            request.scope["nexmdm.route"] = path
-            return await handle(request)
-
-        super().__init__(path, endpoint, methods=["POST"])
 
 
 class Shortcut(BaseRoute):
@@ -62,7 +47,7 @@ class Shortcut(BaseRoute):
                 for found in self._by_start.get(start, ()):
                     match, child = found[1].matches(scope)
                     if match is Match.FULL:
-                        return match, {**child, _FOUND: found}
+                        return match, {**child, "route": found[1], _FOUND: found}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
