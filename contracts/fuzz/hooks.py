@@ -5,11 +5,14 @@ Loaded by Schemathesis (SCHEMATHESIS_HOOKS=contracts.hooks) in a process whose e
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import schemathesis
-from schemathesis import AuthContext, Case, CheckContext, HookContext, SerializationContext
+from schemathesis import AuthContext, Case, CheckContext, DeserializationContext, HookContext, SerializationContext
+from schemathesis.core.deserialization import deserialize_yaml
 from schemathesis.core.failures import AcceptedNegativeData, Failure
+from schemathesis.core.media_types import YAML_MEDIA_TYPES
 from schemathesis.core.transport import Response
 from schemathesis.openapi.checks import UseAfterFree
 
@@ -53,6 +56,17 @@ def after_call(_context: HookContext, case: Sent, response: Response) -> None:
 @schemathesis.serializer("application/octet-stream", "application/offset+octet-stream")
 def package_archive(context: SerializationContext, value: Any) -> bytes:
     return SUPPLIES.archive(context.case, value)
+
+
+@cache
+def _document(content: bytes) -> Any:
+    return deserialize_yaml(content)
+
+
+@schemathesis.deserializer(*YAML_MEDIA_TYPES)
+def the_same_each_time(_context: DeserializationContext, response: Response) -> Any:
+    """The contract as it is served, of which a hundred answers are the same 450 KB."""
+    return _document(response.content)
 
 
 @schemathesis.check
