@@ -108,6 +108,7 @@ AT_REST = ("WORKERS=2", "SYNC_EVERY_S=86400", "DRY_SYNC_EVERY_S=86400", "STATS_E
 # docs/operations.md, "PostgreSQL under a large pool".
 LARGE_POOL = ("max_wal_size=8GB", "checkpoint_timeout=15min", "shared_buffers=512MB")
 SETTINGS = {
+    "contract": ("BCRYPT_COST=4",),  # thousands of valid registrations
     "sandboxes": DEMONSTRATION,
     "platform": ("WORKERS=2", "PLATFORM_AGENT_TTL_S=3", "PLATFORM_SWEEP_EVERY_S=1"),
     "sandboxes-steady": AT_REST,
@@ -190,7 +191,7 @@ def scenario(session: nox.Session, name: str, *arguments: str, command: str | No
     """
     load = environments.ensure("load", say=session.log)
     given = os.environ.get("NEXMDM_BASE_URL")
-    settings = [] if given else [f"--set=NEXMDM_{setting}" for setting in SETTINGS.get(name, ())]
+    settings = settings_of(name)
     if name == "sandboxes-staged" and not (given or os.environ.get("DATABASE_URL")):
         settings += [f"--postgres={setting}" for setting in LARGE_POOL]
     inner = [*settings, "--", str(load), "-m", "load", name, *arguments]
@@ -229,6 +230,11 @@ def backend_env(session: nox.Session) -> dict[str, str]:
     if os.environ.get("NEXMDM_BASE_URL"):
         return {}
     return {"NEXMDM_BACKEND_COMMAND": str(environments.ensure_backend(say=session.log))}
+
+
+def settings_of(suite: str) -> list[str]:
+    """What `harness run` is told of the stack that it starts; nothing where one is given."""
+    return [] if os.environ.get("NEXMDM_BASE_URL") else [f"--set=NEXMDM_{one}" for one in SETTINGS.get(suite, ())]
 
 
 def baseline_of(session: nox.Session) -> list[str]:
@@ -459,7 +465,7 @@ def contract(session: nox.Session) -> None:
     inner = ["--", str(contracts), "-m", "contracts", *session.posargs]
     env = backend_env(session)
     with reported(session, "contract"), within_budget(session, "contract"), scratch.in_memory(os.environ) as memory:
-        run(session, contracts, "-m", "harness", "run", "--set=NEXMDM_BCRYPT_COST=4", *inner, env=env | memory)
+        run(session, contracts, "-m", "harness", "run", *settings_of("contract"), *inner, env=env | memory)
 
 
 @nox.session

@@ -36,5 +36,7 @@ def test_each_loss_is_found(tmp_path: Path) -> None:  # in one run, which takes 
 
 
 def test_a_generator_that_cannot_run(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.yaml"
+    path.write_text("{}")
     with pytest.raises(clients.GeneratorBroken):
-        clients.findings(tmp_path / "nothing.yaml")
+        clients.findings(path)
