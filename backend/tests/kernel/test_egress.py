@@ -1,15 +1,24 @@
-"""The proxy of the environment, for the token call and for the send alike."""
+"""The way out: proxy and certificates of the environment, for the token call and for the send alike."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
+import httpx
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from nexmdm.fleet import fcm
-from nexmdm.kernel.egress import proxy_for
+from nexmdm.kernel.egress import proxy_for, transport_to
 
 FCM = "https://fcm.googleapis.com"
 
@@ -85,3 +94,45 @@ async def test_a_send_over_https_asks_the_proxy_for_a_tunnel(
     await client.aclose()
     assert lines == ["CONNECT fcm.googleapis.com:443 HTTP/1.1"]
     assert (exchange.status, exchange.failure) == (None, "ProxyError")
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """Of 127.0.0.1, issued by itself; and its key."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    shown, kept = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    shown.write_bytes(made.public_bytes(Encoding.PEM))
+    kept.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return shown, kept
+
+
+@pytest.mark.parametrize(
+    "scheme,named,trusted", [("https", True, True), ("https", False, False), ("http", True, False)]
+)
+async def test_who_is_trusted_over_https_is_the_environments_and_nobody_for_a_client_of_http(
+    environment: pytest.MonkeyPatch, certificate: tuple[Path, Path], scheme: str, named: bool, trusted: bool
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    if named:
+        environment.setenv("SSL_CERT_FILE", str(certificate[0]))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    async with await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context) as server:
+        where = f"://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with httpx.AsyncClient(transport=transport_to(scheme + where)) as client:
+            if trusted:
+                assert (await client.get("https" + where)).status_code == 204
+            else:
+                with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+                    await client.get("https" + where)
