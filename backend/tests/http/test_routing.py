@@ -9,7 +9,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from nexmdm.app import create_api
-from nexmdm.http.routing import Shortcut
+from nexmdm.http.routing import Shortcut, _starts
 
 APP = create_api(None)
 ROUTES = [route for route in APP.routes if isinstance(route, APIRoute)]
@@ -51,6 +51,11 @@ def test_what_one_router_has_is_found(path: str) -> None:
 
 def test_a_method_that_only_a_shorter_beginning_has_is_found() -> None:
     assert shortcut().template(asked("DELETE", "/a/fixed")) == "/a/{name}"
+
+
+def test_of_a_long_path_only_the_beginning_is_walked() -> None:
+    assert list(_starts("/a/b/c/" + "/" * 60_000, 5))[1:] == ["/a/b/", "/a/", "/"]
+    assert shortcut().template(asked("GET", "/a/" + "b" * 60_000)) == "/a/{name}"
 
 
 def test_a_parameter_within_a_segment_is_refused() -> None:

@@ -24,6 +24,7 @@ class Shortcut(BaseRoute):
     def __init__(self, switched_on: Container[str]) -> None:
         self._on = switched_on
         self._by_start: dict[str, list[tuple[str, Route]]] = {}
+        self._longest = 0  # of these beginnings
 
     def add(self, service: str, route: Route) -> None:
         """Try the route of the service for the paths of its template, after those that were added for them before.
@@ -35,6 +36,7 @@ class Shortcut(BaseRoute):
         if parameter and not start.endswith("/"):
             raise ValueError(f"{route.path}: a parameter must begin a segment")
         self._by_start.setdefault(start, []).append((service, route))
+        self._longest = max(self._longest, len(start))
 
     def template(self, scope: Scope) -> str | None:
         """The path template of the route that would take the request."""
@@ -43,7 +45,7 @@ class Shortcut(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
-            for start in _starts(scope["path"]):
+            for start in _starts(scope["path"], self._longest):
                 for found in self._by_start.get(start, ()):
                     match, child = found[1].matches(scope)
                     if match is Match.FULL:
@@ -63,8 +65,9 @@ class Shortcut(BaseRoute):
         await route.handle(scope, receive, send)
 
 
-def _starts(path: str) -> Iterator[str]:
-    """The path itself, then all of it up to each of its slashes, from the last."""
-    while path:
+def _starts(path: str, longest: int) -> Iterator[str]:
+    """The path itself, then what it begins with, up to each slash from the last that is near enough to matter."""
+    yield path
+    path = path[: longest + 1]  # a path may have 60,000 slashes
+    while path := path[: path.rfind("/", 0, -1) + 1]:
         yield path
-        path = path[: path.rfind("/", 0, -1) + 1]
