@@ -6,7 +6,7 @@
 
     nox                 the same as `nox -s tests`
     nox -s tests        all that must be green before a push: lint, spec, harness, backend, contract, acceptance,
-                        coverage, sim20 at 30 s; about 15 minutes
+                        coverage, sim20 at 30 s; 10 to 15 minutes
     nox -s full         what `tests` leaves out, after it: a sample of chaos, ten mutants, dist, fleet100 in
                         two minutes, sandboxes and platform at 20 s, browser, slow; `-- --part 1/5` for a fifth of it
     nox -s slow         the tests and cases marked slow: harness-slow, backend-slow, acceptance-slow (and the coverage
