@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from typing import Final
 
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Receive, Scope, Send
 
 from nexmdm.http.problems import SERVICE_UNAVAILABLE
-from nexmdm.http.runtime import note_service
+from nexmdm.http.runtime import SERVICE
 from nexmdm.kernel.problems import Problem
-
-_FOUND: Final = "nexmdm.found"  # of the scope: the service and the route that is to handle it
 
 
 class Shortcut(BaseRoute):
     """The first route of all: goes to the one that takes the request, on behalf of its service.
 
-    It knows every route. Who is asked after it can only say 404 or 405.
+    It knows every route. Those after it can only answer 404 or 405.
     """
 
     def __init__(self, switched_on: Container[str]) -> None:
@@ -41,15 +38,15 @@ class Shortcut(BaseRoute):
     def template(self, scope: Scope) -> str | None:
         """The path template of the route that would take the request."""
         _, child = self.matches(scope)
-        return child[_FOUND][1].path_format if child else None
+        return child["route"].path_format if child else None
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         if scope["type"] == "http":
             for start in _starts(scope["path"], self._longest):
-                for found in self._by_start.get(start, ()):
-                    match, child = found[1].matches(scope)
+                for service, route in self._by_start.get(start, ()):
+                    match, child = route.matches(scope)
                     if match is Match.FULL:
-                        return match, {**child, "route": found[1], _FOUND: found}
+                        return match, {**child, "route": route, SERVICE: service}
         return Match.NONE, {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -58,11 +55,9 @@ class Shortcut(BaseRoute):
         Raises:
             Problem: SERVICE_UNAVAILABLE.
         """
-        service, route = scope[_FOUND]
-        if service not in self._on:
+        if scope[SERVICE] not in self._on:
             raise Problem(SERVICE_UNAVAILABLE)
-        note_service(scope, service)
-        await route.handle(scope, receive, send)
+        await scope["route"].handle(scope, receive, send)
 
 
 def _starts(path: str, longest: int) -> Iterator[str]:

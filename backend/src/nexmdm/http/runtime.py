@@ -9,7 +9,6 @@ from typing import Annotated, Final, TypeVar
 
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.types import Scope
 
 from nexmdm.http.failed_auth import BlockedAddresses
 from nexmdm.kernel.database import Database
@@ -17,7 +16,7 @@ from nexmdm.kernel.rights import Rights
 from nexmdm.kernel.settings import Settings
 
 T = TypeVar("T")
-_SERVICE: Final = "nexmdm.service"
+SERVICE: Final = "nexmdm.service"  # of the scope: the name of the service that the route belongs to
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,9 @@ def database(request: Request) -> Database:
     return runtime(request).db
 
 
-def note_service(scope: Scope, name: str) -> None:
-    """Note which service the route belongs to."""
-    scope[_SERVICE] = name
-
-
 def service_of(request: Request) -> str:
     """The name of the service that the route belongs to."""
-    name: str = request.scope[_SERVICE]
+    name: str = request.scope[SERVICE]
     return name
 
 
