@@ -104,7 +104,7 @@ def test_an_access_token_of_seconds_is_renewed_in_time(fresh_backend: FreshBacke
 def test_an_access_token_is_renewed_ahead(fresh_backend: FreshBackend) -> None:
     """An access token is renewed 225 s before its end, behind the sends: none of them waits for it."""
     system: System = fresh_backend()
-    one, begun = system.device(), len(system.fcm.token_requests())
+    one, begun = system.device(), len(eventually(system.fcm.token_requests, within_s=10.0, what="a token at the start"))
     system.fcm.script_oauth([{"life_s": 230}, {"delay_s": 7.0}])
     system.running.backend.restart()
     eventually(lambda: len(system.fcm.token_requests()) == begun + 1, within_s=10.0)
