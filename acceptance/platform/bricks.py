@@ -6,12 +6,27 @@ from typing import Any
 
 from acceptance.platform.zones import Platform
 from acceptance.system.match import accepted
+from acceptance.system.system import System
 from harness.http.client import Answer
+from harness.waiting import eventually
 
 BRICKS = "/api/v2/bricks"
 NAMES = ("sync", "uploads", "mounts", "scheduler", "agents", "events", "files")  # as they are listed
 NEEDS = {"mounts": ["files"], "sync": ["mounts"], "uploads": ["files"]}
 NEEDED_BY = {"files": ["mounts", "uploads"], "mounts": ["sync"]}
+
+
+TURNS = "nexmdm_platform_loop_turns_total"
+
+
+def turns(system: System) -> dict[str, float]:
+    """How many turns each loop has ended well."""
+    return {dict(labels)["loop"]: value for (_, labels), value in system.metrics.read(TURNS).items()}
+
+
+def first_turns(system: System) -> None:
+    """Wait until each loop has had the turn that is due at a start: with an interval of days there is no other."""
+    eventually(lambda: all(turns(system).values()), within_s=30.0, what="the first turn of each loop")
 
 
 def act(platform: Platform, name: str, action: str) -> Answer:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from acceptance.platform.agents import brought_to, new_id
-from acceptance.platform.bricks import BRICKS, act, looked_at, unmounted
+from acceptance.platform.bricks import BRICKS, act, looked_at, turns, unmounted
 from acceptance.platform.tasks import leased
 from acceptance.platform.zones import Platform
 from acceptance.suite.case import case
@@ -92,6 +92,24 @@ def test_the_loop_of_an_unmounted_part_stops(name: str, sweeping: Platform) -> N
             eventually(partial(done, others), within_s=5.0)
         assert all(left(*thing) for things in rounds for thing in things if thing[0] in away)
     eventually(lambda: all(map(done, rounds)), within_s=1.0)
+
+
+@case("bricks/010")
+def test_the_turns_of_a_loop_are_counted(sweeping: Platform) -> None:
+    """Each loop counts the turns that end well, so that one that hangs shows; that of an unmounted part has none."""
+
+    def further(before: dict[str, float], but: str = "") -> bool:
+        return all(count > before[loop] for loop, count in turns(sweeping.system).items() if loop != but)
+
+    before = turns(sweeping.system)
+    assert set(before) == {"agents", "bricks", "sweeper", "sync", "tasks", "teardown", "uploads"}
+    eventually(partial(further, before), within_s=5.0)
+    with unmounted(sweeping, "sync"):
+        eventually(partial(further, turns(sweeping.system), "sync"), within_s=5.0)
+        before = turns(sweeping.system)
+        eventually(partial(further, before, "sync"), within_s=5.0)
+        assert turns(sweeping.system)["sync"] == before["sync"]
+    eventually(partial(further, before), within_s=2.0)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 from sqlalchemy import text
@@ -15,8 +15,11 @@ from nexmdm.kernel.database import Database, is_unavailable, report_outage
 from nexmdm.kernel.log import Origin, origin
 from nexmdm.kernel.rights import BACKGROUND
 from nexmdm.kernel.statements import Statements
+from nexmdm.platform import metrics
 from nexmdm.platform.object_store import StoreAwayError
 from nexmdm.platform.types import Brick
+
+Loop = Literal["agents", "bricks", "sweeper", "sync", "tasks", "teardown", "uploads"]
 
 STILL_REFERRED_TO: Final = (asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)  # before 18, and since
 _CONNECTIONS: Final = 1
@@ -51,7 +54,7 @@ async def session_over_all_zones(engine: AsyncEngine) -> AsyncIterator[AsyncConn
 
 
 async def keep_doing(
-    name: str,
+    name: Loop,
     db: Database,
     turn: Callable[[Statements], Awaitable[bool]],
     every_s: float,
@@ -69,6 +72,7 @@ async def keep_doing(
             try:
                 more = await turn(statements)
                 await _note(statements, brick, None)
+                metrics.loop_turns.labels(name).inc()
             except BrickUnmountedError:
                 pause_s = min(every_s, _LOOK_EVERY_S)
             except StoreAwayError:

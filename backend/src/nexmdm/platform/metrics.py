@@ -9,6 +9,7 @@ streams = Gauge("nexmdm_platform_streams", "Event streams that are open.", multi
 agent_transitions = Counter("nexmdm_platform_agent_transitions", "Transitions of agents, by new state.", ["state"])
 agent_warmups = Counter("nexmdm_platform_agent_warmups", "Warmups of agents, by what became of them.", ["outcome"])
 agents_silent = Counter("nexmdm_platform_agents_silent", "Agents that were made idle for want of heartbeats.")
+loop_turns = Counter("nexmdm_platform_loop_turns", "Turns of the platform's loops that ended well.", ["loop"])
 # Of the background process; "livemax" because every other process has a 0 of its own.
 agents = Gauge("nexmdm_platform_agents", "Agents in each state.", ["state"], multiprocess_mode="livemax")
 bricks = Gauge(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from nexmdm.http.cross_origin import CrossOrigin
 from nexmdm.http.service import Service
@@ -45,6 +45,7 @@ from nexmdm.platform import (
     zones,
 )
 from nexmdm.platform.auth import RULE
+from nexmdm.platform.background import Loop
 from nexmdm.platform.rpc import RESULT
 from nexmdm.platform.settings import PlatformSettings
 from nexmdm.platform.state import lifespan
@@ -112,6 +113,7 @@ SERVICE: Final = Service(
         metrics.agent_warmups: (("connected", "failed"),),
         metrics.agents: (AGENT_STATES,),
         metrics.bricks: (BRICKS, BRICK_STATES),
+        metrics.loop_turns: (get_args(Loop),),
         metrics.sync_changes: (("pushed", "failed", "conflict"),),
         metrics.sync_resolved: (("keep_local", "keep_remote", "keep_both", "abort"),),
         metrics.tasks: (("task.submitted", "task.claimed", *task_states.EVENTS.values()),),
