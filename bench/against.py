@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.pairs import Pair, Paired, baseline_first
+from bench.pairs import Pair, Paired
 from bench.rig import LASTING, TROUBLE, Disturbed, Facts, Plan, Refused, Rig, listed, reason
 from bench.rows import Row
 from harness.verdict.cpu_contention import LEAST_SHARE, Strangers
@@ -20,7 +20,7 @@ from harness.verdict.thresholds import Check, Judgement, Status
 
 NOTES = (
     "The candidate is the working tree. Both sides, their PostgreSQL and the generator share this machine.",
-    "A ratio is candidate / baseline of two measurements one after the other; their order changes from pair to pair.",
+    "A ratio is candidate / baseline of one pair, whose sides take turns: a round, a second of load or a call each.",
     "Not comparable: the baseline cannot serve the row. It is no pass, and no figure of it is a zero.",
 )
 
@@ -86,6 +86,7 @@ def compare(baseline: Rig, candidate: Rig, row: Row, pairs: int) -> list[Paired]
     figures = row.comparison.figures
     measured: list[list[Pair]] = [[] for _ in figures]
     for number in range(1, pairs + 1):
+        candidate.say(f"{row.name} {number}/{pairs} ...")
         befores, afters, void = _pair(baseline, candidate, row, number)
         said = []
         for figure, seen, before, after in zip(figures, measured, befores, afters, strict=True):
@@ -105,13 +106,21 @@ def _pair(baseline: Rig, candidate: Rig, row: Row, number: int) -> tuple[Sequenc
     watched = Strangers(candidate.pid)
     values: dict[Rig, Sequence[float]] = dict.fromkeys((baseline, candidate), [math.nan] * len(row.comparison.figures))
     broken: tuple[Rig, Exception] | None = None
-    for rig in (baseline, candidate) if baseline_first(number) else (candidate, baseline):
-        rig.say(f"{row.name} {number} ...")
-        try:
-            values[rig] = row.comparison.sample(rig)
-        except TROUBLE as trouble:
-            broken = rig, trouble
-            break
+    sides = {rig: row.comparison.turns(rig) for rig in values}
+    order = [baseline, candidate] if number % 2 else [candidate, baseline]
+    while order and broken is None:
+        for rig in list(order):
+            try:
+                next(sides[rig])
+            except StopIteration as end:
+                values[rig] = end.value
+                order.remove(rig)
+            except TROUBLE as trouble:
+                broken = rig, trouble
+                break
+        order.reverse()
+    for turns in sides.values():
+        turns.close()
     share = watched.share()
     busy = share is not None and share >= LEAST_SHARE
     doubts = [f"other programs took {share:.0%} of the CPUs"] if busy else []

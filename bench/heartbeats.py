@@ -1,63 +1,102 @@
-"""The heartbeats of one backend, as `--against` compares them: how many a second, at what cost, and how late.
+"""The heartbeats of one backend, as `--against` compares them: at what cost, how many a second, and how soon.
 
-The capacity is that of a closed loop (wrk), the latency that of an open one. A new process serves each sample, so that
-the luck of a process (its hash seed, its place in memory) is part of the spread.
+A turn is a crowd of heartbeats, then a single one: on a machine whose speed changes from one second to the next,
+nothing longer compares. New processes serve each pair, so that the luck of a process (its hash seed, its place in
+memory) is part of the spread.
 """
 
 from __future__ import annotations
 
-import statistics
-from typing import Final
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
 
-from bench import steady
-from bench.capacity import LEAST_ROWS, Worker, next_period
-from bench.pairs import Figure
-from bench.rig import HEARTBEAT, Disturbed, Refused, Rig, Void, client, refused
-from bench.wrk import BODY
-from harness.stack.backend import Backend
+from bench.cpu import Spent
+from bench.pairs import Figure, Turns
+from bench.rig import HEARTBEAT, Rig, refused
+from bench.steady import prepared
+from harness.open_loop.exchange import Exchange
+from harness.open_loop.loop import OpenLoop
 from harness.verdict.thresholds import percentile
+from harness.waiting import eventually
 
-_RATE: Final = 200.0
-_STEADY_S: Final = 5.0  # 1,000 heartbeats: more than a p95 wants
+DEVICES: Final = 2_000
+_AT_ONCE: Final = 100  # below the slots of a service for tokens that it sees first
+_PERIOD_S: Final = 10  # one row per device and period
 FIGURES: Final = (
-    Figure("heartbeats per second, one worker", "/s", higher_is_better=True),
-    Figure("CPU per heartbeat, backend", "us"),
-    Figure(f"heartbeat p50 at {_RATE:g}/s", "ms"),
-    Figure(f"heartbeat p95 at {_RATE:g}/s", "ms"),
+    Figure(f"heartbeats per second, {_AT_ONCE} at once, one worker", "/s", higher_is_better=True),
+    Figure(f"CPU per heartbeat, {_AT_ONCE} at once, backend", "us"),
+    Figure(f"CPU per heartbeat, {_AT_ONCE} at once, PostgreSQL", "us"),
+    Figure("CPU per heartbeat, one at a time, backend", "us"),
+    Figure("heartbeat p50, one at a time", "ms"),
+    Figure("heartbeat p95, one at a time", "ms"),
 )
 
 
-def sample(rig: Rig) -> list[float]:
-    """One value per figure. Refused where heartbeats get other answers than 200, Disturbed by a late generator."""
-    with rig.backend() as backend:
-        url = backend.base_url + HEARTBEAT
-        _first(rig, backend, rig.tokens[0])
-        rig.wrk.warm(url)
-        worker = Worker(rig, "one worker", backend)
-        rates = [worker.round()[0] for _ in range(rig.plan.rounds)]
-        if worker.trouble:
-            raise Refused(worker.trouble[0])
-        if (share := statistics.median(worker.shares)) < LEAST_ROWS:
-            raise Void(f"only {share:.0%} of the heartbeats became rows")
-        next_period(rig)
-        beats = steady.send(url, rig.tokens, _RATE, _STEADY_S)
-    if bad := sum(beat.status != 200 for beat in beats):
-        raise Refused(f"{bad} of {len(beats)} heartbeats at {_RATE:g}/s were not answered with 200")
-    if why := steady.trouble(beats):
-        raise Disturbed(why)
-    latencies = steady.latencies_ms(beats)
+class Devices:
+    """The fleet as its backend sees it, over kept connections. Use it as a context manager."""
+
+    def __init__(self, base_url: str, tokens: Sequence[str]) -> None:
+        self._loop = OpenLoop(base_url, connections=_AT_ONCE)
+        self._requests = [prepared(base_url + HEARTBEAT, token) for token in tokens]
+        self._ended: list[Exchange] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._loop.close()
+
+    def beat(self, first: int, count: int, at_once: int) -> float:
+        """Heartbeats of so many devices from the first on; seconds until all were answered. Refused: not with 200."""
+        self._ended, begun = [], time.monotonic()
+        self._loop.run((Exchange(begun, one) for one in self._requests[first : first + count]), self, window=at_once)
+        for exchange in self._ended:
+            if exchange.status != 200:
+                raise refused(
+                    f"the heartbeat of a seeded device {exchange.trouble}".rstrip(), exchange.status, exchange.body
+                )
+        return time.monotonic() - begun
+
+    def released(self, exchange: Exchange) -> None:
+        """Of the loop."""
+
+    def ended(self, exchange: Exchange) -> float:
+        self._ended.append(exchange)
+        return 0.0
+
+
+def in_turns(rig: Rig) -> Turns[Sequence[float]]:
+    """One value per figure. Refused where a heartbeat gets another answer than 200."""
+    with rig.backend() as backend, Devices(backend.base_url, rig.tokens) as devices:
+        devices.beat(0, 1, 1)  # a backend that does not take the fleet's tokens says so at once
+        devices.beat(0, DEVICES, _AT_ONCE)  # the first of a device costs its service a look at its hash
+        beats, crowds_s = rig.plan.rounds * DEVICES, 0.0
+        cpu, postgres, single_cpu = Spent(backend.pid), Spent(rig.postgres_pid() or 0), Spent(backend.pid)
+        for _ in range(rig.plan.rounds):
+            _next_period()
+            for first in range(0, DEVICES, _AT_ONCE):
+                yield
+                with cpu, postgres:
+                    crowds_s += devices.beat(first, _AT_ONCE, _AT_ONCE)
+        _next_period()
+        singles_s = list[float]()
+        for number in range(DEVICES):
+            yield
+            with single_cpu:
+                singles_s.append(devices.beat(number, 1, 1))
     return [
-        statistics.median(rates),
-        statistics.median(worker.cpu_us),
-        percentile(latencies, 0.5),
-        percentile(latencies, 0.95),
+        beats / crowds_s,
+        cpu.total_s / beats * 1e6,
+        postgres.total_s / beats * 1e6,
+        single_cpu.total_s / DEVICES * 1e6,
+        percentile(singles_s, 0.5) * 1000,
+        percentile(singles_s, 0.95) * 1000,
     ]
 
 
-def _first(rig: Rig, backend: Backend, token: str) -> None:
-    """A backend that does not take the fleet's tokens says so at once, and not after a minute of refusals."""
-    headers = {"Content-Type": "application/json"}
-    caller = client(backend.base_url, rig.stack.env)
-    answer = caller.bearer(token, "POST", HEARTBEAT, content=BODY.encode(), headers=headers)
-    if answer.status != 200:
-        raise refused("the heartbeat of a seeded device", answer.status, answer.body)
+def _next_period() -> None:
+    """Wait until what has been heard until now was heard in another period: each device becomes a row again."""
+    heard = time.time() // _PERIOD_S
+    eventually(lambda: time.time() // _PERIOD_S > heard, 2 * _PERIOD_S, what="the next period")

@@ -1,4 +1,4 @@
-"""Paired figures of two backends, the baseline and the candidate: ratios, their spread, and what can be said of them.
+"""Paired figures of two backends, the baseline and the candidate: how they take turns, and what can be said of them.
 
 The rule of `--within PERCENT`: the median of the ratios lies, with at least 90 % confidence, in an interval between two
 of the sorted ratios (the sign test: for five pairs all of them, for eleven the third to the ninth). Where the whole
@@ -10,15 +10,29 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 from harness.verdict.thresholds import Judgement, Limit, Status
 
 LEAST_PAIRS: Final = 5
 _CONFIDENCE: Final = 0.9
+
+# A measurement that stops now and then, so that another backend has its turn: what makes the machine slow for seconds
+# meets both.
+T = TypeVar("T")
+Turns = Generator[None, None, T]
+
+
+def whole(turns: Turns[T]) -> T:
+    """The measurement without anybody between its turns."""
+    try:
+        while True:
+            next(turns)
+    except StopIteration as end:
+        value: T = end.value
+        return value
 
 
 @dataclass(frozen=True)
@@ -37,7 +51,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pair:
-    """One figure of both backends, measured one after the other. `void`: why it does not count; empty: it does."""
+    """One figure of both backends, measured in turns. `void`: why it does not count; empty: it does."""
 
     baseline: float
     candidate: float
@@ -47,11 +61,6 @@ class Pair:
     def ratio(self) -> float:
         """candidate / baseline; NaN where there is none."""
         return self.candidate / self.baseline if self.baseline > 0 and self.candidate > 0 else math.nan
-
-
-def baseline_first(number: int) -> bool:
-    """A B, B A, A B: what drifts while the pairs are measured favours neither. Pairs count from 1."""
-    return number % 2 == 1
 
 
 def rank(pairs: int) -> int:
@@ -86,17 +95,6 @@ class Paired:
         why = next((pair.void for pair in self.pairs if pair.void), "a figure of 0 has no ratio")
         return f"{lost} of {len(self.pairs)} pairs are void ({why}); {LEAST_PAIRS} must count" if lost else "no pairs"
 
-    @property
-    def noise(self) -> float | None:
-        """How far two measurements of the same backend lie apart, median: the ends of the pairs that are neighbours."""
-        apart = []
-        for number, (pair, after) in enumerate(pairwise(self.pairs), 1):
-            candidates = baseline_first(number)
-            first, second = (one.candidate if candidates else one.baseline for one in (pair, after))
-            if not pair.void and not after.void and first > 0:
-                apart.append(abs(second / first - 1))
-        return statistics.median(apart) if apart else None
-
     def interval(self) -> tuple[float, float]:
         """In which the median lies with 90 % confidence. ValueError for fewer than five ratios."""
         ratios, least = sorted(self.ratios), rank(len(self.ratios))
@@ -120,8 +118,8 @@ class Paired:
             f"from {min(ratios):.3f} to {max(ratios):.3f}",
             self.figure.change(before, after),
         ]
-        if self.noise is not None:
-            parts.append(f"the same backend differs by {self.noise:.1%} from one time to the next")
+        if not self.void:
+            parts.insert(1, "90 % between {:.3f} and {:.3f}".format(*self.interval()))
         return "; ".join([*parts, *([self.void] if self.void else [])])
 
     def judge(self, row: str, within_percent: float) -> Judgement:

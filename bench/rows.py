@@ -22,20 +22,20 @@ from bench import (
     uploads,
     writes,
 )
-from bench.pairs import Figure
+from bench.pairs import Figure, Turns
 from bench.rig import Disturbed, Refused, Rig, Void
 from harness.verdict.thresholds import Judgement, Limit, Status
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two backends are compared by. sample: measures one of them and returns a value per figure.
+    """What two backends are compared by. turns: measures one of them and returns a value per figure.
 
     It raises Disturbed when that proves nothing, and whatever else breaks says that the backend cannot serve it.
     """
 
     figures: tuple[Figure, ...]
-    sample: Callable[[Rig], Sequence[float]]
+    turns: Callable[[Rig], Turns[Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,11 @@ class Row:
             return self.compared
         kept = [limit for limit in self.limits if limit.op != "=="]
         figures = (Figure(limit.name, limit.unit, limit.op in (">=", ">")) for limit in kept)
-        return Comparison(tuple(figures), lambda rig: observed(self.measure(rig)))
+        return Comparison(tuple(figures), self._at_once)
+
+    def _at_once(self, rig: Rig) -> Turns[Sequence[float]]:
+        yield
+        return observed(self.measure(rig))
 
 
 def observed(judgements: Sequence[Judgement]) -> list[float]:
@@ -88,8 +92,18 @@ _MILLIONS: Final = "--quick leaves it out: ten million rows take minutes"
 ROWS: Final = (
     Row("small", (storage.MIGRATION, storage.RETENTION), storage.small),
     Row("sim20", (scenarios.SIM_P95, scenarios.SIM_P99), scenarios.sim20, _A_SCENARIO),
-    Row("single", (commands.IDEMPOTENCY, commands.WRITE), commands.single),
-    Row("fanout", (commands.ACCEPTED, commands.SENT), commands.fanout),
+    Row(
+        "single",
+        (commands.IDEMPOTENCY, commands.WRITE),
+        commands.single,
+        compared=Comparison(commands.SINGLE_FIGURES, commands.single_in_turns),
+    ),
+    Row(
+        "fanout",
+        (commands.ACCEPTED, commands.SENT),
+        commands.fanout,
+        compared=Comparison(commands.FANOUT_FIGURES, commands.fanout_in_turns),
+    ),
     Row("layers", (layers.ADDED,), layers.layers, relative=True, alone="it compares a backend with parts of itself"),
     Row("fleet", (scenarios.FLEET_P99, scenarios.FLEET_ERRORS), scenarios.fleet, _A_SCENARIO),
     Row(
@@ -97,7 +111,7 @@ ROWS: Final = (
         (capacity.TO_NOOP, capacity.TO_PGBENCH, capacity.TWO_TO_ONE),
         capacity.capacity,
         relative=True,
-        compared=Comparison(heartbeats.FIGURES, heartbeats.sample),
+        compared=Comparison(heartbeats.FIGURES, heartbeats.in_turns),
     ),
     Row("allocations", (allocations.TO_PGBENCH,), allocations.allocations, relative=True),
     Row("writes", (writes.OVER_ZONES, writes.IN_ONE), writes.writes, relative=True),

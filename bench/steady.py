@@ -53,14 +53,18 @@ def trouble(beats: Sequence[Beat], lag_limit_ms: float = LAG_LIMIT_MS) -> str:
     return f"the generator was late: p99 {lag_ms:.1f} ms" if lag_ms > lag_limit_ms else ""
 
 
+def prepared(url: str, token: str) -> bytes:
+    """The heartbeat of a device, as it goes over the wire."""
+    parts = urlsplit(url)
+    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
+    return f"{head}Authorization: Bearer {token}\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
+
+
 def send(url: str, tokens: Sequence[str], rate: float, duration_s: float, warm_s: float = 1.0) -> list[Beat]:
     """Beats of these devices in turn, `rate` a second; those of the first `warm_s` seconds are not returned."""
     parts, beats = urlsplit(url), _Beats(time.time() - time.monotonic())
     loop = OpenLoop(f"{parts.scheme}://{parts.netloc}", connections=_CONNECTIONS, timeout_s=_TIMEOUT_S)
-    head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Type: application/json\r\n"
-    requests = [
-        f"{head}Authorization: Bearer {token}\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode() for token in tokens
-    ]
+    requests = [prepared(url, token) for token in tokens]
     begun, total = time.monotonic() + 0.05, int(rate * (warm_s + duration_s))
     loop.run((Exchange(begun + n / rate, requests[n % len(requests)]) for n in range(total)), beats)
     loop.close()

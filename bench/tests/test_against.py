@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -14,7 +14,7 @@ import pytest
 from bench import __main__ as bench
 from bench import against
 from bench.against import Order
-from bench.pairs import Figure
+from bench.pairs import Figure, Turns
 from bench.rig import Disturbed, Plan, Refused, Rig, Unsupported, Void, refused
 from bench.rows import ROWS, Comparison, Row, observed
 from harness.stack.backend import BackendError
@@ -53,7 +53,11 @@ def without_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def row(sample: Callable[[Any], list[float]], name: str = "row") -> Row:
-    return Row(name, (LIMIT,), lambda _: [], compared=Comparison((FIGURE,), sample))
+    def turns(rig: Rig) -> Turns[list[float]]:
+        yield
+        return sample(rig)
+
+    return Row(name, (LIMIT,), lambda _: [], compared=Comparison((FIGURE,), turns))
 
 
 def finish(tmp_path: Path, *rows: Row, pairs: int = 5, within: float | None = None) -> tuple[int, dict[str, Any]]:
@@ -68,17 +72,23 @@ def told(ratio: float) -> Callable[[Side], list[float]]:
 
 def test_both_sides_are_measured_in_turns_and_the_median_is_told(tmp_path: Path) -> None:
     order: list[str] = []
-    values: Iterator[float] = iter([100, 110, 120, 100, 100, 90, 105, 100, 100, 300])
+    values = {"b": iter([100, 100, 100, 100, 100]), "c": iter([110, 120, 90, 105, 300])}
 
-    def sample(rig: Side) -> list[float]:
-        order.append(rig.name[0])
-        return [next(values)]
+    def turns(rig: Rig) -> Turns[list[float]]:
+        side = rig.name[0]
+        for turn in (side, side, side.upper()):
+            order.append(turn)
+            yield
+        return [next(values[side])]
 
-    code, document = finish(tmp_path, row(sample))
-    assert "".join(order) == "bccbbccbbc"
+    code, document = finish(tmp_path, Row("row", (LIMIT,), lambda _: [], compared=Comparison((FIGURE,), turns)))
+    assert "".join(order) == "bccbBC" + "cbbcCB" + "bccbBC" + "cbbcCB" + "bccbBC"
     (check,) = document["checks"]
     assert (code, check["status"], check["id"]) == (0, "pass", "row/heartbeats")
-    assert "x 1.100 (10.0% better), median of 5 pairs; from 0.900 to 3.000" in check["detail"]
+    assert (
+        "x 1.100 (10.0% better), median of 5 pairs; 90 % between 0.900 and 3.000; from 0.900 to 3.000"
+        in check["detail"]
+    )
     assert document["facts"]["row: heartbeats, ratios"] == "1.100 1.200 0.900 1.050 3.000"
     assert document["facts"]["row: heartbeats, candidate"] == "110 120 90 105 300"
     assert document["facts"]["baseline"] == "a" * 40
@@ -116,6 +126,23 @@ def test_a_late_generator_voids_its_pair_and_blames_no_side(tmp_path: Path) -> N
     code, document = finish(tmp_path, row(sample), pairs=6)
     assert (code, "median of 5 pairs" in document["checks"][0]["detail"]) == (0, True)
     assert document["facts"]["row: heartbeats, ratios"].split(" ", 1)[1].startswith("(nan void)")
+
+
+def test_who_breaks_ends_the_pair_and_the_other_side_s_measurement(tmp_path: Path) -> None:
+    ended: list[str] = []
+
+    def turns(rig: Rig) -> Turns[list[float]]:
+        try:
+            yield
+            if rig.name == "baseline":
+                raise Refused("503")
+            yield
+        finally:
+            ended.append(rig.name)
+        return [1.0]
+
+    finish(tmp_path, Row("row", (LIMIT,), lambda _: [], compared=Comparison((FIGURE,), turns)))
+    assert sorted(ended) == ["baseline", "candidate"]
 
 
 def broken(side: str, error: Exception) -> Callable[[Side], list[float]]:
@@ -230,5 +257,5 @@ def test_the_command_line_compares_the_default_rows_and_writes_the_verdict(
     monkeypatch.setattr("bench.wrk.command", lambda: "wrk")
     arguments = ["--against", "b" * 40, "--baseline", "nexmdm", "--within", "2.5", "--artifacts", str(tmp_path)]
     assert bench.main(arguments) == 2, "nothing was measured"
-    assert seen == [1, ["single", "fanout", "capacity"], Order("b" * 40, Path("nexmdm"), 5, 2.5)]
+    assert seen == [3, ["single", "fanout", "capacity"], Order("b" * 40, Path("nexmdm"), 5, 2.5)]
     assert Status(json.loads((tmp_path / "result.json").read_text())["verdict"]) is Status.INCONCLUSIVE

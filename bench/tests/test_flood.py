@@ -1,3 +1,4 @@
+import contextlib
 import socket
 import threading
 import time
@@ -39,7 +40,7 @@ class Server:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with connection:
+        with connection, contextlib.suppress(ConnectionError):
             while received := connection.recv(65536):
                 threading.Event().wait(max(0.0, self.stall_until - time.monotonic()))
                 token = received.partition(b"Bearer ")[2].partition(b"\r")[0].decode()

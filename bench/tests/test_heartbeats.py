@@ -1,92 +1,96 @@
-"""A sample of heartbeats is four figures, or says why it is none: what refuses, what disturbs, what proves nothing."""
+"""The heartbeats of a pair: each device once in a period, then one at a time, and an answer that ends it."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench import heartbeats, steady
-from bench.rig import Disturbed, Plan, Refused, Unsupported, Void
-from bench.steady import Beat
+from bench import heartbeats
+from bench.pairs import whole
+from bench.rig import Plan, Refused, Unsupported
+from bench.tests.test_flood import CLOSING, YES, Server
 
-
-class Rounds:
-    """Stands for the worker under full load."""
-
-    trouble: tuple[str, ...] = ()
-    share = 1.0
-
-    def __init__(self, *_: Any) -> None:
-        self.shares, self.cpu_us = [self.share], [70.0, 72.0]
-        self._rates = iter([10_000.0, 11_000.0])
-
-    def round(self) -> tuple[float, str]:
-        return next(self._rates), ""
+TOKENS = [str(number) for number in range(10)]
 
 
 class Rig:
-    """A rig whose backend gives one answer, and whose open loop is told."""
+    """A rig whose backend is the server of a test."""
 
     plan = Plan(rounds=2)
-    tokens = ("token",)
-    stack = SimpleNamespace(env={})
-    wrk = SimpleNamespace(warm=lambda _url: None)
+    tokens = TOKENS
+
+    def __init__(self, server: Server) -> None:
+        self.periods: list[int] = []
+        self._url = server.url.removesuffix("/v1/heartbeat")
 
     @contextlib.contextmanager
     def backend(self) -> Any:
-        yield SimpleNamespace(base_url="http://127.0.0.1:1")
+        yield SimpleNamespace(base_url=self._url, pid=os.getpid())
 
-
-def beats(status: int = 200, lag_s: float = 0.0) -> list[Beat]:
-    return [Beat(n, n + lag_s, n + (n + 1) / 1000, status) for n in range(100)]
+    def postgres_pid(self) -> None:
+        return None
 
 
 @pytest.fixture
-def rig(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(heartbeats, "Worker", Rounds)
-    monkeypatch.setattr(heartbeats, "next_period", lambda _rig: None)
-    answered(monkeypatch, 200)
-    monkeypatch.setattr(steady, "send", lambda *_: beats())
-    return Rig()
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.close()
 
 
-def answered(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
-    answer = SimpleNamespace(status=status, body=b"why")
-    monkeypatch.setattr(heartbeats, "client", lambda *_: SimpleNamespace(bearer=lambda *_, **__: answer))
+@pytest.fixture
+def rig(server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
+    found = Rig(server)
+    monkeypatch.setattr(heartbeats, "_next_period", lambda: found.periods.append(server.heard.total()))
+    monkeypatch.setattr(heartbeats, "DEVICES", len(TOKENS))
+    monkeypatch.setattr(heartbeats, "_AT_ONCE", 4)
+    return found
 
 
-def test_a_sample_has_a_value_for_each_figure(rig: Any) -> None:
-    assert heartbeats.sample(rig) == [10_500.0, 71.0, pytest.approx(50), pytest.approx(95)]
-    assert len(heartbeats.FIGURES) == 4
-    assert [figure.higher_is_better for figure in heartbeats.FIGURES] == [True, False, False, False]
+def test_each_device_is_heard_once_in_a_period(server: Server, rig: Any) -> None:
+    turns = heartbeats.in_turns(rig)
+    for _ in turns:
+        pass
+    assert [server.heard[token] for token in TOKENS] == [5] + [4] * 9
+    assert rig.periods == [11, 21, 31], "what was heard when each period began"
+
+
+def test_there_is_a_value_for_each_figure(rig: Any) -> None:
+    values = whole(heartbeats.in_turns(rig))
+    assert len(values) == len(heartbeats.FIGURES)
+    per_s, *_, p50_ms, p95_ms = values
+    assert per_s > 1
+    assert 0 < p50_ms <= p95_ms < 10_000
+    assert [figure.higher_is_better for figure in heartbeats.FIGURES] == [True] + [False] * 5
+
+
+def no(status: int) -> bytes:
+    return YES.replace(b"200 OK", f"{status} No".encode())
 
 
 @pytest.mark.parametrize("status, kind", [(401, Unsupported), (404, Unsupported), (429, Refused), (503, Refused)])
 def test_a_token_that_is_not_taken_ends_it_at_once(
-    rig: Any, monkeypatch: pytest.MonkeyPatch, status: int, kind: type[Exception]
+    server: Server, rig: Any, status: int, kind: type[Exception]
 ) -> None:
-    answered(monkeypatch, status)
-    rig.wrk = SimpleNamespace(warm=None)  # not reached
-    with pytest.raises(Refused, match=f"seeded device: {status} b'why'") as found:
-        heartbeats.sample(rig)
+    server.answer = lambda _token, _times: no(status)
+    with pytest.raises(Refused, match=f"seeded device: {status}") as found:
+        whole(heartbeats.in_turns(rig))
     assert type(found.value) is kind
+    assert server.heard.total() == 1
 
 
-def test_a_wrong_answer_refuses_duplicates_prove_nothing_and_a_late_generator_disturbs(
-    rig: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(steady, "send", lambda *_: beats(lag_s=0.1))
-    with pytest.raises(Disturbed, match="late"):
-        heartbeats.sample(rig)
-    monkeypatch.setattr(steady, "send", lambda *_: beats(status=503))
-    with pytest.raises(Refused, match="100 of 100"):
-        heartbeats.sample(rig)
-    monkeypatch.setattr(Rounds, "share", 0.3)
-    with pytest.raises(Void, match="30%"):
-        heartbeats.sample(rig)
-    monkeypatch.setattr(Rounds, "trouble", ("one worker: 3 refused",))
-    with pytest.raises(Refused, match="3 refused"):
-        heartbeats.sample(rig)
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_an_answer_that_is_not_200_ends_it(server: Server, rig: Any, times: int) -> None:
+    server.answer = lambda token, heard: no(503) if (token, heard) == ("7", times) else YES
+    with pytest.raises(Refused, match="seeded device: 503"):
+        whole(heartbeats.in_turns(rig))
+
+
+def test_a_connection_that_closes_costs_no_heartbeat(server: Server, rig: Any) -> None:
+    server.answer = lambda token, _: CLOSING if token == "7" else YES
+    whole(heartbeats.in_turns(rig))

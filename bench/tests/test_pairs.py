@@ -1,4 +1,4 @@
-"""Ratios of pairs: what counts, how far they spread, and what a limit can say of them."""
+"""Ratios of pairs: what counts, between what the median lies, and what a limit can say of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from bench.pairs import Figure, Pair, Paired, baseline_first, rank
+from bench.pairs import Figure, Pair, Paired, rank
 from harness.verdict.thresholds import Status
 
 RATE = Figure("heartbeats", "/s", higher_is_better=True)
@@ -21,7 +21,8 @@ def paired(ratios: Sequence[float], figure: Figure = RATE, void: Sequence[int] =
 
 def test_a_pair_is_divided_before_the_median_is_taken() -> None:
     told = Paired(RATE, [Pair(*sides) for sides in ((100, 110), (10, 10), (50, 60), (20, 10), (30, 36))]).told()
-    assert "x 1.100 (10.0% better), median of 5 pairs; from 0.500 to 1.200; 30 -> 36/s" in told
+    assert told.startswith("x 1.100 (10.0% better), median of 5 pairs; 90 % between 0.500 and 1.200; from 0.500 to")
+    assert told.endswith("; 30 -> 36/s")
 
 
 @pytest.mark.parametrize(
@@ -29,18 +30,6 @@ def test_a_pair_is_divided_before_the_median_is_taken() -> None:
 )
 def test_more_of_a_rate_and_less_of_a_time_is_better(figure: Figure, ratio: float, said: str) -> None:
     assert f"(10.0% {said})" in paired([ratio] * 5, figure).told()
-
-
-def test_the_order_of_the_sides_changes_from_pair_to_pair() -> None:
-    assert [baseline_first(number) for number in range(1, 6)] == [True, False, True, False, True]
-
-
-def test_noise_is_what_the_same_backend_differs_by_where_pairs_meet() -> None:
-    # In the order of measuring: 100 110 | 121 50 | 60 77: the candidate meets itself first, then the baseline does.
-    pairs = [Pair(100, 110), Pair(50, 121), Pair(60, 77)]
-    assert Paired(RATE, pairs).noise == pytest.approx((0.1 + 0.2) / 2)
-    pairs[2] = Pair(60, 77, "busy")
-    assert Paired(RATE, pairs).noise == pytest.approx(0.1), "a void pair says nothing of noise"
 
 
 @pytest.mark.parametrize("pairs, least", [(4, 0), (5, 1), (7, 1), (8, 2), (11, 3), (15, 4)])
@@ -79,7 +68,7 @@ def test_void_pairs_do_not_count_and_too_few_of_the_others_prove_nothing() -> No
     five = paired([1.0, 1.0, 1.0, 1.0, 0.1], void=[4])
     assert five.void == "1 of 5 pairs are void (busy); 5 must count"
     assert five.judge("capacity", 2).status is Status.INCONCLUSIVE
-    assert "x 1.000" in five.told()
+    assert ("x 1.000" in five.told(), "90 %" in five.told()) == (True, False)
     assert five.told().endswith(f"; {five.void}")
 
 
