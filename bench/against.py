@@ -20,7 +20,7 @@ from harness.verdict.thresholds import Check, Judgement, Status
 
 NOTES = (
     "The candidate is the working tree. Both sides, their PostgreSQL and the generator share this machine.",
-    "A ratio is candidate / baseline of one pair, whose sides take turns: a round, a second of load or a call each.",
+    "A ratio is candidate / baseline of one pair, whose sides take turns: a crowd or a call each, else the whole row.",
     "Not comparable: the baseline cannot serve the row. It is no pass, and no figure of it is a zero.",
 )
 

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from bench.cpu import tree_s
 from bench.pgbench import heartbeats
 from bench.rig import HEARTBEAT, Rig, Void, client, counted, listed, median_ratio
 from bench.wrk import Wrk
@@ -65,7 +64,6 @@ class Worker:
     backend: Backend
     trouble: list[str] = field(default_factory=list)
     shares: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)  # of its processes, per heartbeat
 
     @property
     def admin(self) -> Client:
@@ -74,10 +72,9 @@ class Worker:
     def round(self) -> tuple[float, str]:
         """Requests a second, and the CPUs; in a period of ten seconds in which no device was heard yet."""
         next_period(self.rig)
-        before, cpu_s = counted(self.admin), tree_s(self.backend.pid)
+        before = counted(self.admin)
         with self.rig.meter(backend=self.backend.pid) as meter:
             load = self.rig.wrk.round(self.backend.base_url + HEARTBEAT, self.rig.plan.round_s)
-        self.cpu_us.append((tree_s(self.backend.pid) - cpu_s) / max(load.requests, 1) * 1e6)
         found = counted(self.admin).since(before)
         self.shares.append(found.share_ingested)
         if load.bad or found.not_200:

@@ -40,7 +40,7 @@ class Spent:
     """
 
     def __init__(self, pid: int) -> None:
-        self._processes = list(tree(pid))
+        self._used_s = dict.fromkeys(tree(pid), 0.0)  # one that has ended keeps what it was last seen to have used
         self.total_s = 0.0
 
     def __enter__(self) -> Self:
@@ -51,7 +51,10 @@ class Spent:
         self.total_s += self._now_s() - self._before
 
     def _now_s(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self._processes if process.is_running())
+        for process in self._used_s:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._used_s[process] = sum(process.cpu_times()[:2])
+        return sum(self._used_s.values())
 
 
 def memory_mib(pid: int) -> float:

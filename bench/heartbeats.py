@@ -1,6 +1,6 @@
 """The heartbeats of one backend, as `--against` compares them: at what cost, how many a second, and how soon.
 
-A turn is a crowd of heartbeats, then a single one: on a machine whose speed changes from one second to the next,
+A turn is a crowd of heartbeats, or a single one: on a machine whose speed changes from one second to the next,
 nothing longer compares. New processes serve each pair, so that the luck of a process (its hash seed, its place in
 memory) is part of the spread.
 """
