@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bench import against, heartbeats, wrk
+from bench import against, wrk
 from bench.pairs import LEAST_PAIRS
 from bench.rig import QUICK, TROUBLE, Facts, Plan, Rig, reason
 from bench.rows import COMPARED, ROWS, Row
@@ -174,9 +174,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 judgements = run(rig, rows)
                 code = _write(plan, started_at, judgements, rig.facts)
         else:
-            # Short rounds: the pairs repeat them. Fewer devices: each pair's processes check the token of every one.
+            # Short rounds: the pairs repeat them.
             order = against.Order(given.against, given.baseline, given.pairs, given.within)
-            found = against.run(replace(plan, rounds=2, round_s=1, devices=heartbeats.DEVICES), rows, order)
+            found = against.run(replace(plan, rounds=2, repeats=1), rows, order)
             code = _write(plan, started_at, found.judgements, found.facts, found.checks, against.NOTES)
         print(f"bench: exit code {code}: {folder / 'summary.md'}", file=sys.stderr)
     except HarnessError as error:

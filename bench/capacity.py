@@ -35,9 +35,9 @@ _PERIOD_S = 10  # one row per device and period
 _CPUS_FOR_TWO = 4  # two workers, PostgreSQL and the generator
 
 
-def next_period(rig: Rig) -> None:
-    """Wait until no device that a round of wrk has heard was heard in the current ten seconds."""
-    heard = rig.wrk.ended_at // _PERIOD_S
+def next_period(heard_at: float) -> None:
+    """Wait until no device that was heard by then (since the epoch, seconds) was heard in the current ten seconds."""
+    heard = heard_at // _PERIOD_S
     eventually(lambda: time.time() // _PERIOD_S > heard, 2 * _PERIOD_S, what="the next period")
 
 
@@ -71,7 +71,7 @@ class Worker:
 
     def round(self) -> tuple[float, str]:
         """Requests a second, and the CPUs; in a period of ten seconds in which no device was heard yet."""
-        next_period(self.rig)
+        next_period(self.rig.wrk.ended_at)
         before = counted(self.admin)
         with self.rig.meter(backend=self.backend.pid) as meter:
             load = self.rig.wrk.round(self.backend.base_url + HEARTBEAT, self.rig.plan.round_s)

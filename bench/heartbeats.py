@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Self
 
+from bench.capacity import next_period
 from bench.cpu import Spent
 from bench.pairs import Figure, Turns
 from bench.rig import HEARTBEAT, Rig, refused
@@ -19,11 +20,9 @@ from bench.steady import prepared
 from harness.open_loop.exchange import Exchange
 from harness.open_loop.loop import OpenLoop
 from harness.verdict.thresholds import percentile
-from harness.waiting import eventually
 
 DEVICES: Final = 2_000
 _AT_ONCE: Final = 100  # below the slots of a service for tokens that it sees first
-_PERIOD_S: Final = 10  # one row per device and period
 FIGURES: Final = (
     Figure(f"heartbeats per second, {_AT_ONCE} at once, one worker", "/s", higher_is_better=True),
     Figure(f"CPU per heartbeat, {_AT_ONCE} at once, backend", "us"),
@@ -69,18 +68,18 @@ class Devices:
 
 def in_turns(rig: Rig) -> Turns[Sequence[float]]:
     """One value per figure. Refused where a heartbeat gets another answer than 200."""
-    with rig.backend() as backend, Devices(backend.base_url, rig.tokens) as devices:
+    with rig.backend() as backend, Devices(backend.base_url, rig.tokens[:DEVICES]) as devices:
         devices.beat(0, 1, 1)  # a backend that does not take the fleet's tokens says so at once
         devices.beat(0, DEVICES, _AT_ONCE)  # the first of a device costs its service a look at its hash
         beats, crowds_s = rig.plan.rounds * DEVICES, 0.0
         cpu, postgres, single_cpu = Spent(backend.pid), Spent(rig.postgres_pid() or 0), Spent(backend.pid)
         for _ in range(rig.plan.rounds):
-            _next_period()
+            next_period(time.time())
             for first in range(0, DEVICES, _AT_ONCE):
                 yield
                 with cpu, postgres:
                     crowds_s += devices.beat(first, _AT_ONCE, _AT_ONCE)
-        _next_period()
+        next_period(time.time())
         singles_s = list[float]()
         for number in range(DEVICES):
             yield
@@ -94,9 +93,3 @@ def in_turns(rig: Rig) -> Turns[Sequence[float]]:
         percentile(singles_s, 0.5) * 1000,
         percentile(singles_s, 0.95) * 1000,
     ]
-
-
-def _next_period() -> None:
-    """Wait until what has been heard until now was heard in another period: each device becomes a row again."""
-    heard = time.time() // _PERIOD_S
-    eventually(lambda: time.time() // _PERIOD_S > heard, 2 * _PERIOD_S, what="the next period")

@@ -14,8 +14,6 @@ BRICKS = "/api/v2/bricks"
 NAMES = ("sync", "uploads", "mounts", "scheduler", "agents", "events", "files")  # as they are listed
 NEEDS = {"mounts": ["files"], "sync": ["mounts"], "uploads": ["files"]}
 NEEDED_BY = {"files": ["mounts", "uploads"], "mounts": ["sync"]}
-
-
 TURNS = "nexmdm_platform_loop_turns_total"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -37,25 +36,16 @@ class Rig:
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
-
-
-@pytest.fixture
 def rig(server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
     found = Rig(server)
-    monkeypatch.setattr(heartbeats, "_next_period", lambda: found.periods.append(server.heard.total()))
+    monkeypatch.setattr(heartbeats, "next_period", lambda _heard_at: found.periods.append(server.heard.total()))
     monkeypatch.setattr(heartbeats, "DEVICES", len(TOKENS))
     monkeypatch.setattr(heartbeats, "_AT_ONCE", 4)
     return found
 
 
 def test_each_device_is_heard_once_in_a_period(server: Server, rig: Any) -> None:
-    turns = heartbeats.in_turns(rig)
-    for _ in turns:
-        pass
+    whole(heartbeats.in_turns(rig))
     assert [server.heard[token] for token in TOKENS] == [5] + [4] * 9
     assert rig.periods == [11, 21, 31], "what was heard when each period began"
 

@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from bench.rush import Rush
 from bench.tests.test_flood import CLOSING, YES, Server
 from bench.writes import _outcome
 from harness.open_loop.exchange import Exchange
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    yield server
-    server.close()
 
 
 def test_answers_are_counted_by_outcome_and_numbers_go_on_over_rounds(server: Server) -> None:
