@@ -6,6 +6,7 @@ What the baseline cannot serve is not comparable, and says why. A comparison is 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Sequence
@@ -108,19 +109,20 @@ def _pair(baseline: Rig, candidate: Rig, row: Row, number: int) -> tuple[Sequenc
     broken: tuple[Rig, Exception] | None = None
     sides = {rig: row.comparison.turns(rig) for rig in values}
     order = [baseline, candidate] if number % 2 else [candidate, baseline]
-    while order and broken is None:
-        for rig in list(order):
-            try:
-                next(sides[rig])
-            except StopIteration as end:
-                values[rig] = end.value
-                order.remove(rig)
-            except TROUBLE as trouble:
-                broken = rig, trouble
-                break
-        order.reverse()
-    for turns in sides.values():
-        turns.close()
+    with contextlib.ExitStack() as ends:
+        for turns in sides.values():
+            ends.callback(turns.close)
+        while order and broken is None:
+            for rig in list(order):
+                try:
+                    next(sides[rig])
+                except StopIteration as end:
+                    values[rig] = end.value
+                    order.remove(rig)
+                except TROUBLE as trouble:
+                    broken = rig, trouble
+                    break
+            order.reverse()
     share = watched.share()
     busy = share is not None and share >= LEAST_SHARE
     doubts = [f"other programs took {share:.0%} of the CPUs"] if busy else []
