@@ -1,6 +1,6 @@
 """The limits of a simulation, judged, and what it tells beside them.
 
-Sources: seed 000 B (latency and error limits), seed 001 (FCM dispatch). How a percentile is judged when a short run
+Sources: seed 000 B (error limit); the latencies stand in the scenario. How a percentile is judged when a short run
 cannot have its 10 / (1 - p) samples: see harness/verdict/thresholds.py.
 """
 
@@ -31,15 +31,16 @@ def judgements(run: SimulationRun, seen: Observations | None) -> list[Judgement]
         sent_limit().judge_value(on_time_share(run.heartbeats, planned), planned),
         lag_limit(run.scenario).judge_value(samples.lag_p99_ms(HEARTBEAT, DUPLICATE), len(run.heartbeats)),
     ]
-    p95 = Limit("heartbeat p95", "ms", "<", 150, least(0.95, planned), 0.95, source=CLIENT)
-    p99 = Limit("heartbeat p99", "ms", "<", 300, least(0.99, planned), 0.99, source=CLIENT)
+    limits_ms = run.scenario.limits_ms
+    p95 = Limit("heartbeat p95", "ms", "<", limits_ms.heartbeat_p95, least(0.95, planned), 0.95, source=CLIENT)
+    p99 = Limit("heartbeat p99", "ms", "<", limits_ms.heartbeat_p99, least(0.99, planned), 0.99, source=CLIENT)
     latencies = samples.latencies(timeout_s, HEARTBEAT, DUPLICATE)
-    scrapes = Limit("/metrics p95", "ms", "<", run.scenario.scrape_p95_ms, None, 0.95, source=CLIENT)
+    scrapes = Limit("/metrics p95", "ms", "<", limits_ms.metrics_p95, None, 0.95, source=CLIENT)
     timed = [
         p95.judge(latencies),
         p99.judge(latencies),
         _dispatch_write(run, seen),
-        _fcm_dispatch(seen),
+        _fcm_dispatch(run, seen),
         scrapes.judge(samples.latencies(timeout_s, "metrics")),
     ]
     failed = [not sample.ok for sample in run.heartbeats]
@@ -59,7 +60,8 @@ def _every(run: SimulationRun, name: str, source: str) -> Limit:
 
 def _dispatch_write(run: SimulationRun, seen: Observations) -> Judgement:
     """The server's own measure from its log; without one the whole of /admin/command, which the write is a part of."""
-    limit = Limit("dispatch write p95", "ms", "<", 50, min(run.scenario.devices, LEAST_SAMPLES), 0.95)
+    below = run.scenario.limits_ms.dispatch_write_p95
+    limit = Limit("dispatch write p95", "ms", "<", below, min(run.scenario.devices, LEAST_SAMPLES), 0.95)
     if seen.lines.value is not None:
         samples = [
             float(line["latency_ms"])
@@ -73,8 +75,9 @@ def _dispatch_write(run: SimulationRun, seen: Observations) -> Judgement:
     return replace(limit, source="client: all of /admin/command, an upper bound").judge(commands)
 
 
-def _fcm_dispatch(seen: Observations) -> Judgement:
-    limit = Limit("FCM dispatch, slowest", "ms", "<", 200, 1, 1.0, source="dispatch: sent_at - created_at")
+def _fcm_dispatch(run: SimulationRun, seen: Observations) -> Judgement:
+    below = run.scenario.limits_ms.fcm_dispatch
+    limit = Limit("FCM dispatch, slowest", "ms", "<", below, 1, 1.0, source="dispatch: sent_at - created_at")
     views = seen.dispatches.value or []
     return limit.judge([(_at(v["sent_at"]) - _at(v["created_at"])) * 1000 for v in views if v["sent_at"]])
 
