@@ -122,15 +122,6 @@ SETTINGS = {
     "scheduler-calls": ("WORKERS=2",),
     "agents": ("WORKERS=2",),
 }
-KILLERS = {
-    "acceptance": "acceptance",
-    "chaos": "acceptance",
-    "contract": "contracts",
-    "sim20": "load",
-    "platform-writes-one": "load",
-    "scheduler-one": "load",
-    "agents": "load",
-}
 # After Ctrl-C processes are stopped in order and a suite writes its report: nox must wait for that.
 PATIENCE_S = 15.0
 environments.settle_home(os.environ, say=lambda text: sys.stderr.write(f"nox > {text}\n"))
@@ -444,7 +435,7 @@ def mutants(session: nox.Session) -> None:
     if {"--check", "--list"} & {*session.posargs}:
         python(session, "acceptance", "-m", "mutants", *session.posargs)
         return
-    pythons = {name: environments.ensure(group, say=session.log) for name, group in KILLERS.items()}
+    pythons = {group: environments.ensure(group, say=session.log) for group in ("acceptance", "contracts", "load")}
     inner = ["--", str(pythons["acceptance"]), "-m", "mutants", *(f"--python={n}={p}" for n, p in pythons.items())]
     env = backend_env(session)
     command = ["-m", "harness", "run", "--only", "postgres", *inner, *session.posargs]

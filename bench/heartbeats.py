@@ -22,6 +22,7 @@ from harness.open_loop.loop import OpenLoop
 from harness.verdict.thresholds import percentile
 
 DEVICES: Final = 2_000
+_PERIODS: Final = 4  # of ten seconds: a device becomes a row once in each
 _AT_ONCE: Final = 100  # below the slots of a service for tokens that it sees first
 FIGURES: Final = (
     Figure(f"heartbeats per second, {_AT_ONCE} at once, one worker", "/s", higher_is_better=True),
@@ -71,9 +72,9 @@ def in_turns(rig: Rig) -> Turns[Sequence[float]]:
     with rig.backend() as backend, Devices(backend.base_url, rig.tokens[:DEVICES]) as devices:
         devices.beat(0, 1, 1)  # a backend that does not take the fleet's tokens says so at once
         devices.beat(0, DEVICES, _AT_ONCE)  # the first of a device costs its service a look at its hash
-        beats, crowds_s = rig.plan.rounds * DEVICES, 0.0
+        beats, crowds_s = _PERIODS * DEVICES, 0.0
         cpu, postgres, single_cpu = Spent(backend.pid), Spent(rig.postgres_pid() or 0), Spent(backend.pid)
-        for _ in range(rig.plan.rounds):
+        for _ in range(_PERIODS):
             next_period(time.time())
             for first in range(0, DEVICES, _AT_ONCE):
                 yield

@@ -26,7 +26,7 @@ from mutants.artifacts import SUITE, write
 from mutants.mutant import SOURCES, CatalogueError, Mutant, misfits, read
 from mutants.runner import KILLED, Finding, Runner
 from mutants.runs import Runs
-from mutants.suites import NAMES
+from mutants.suites import ENVIRONMENTS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="show the catalogue and end")
     parser.add_argument("--check", action="store_true", help="see that each fits the sources and compiles, and end")
-    parser.add_argument("--python", action="append", default=[], metavar="SUITE=PATH", help=argparse.SUPPRESS)
+    parser.add_argument("--python", action="append", default=[], metavar="ENVIRONMENT=PATH", help=argparse.SUPPRESS)
     return parser
 
 
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hunt(mutants: Sequence[Mutant], of: int, given: argparse.Namespace, seed: str) -> int:
-    pythons = dict.fromkeys(NAMES, sys.executable) | dict(pair.split("=", 1) for pair in given.python)
+    pythons = dict.fromkeys(ENVIRONMENTS, sys.executable) | dict(pair.split("=", 1) for pair in given.python)
     folder = artifacts(SUITE)
     shutil.rmtree(folder / "output", ignore_errors=True)
     console, started_at = Console(SUITE), time.time()

@@ -9,14 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-NAMES: Final = ("acceptance", "chaos", "contract", "sim20", "platform-writes-one", "scheduler-one", "agents")
-_RATES: Final = {
-    "platform-writes-one": "300",
-    "scheduler-one": "60",
-    "agents": "100",
-}  # requests a second, at which requests meet in a zone
-MOST: Final = {"chaos": 2, "contract": 1, "sim20": 1, "platform-writes-one": 1, "scheduler-one": 1, "agents": 1}
+SCENARIOS: Final[Mapping[str, Sequence[str]]] = {
+    "sim20": ("--duration", "15s"),
+    "fleet100": ("--duration", "150s", "--compress", "10"),
+    "fanout": ("--devices", "200", "--rounds", "1"),
+    "fleet-scale": ("--devices", "1000", "--duration", "5s"),
+    "capacity": ("--devices", "2000", "--stage", "2s"),
+    "soak": ("--devices", "1000", "--duration", "30s"),
+    "platform-writes-one": ("--rate", "300", "--duration", "5s"),  # so often that requests meet in a zone
+    "scheduler-one": ("--rate", "60", "--duration", "5s"),
+    "agents": ("--rate", "100", "--duration", "5s"),
+}
+"""Those of load, each as short and small as what its mutants break still shows."""
+NAMES: Final = ("acceptance", "chaos", "contract", *SCENARIOS)
+MOST: Final = {"chaos": 2, "contract": 1} | dict.fromkeys(SCENARIOS, 1)
 """How many runs at a time of a suite that measures time under load, or fills the machine by itself."""
+ENVIRONMENTS: Final = ("acceptance", "contracts", "load")
 CASES: Final = Path(__file__).resolve().parent.parent / "acceptance"
 ANY_CASE: Final = "loop/001"
 # What no case needs, and what takes half a second of each run to import.
@@ -47,9 +55,16 @@ class Run:
     void: str = ""
 
 
+def environment(suite: str) -> str:
+    """The environment whose Python runs it: a name of .nox."""
+    if suite in SCENARIOS:
+        return "load"
+    return "contracts" if suite == "contract" else "acceptance"
+
+
 def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str]) -> list[str]:
-    """argv of the suite; no checks: all of it."""
-    python = pythons[suite]
+    """argv of the suite, where pythons is by environment; no checks: all of it."""
+    python = pythons[environment(suite)]
     if suite == "chaos":
         # One process: its cases measure how long recovery takes, and each starts a system of its own.
         where = [str(path) for path in _files(checks, CASES / "chaos")] or ["acceptance/chaos"]
@@ -57,13 +72,11 @@ def command(suite: str, checks: Sequence[str], pythons: Mapping[str, str]) -> li
         return [python, "-m", "pytest", "-q", *options, *where, *_each("--case", checks)]
     if suite == "acceptance":
         return [python, "-m", "pytest", *cases(checks)]
-    if suite in _RATES:
+    if suite in SCENARIOS:
         beside = [python, "-m", "harness", "run", "--workers", "2", "--", python]
-        return [*beside, "-m", "load", suite, "--rate", _RATES[suite], "--duration", "5s"]
-    beside = [python, "-m", "harness", "run", "--", python]
-    if suite == "sim20":
-        return [*beside, "-m", "load", "sim20", "--duration", "15s"]
+        return [*beside, "-m", "load", suite, *SCENARIOS[suite]]
     steps = sorted({check.partition("/")[0] for check in checks})
+    beside = [python, "-m", "harness", "run", "--", python]
     return [*beside, "-m", "contracts", "--examples", "30", *_each("--only", steps)]
 
 

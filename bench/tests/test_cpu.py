@@ -37,7 +37,7 @@ def test_blocks_are_added_up_and_what_lies_between_is_not() -> None:
         with spent:
             burn()
         used_s = spent.total_s
-        assert used_s == pytest.approx(0.4, abs=0.1)
+        assert used_s == pytest.approx(0.4, abs=0.05)
         with spent:
             process.communicate()
     assert spent.total_s == pytest.approx(used_s, abs=0.1)

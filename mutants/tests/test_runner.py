@@ -17,7 +17,7 @@ from mutants import runs
 from mutants.mutant import Mutant
 from mutants.runner import ANOTHER, KILLED, SURVIVED, VOID, Finding, Runner
 from mutants.runs import Ask, Runs, Started
-from mutants.suites import NAMES, Run, groups
+from mutants.suites import ENVIRONMENTS, NAMES, Run, groups
 
 # What the stand-in of a suite does: each line of the package's `says` is a check, its status and its detail.
 # As a worker it does that for each request.
@@ -70,7 +70,7 @@ def hunter(tmp_path: Path) -> Runner:
     (tmp_path / "suite").write_text(script)
     for name in ("python", "suite"):
         (tmp_path / name).chmod(0o755)
-    suites = dict.fromkeys(NAMES, str(tmp_path / "suite"))
+    suites = dict.fromkeys(ENVIRONMENTS, str(tmp_path / "suite"))
     return Runner(Runs(str(tmp_path / "command"), suites, tmp_path / "output"), 2, whole=True)
 
 
