@@ -67,6 +67,13 @@ class Devices:
         return 0.0
 
 
+def _next_period() -> Turns[None]:
+    """Wait for it when the other side is done with this one, too: both wait once, and are idle for as long."""
+    heard_at = time.time()
+    yield
+    next_period(heard_at)
+
+
 def in_turns(rig: Rig) -> Turns[Sequence[float]]:
     """One value per figure. Refused where a heartbeat gets another answer than 200."""
     with rig.backend() as backend, Devices(backend.base_url, rig.tokens[:DEVICES]) as devices:
@@ -75,12 +82,12 @@ def in_turns(rig: Rig) -> Turns[Sequence[float]]:
         beats, crowds_s = _PERIODS * DEVICES, 0.0
         cpu, postgres, single_cpu = Spent(backend.pid), Spent(rig.postgres_pid() or 0), Spent(backend.pid)
         for _ in range(_PERIODS):
-            next_period(time.time())
+            yield from _next_period()
             for first in range(0, DEVICES, _AT_ONCE):
                 yield
                 with cpu, postgres:
                     crowds_s += devices.beat(first, _AT_ONCE, _AT_ONCE)
-        next_period(time.time())
+        yield from _next_period()
         singles_s = list[float]()
         for number in range(DEVICES):
             yield

@@ -46,8 +46,8 @@ def rig(server: Server, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_each_device_is_heard_once_in_a_period(server: Server, rig: Any) -> None:
     whole(heartbeats.in_turns(rig))
-    assert [server.heard[token] for token in TOKENS] == [5] + [4] * 9
-    assert rig.periods == [11, 21, 31], "what was heard when each period began"
+    assert [server.heard[token] for token in TOKENS] == [7] + [6] * 9
+    assert rig.periods == [11, 21, 31, 41, 51], "what was heard when each period began"
 
 
 def test_there_is_a_value_for_each_figure(rig: Any) -> None:

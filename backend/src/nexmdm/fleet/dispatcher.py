@@ -54,6 +54,7 @@ class Dispatcher:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._sending: set[asyncio.Task[None]] = set()
+        self._more_wait = False  # dispatches may be due for which there was no room
         self._measured_at = -POLL_S
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -91,16 +92,17 @@ class Dispatcher:
         await self._measure()
         await self._expire()
         free = self._settings.dispatch_concurrency - len(self._sending)
-        if free <= 0:
-            return  # an attempt that ends will wake us
-        for due in await dispatch_states.claim(self._db, free, self._lease_s):
+        claimed = await dispatch_states.claim(self._db, free, self._lease_s) if free > 0 else []
+        self._more_wait = len(claimed) >= free
+        for due in claimed:
             task = asyncio.create_task(self._deliver(due), name=f"dispatch-{due.request_id}")
             self._sending.add(task)
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._sending.discard(task)
-        self._wake.set()
+        if self._more_wait:
+            self._wake.set()
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, _Stopped):
             emit(UNHANDLED_EXCEPTION, "error", error=type(error).__name__)

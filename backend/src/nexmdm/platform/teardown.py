@@ -28,16 +28,13 @@ from nexmdm.platform.zone_row import Change, commit_change
 _BATCH: Final = 2000  # rows of one transaction
 
 _NEXT: Final = """
-    SELECT z.zone_id, z.uid, f.position, f.name
-    FROM zones AS z JOIN LATERAL (
+    SELECT z.zone_id, z.uid, f.position, f.name,
+        extract(epoch FROM clock_timestamp() - z.terminating_at)::float8 AS age_s
+    FROM zones AS z LEFT JOIN LATERAL (
         SELECT position, name FROM zone_finalizers
         WHERE zone_id = z.zone_id AND finished_at IS NULL ORDER BY position LIMIT 1
     ) AS f ON true
     WHERE z.phase = 'Terminating' ORDER BY z.terminating_at
-"""
-_AGE: Final = """
-    SELECT count(*) AS zones, coalesce(extract(epoch FROM clock_timestamp() - min(terminating_at)), 0)::float8 AS age_s
-    FROM zones WHERE phase = 'Terminating'
 """
 # Of several processes one works at a zone at a time.
 _HOLD: Final = "SELECT zone_id FROM zones WHERE zone_id = $1 AND phase = 'Terminating' FOR NO KEY UPDATE SKIP LOCKED"
@@ -63,9 +60,8 @@ async def step(statements: Statements, store: ObjectStore) -> bool:
     """Take each zone that is being deleted one step on; whether there is more to do at once."""
     async with over_all_zones(statements) as tx:
         zones = await tx.fetch(_NEXT)
-        age = await tx.fetchrow(_AGE)
-    metrics.zones_terminating.set(age["zones"])
-    metrics.oldest_terminating.set(max(0.0, age["age_s"]))
+    metrics.zones_terminating.set(len(zones))
+    metrics.oldest_terminating.set(max((0.0, *(zone["age_s"] for zone in zones))))
     more = False
     for zone in zones:
         try:
