@@ -43,10 +43,10 @@ _DUE: Final = f"""
 """  # noqa: S608 - composed of the constant above
 _BACKLOG: Final = f"""
     SELECT count(*) AS changes,
-        coalesce(extract(epoch FROM clock_timestamp() - min(changed_at)), 0)::float8 AS age_s
+        coalesce(extract(epoch FROM clock_timestamp() - min(changed_at)), 0)::float8 AS age_s,
+        (SELECT count(*) FROM mount_conflicts WHERE status = 'open') AS conflicts
     FROM mount_changes AS c WHERE NOT {IN_CONFLICT}
 """  # noqa: S608 - as above
-_CONFLICTS: Final = "SELECT count(*) FROM mount_conflicts WHERE status = 'open'"
 
 
 class Deliveries:
@@ -61,10 +61,10 @@ class Deliveries:
         failures = self._reap()
         async with over_all_zones(statements, BRICK) as tx:
             mounts = await tx.fetch(_DUE, list(self._running), _AT_ONCE - len(self._running))
-            backlog, conflicts = await tx.fetchrow(_BACKLOG), await tx.fetchval(_CONFLICTS)
+            backlog = await tx.fetchrow(_BACKLOG)
         metrics.sync_backlog.set(backlog["changes"])
         metrics.sync_oldest_change.set(backlog["age_s"])
-        metrics.sync_conflicts_open.set(conflicts)
+        metrics.sync_conflicts_open.set(backlog["conflicts"])
         for mount in mounts:
             self._running[mount["mount_id"]] = asyncio.create_task(self._run(mount))
         for failure in failures:
