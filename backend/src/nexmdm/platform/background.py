@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from math import inf
-from time import monotonic
 from typing import Any, Final, Literal
 
 import asyncpg
@@ -25,13 +23,12 @@ Loop = Literal["agents", "bricks", "sweeper", "sync", "tasks", "teardown", "uplo
 
 STILL_REFERRED_TO: Final = (asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)  # before 18, and since
 _CONNECTIONS: Final = 1
-_NOTE_EVERY_S: Final = 30.0  # that all is well, which another process may have doubted
 # The owner of the tables, whom no policy binds, need not have such a role.
 _TAKE_ROLE: Final = (
     f"SELECT set_config('role', rolname, true) FROM pg_roles WHERE rolname = current_user || '{BACKGROUND}'"  # noqa: S608
 )
 _LOOK_EVERY_S: Final = 0.5  # for a part to be mounted
-_BEGIN: Final = f"SELECT ({_TAKE_ROLE}), (SELECT mounted FROM bricks WHERE name = $1) AS mounted"  # noqa: S608
+_ROLE_AND_PART: Final = f"SELECT ({_TAKE_ROLE}), (SELECT mounted FROM bricks WHERE name = $1) AS mounted"  # noqa: S608
 _NOTE: Final = "UPDATE bricks SET error = $2 WHERE name = $1 AND mounted AND error IS DISTINCT FROM $2"
 
 
@@ -43,8 +40,8 @@ class BrickUnmountedError(Exception):
 async def over_all_zones(statements: Statements, brick: Brick | None = None) -> AsyncIterator[asyncpg.Connection[Any]]:
     """A transaction that sees every zone. BrickUnmountedError: it would be of a part that is unmounted."""
     async with statements.transaction() as tx:
-        begun = await tx.fetchrow(_BEGIN, brick)
-        if brick is not None and not begun["mounted"]:
+        row = await tx.fetchrow(_ROLE_AND_PART, brick)
+        if brick is not None and not row["mounted"]:
             raise BrickUnmountedError
         yield tx
 
@@ -69,23 +66,19 @@ async def keep_doing(
 
     brick: the part whose loop it is. While it is unmounted a turn ends at its next transaction; a failure is noted.
     """
-    noted_at = -inf
     async with Statements(db, _CONNECTIONS) as statements:
         while not stop.is_set():
             origin.set(Origin(name=f"worker:{name}"))
             more, pause_s = False, every_s
             try:
                 more = await turn(statements)
-                if monotonic() - noted_at >= _NOTE_EVERY_S:
-                    await _note(statements, brick, None)
-                    noted_at = monotonic()
+                await _note(statements, brick, None)
                 metrics.loop_turns.labels(name).inc()
             except BrickUnmountedError:
                 pause_s = min(every_s, _LOOK_EVERY_S)
             except StoreAwayError:
                 pass  # which has been logged
             except Exception as error:  # noqa: BLE001 - raised again unless it is an outage
-                noted_at = -inf
                 if not is_unavailable(error):
                     await _note(statements, brick, type(error).__name__)
                 report_outage(error)
