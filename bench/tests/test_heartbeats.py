@@ -11,7 +11,7 @@ import pytest
 
 from bench import heartbeats
 from bench.pairs import whole
-from bench.rig import Plan, Refused, Unsupported
+from bench.rig import Refused, Unsupported
 from bench.tests.test_flood import CLOSING, YES, Server
 
 TOKENS = [str(number) for number in range(10)]
@@ -20,7 +20,6 @@ TOKENS = [str(number) for number in range(10)]
 class Rig:
     """A rig whose backend is the server of a test."""
 
-    plan = Plan(rounds=2)
     tokens = TOKENS
 
     def __init__(self, server: Server) -> None:

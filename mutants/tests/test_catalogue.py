@@ -3,13 +3,16 @@
 Whether each mutant is caught is what `nox -s mutants` shows.
 """
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from harness.verdict.artifacts import SCHEMAS
 from mutants.mutant import ROWS, SOURCES, CatalogueError, Mutant, misfits, read
+from mutants.suites import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 MUTANTS = read()
@@ -30,6 +33,11 @@ def test_there_are_enough_of_them() -> None:
 
 def test_each_fits_the_backend_as_it_is() -> None:
     assert misfits(MUTANTS, SOURCES) == []
+
+
+def test_the_schema_of_findings_names_each_suite() -> None:
+    schema = json.loads((SCHEMAS / "mutants.schema.json").read_text())
+    assert schema["properties"]["mutants"]["items"]["properties"]["suite"]["enum"] == [*NAMES]
 
 
 def test_a_misfit_is_named(tmp_path: Path) -> None:
